@@ -1,0 +1,43 @@
+# One command per habit. Each installs what it needs into .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+KODAK ?= ../shared/kodak
+TRAIN ?= $(wildcard ../shared/train/*.tar)
+RUN ?= runs/base
+MINUTES ?= 60
+
+.PHONY: help install demo test check bench eval train clean
+
+help:
+	@echo "make demo | test | check | bench | eval | train | clean"
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo]'
+	touch $@
+
+install: $(VENV)/installed
+
+demo: install  ## encode, truncate and decode a photograph; prints a table, draws a picture
+	$(BIN)/python -m ctc_codec.evaluation.demo --output demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install  ## times of every part, one 768x512 image, warm
+	$(BIN)/python -m ctc_codec.evaluation.bench
+
+eval: install  ## rate-distortion table over the images of KODAK=folder
+	$(BIN)/python -m ctc_codec.evaluation.rate_distortion $(KODAK)
+
+train: install  ## MINUTES=n TRAIN="folder shard.tar ..." RUN=folder
+	$(BIN)/ctc train $(TRAIN) --run $(RUN) --minutes $(MINUTES)
+
+clean:
+	rm -rf $(VENV) demo runs dist .pytest_cache .mypy_cache .ruff_cache

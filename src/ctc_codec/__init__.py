@@ -1,0 +1,71 @@
+"""ctc_codec: a progressive image codec. One stream per image, every prefix of it is an image.
+
+    import ctc_codec
+    data = ctc_codec.encode(PIL.Image.open("photo.png"))
+    small = ctc_codec.truncate(data, bpp=0.2)      # the same as small = data[:n]
+    image = ctc_codec.decode(small)
+
+Context-based trit-plane coding after Jeon et al. (CVPR 2023) and DPICT (Lee et al., CVPR 2022). All
+that the entropy coder depends on is integer arithmetic, so a file decodes to the same latent on every
+machine.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._container import Header, Info, info, truncate
+from ._errors import (
+    CtcError,
+    DamageError,
+    FormatError,
+    InputError,
+    LimitError,
+    OutputError,
+    TargetError,
+    WeightsError,
+)
+
+if TYPE_CHECKING:
+    from ._codec import DecodedLatent, decode, decode_latent, encode
+    from ._model import CodecModel, load_model
+
+__version__ = "0.1.0"
+
+# Loaded on first use: these need torch, which takes a second that `truncate` and `info` do without.
+_LAZY = {
+    "CodecModel": "._model",
+    "DecodedLatent": "._codec",
+    "decode": "._codec",
+    "decode_latent": "._codec",
+    "encode": "._codec",
+    "load_model": "._model",
+}
+
+__all__ = [
+    "CodecModel",
+    "CtcError",
+    "DamageError",
+    "DecodedLatent",
+    "FormatError",
+    "Header",
+    "Info",
+    "InputError",
+    "LimitError",
+    "OutputError",
+    "TargetError",
+    "WeightsError",
+    "decode",
+    "decode_latent",
+    "encode",
+    "info",
+    "load_model",
+    "truncate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,303 @@
+"""The codec as a sequence of its parts: pixels, transform, entropy model, trit planes, bitstream."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ._config import LATENT_STRIDE
+from ._container import Header, frame, truncate, unframe
+from ._entropy import RangeDecoder, RangeEncoder
+from ._errors import DamageError, TargetError, WeightsError
+from ._hyperprior import Z_LIMIT, hyper_size
+from ._image import (
+    MAX_PIXELS,
+    Pixels,
+    SourceImage,
+    check_pixels,
+    image_from_pixels,
+    source_image,
+)
+from ._image import (
+    psnr as measure_psnr,
+)
+from ._model import CodecModel, load_model
+from ._planes import MEAN_SCALE, Planes, clip_residual
+
+IntArray = npt.NDArray[np.int32]
+
+_Z_CHUNK = 128
+"""Hyper-latent positions whose probability rows are built at a time."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` to a torch device. Only float transforms ever run there.
+
+    Raises TargetError when CUDA is asked for and not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TargetError("no CUDA device is available")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+# --- transforms -------------------------------------------------------------------------------------
+
+
+def _latent_sides(width: int, height: int) -> tuple[int, int]:
+    return -(-height // LATENT_STRIDE), -(-width // LATENT_STRIDE)
+
+
+@torch.inference_mode()
+def _analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[Tensor, IntArray]:
+    """Latent y, float32 [N, h, w], and hyper-latent z, int32 [Cz, hz, wz], of an image."""
+    height, width = pixels.shape[:2]
+    x = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
+    x = F.pad(x, (0, -width % LATENT_STRIDE, 0, -height % LATENT_STRIDE), mode="replicate")
+    networks = model.networks(device)
+    y = networks.analysis(x)
+    z = networks.hyper_analysis(y)
+    return y[0].cpu(), z[0].round().clamp(-Z_LIMIT, Z_LIMIT).to(torch.int32).cpu().numpy()
+
+
+@torch.inference_mode()
+def _synthesise(model: CodecModel, latent: IntArray, width: int, height: int, device: torch.device) -> Pixels:
+    """Pixels, uint8 [height, width, 3], of a latent in 1/64 steps, int32 [N, h, w]."""
+    y_hat = torch.from_numpy(latent).to(device).float()[None] / MEAN_SCALE
+    x = model.networks(device).synthesis(y_hat)[0, :, :height, :width]
+    return (x * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+
+# --- entropy coding ---------------------------------------------------------------------------------
+
+
+def _planes(model: CodecModel, level: IntArray) -> Planes:
+    per_channel = level[0].size
+    weight = np.repeat(model.channel_priority, per_channel)
+    return Planes(level.reshape(-1), weight, model.tables)
+
+
+def _encode_stream(model: CodecModel, y: Tensor, z: IntArray) -> bytes:
+    level, mu = _entropy_parameters(model, z, y.shape[1], y.shape[2])
+    return encode_planes(model, y, z, level, mu)
+
+
+def encode_planes(model: CodecModel, y: Tensor, z: IntArray, level: IntArray, mu: IntArray) -> bytes:
+    """z position by position, then the trits of y plane by plane, as one code word.
+
+    y: float32 [N, h, w]; z: int32 [Cz, hz, wz]; level, mu: int32 [N, h, w], see
+    :class:`ctc_codec._exact.ExactHyperSynthesis`.
+    """
+    encoder = RangeEncoder()
+    positions = z.reshape(z.shape[0], -1).T  # [hz * wz, Cz]
+    for start in range(0, len(positions), _Z_CHUNK):
+        chunk = positions[start : start + _Z_CHUNK]
+        symbols = np.ascontiguousarray(chunk).reshape(-1) + Z_LIMIT
+        encoder.encode(symbols, np.tile(model.z_rows, (len(chunk), 1)))
+
+    residual = y.numpy() - mu.astype(np.float32) / MEAN_SCALE
+    s = np.rint(np.clip(residual, -1e6, 1e6)).astype(np.int32).reshape(-1)
+    s = clip_residual(s, level.reshape(-1), model.tables)
+    planes = _planes(model, level)
+    for plane, elements in planes:
+        trits = planes.digits(s, plane, elements)
+        encoder.encode(trits, model.trit_rows[planes.node[elements]])
+        planes.advance(elements, trits)
+    return encoder.finish()
+
+
+def _entropy_parameters(model: CodecModel, z: IntArray, h: int, w: int) -> tuple[IntArray, IntArray]:
+    """Sigma levels and mu (1/64 steps), int32 [N, h, w] each."""
+    level, mu = model.hyper_synthesis(z)
+    return np.ascontiguousarray(level[:, :h, :w]), np.ascontiguousarray(mu[:, :h, :w])
+
+
+@dataclass(frozen=True)
+class DecodedLatent:
+    """All that the bytes at hand tell about the latent.
+
+    latent: int32 [N, h, w] in 1/64 steps: mu plus the conditional mean of each residual.
+    node: int32 [N * h * w], state of every element.
+    planes: trit planes in the stream; planes_held: how many of them are complete, and the decoded
+        share of the next one.
+    z_complete: the hyper-latent is complete; without it mu and sigma are guesses for the missing part.
+    trits: trits decoded.
+    """
+
+    latent: IntArray
+    node: IntArray
+    planes: int
+    planes_held: float
+    z_complete: bool
+    trits: int
+
+    def sha256(self) -> str:
+        """Hash of the latent: the same on every machine for the same bytes and weights."""
+        return hashlib.sha256(self.latent.astype("<i4").tobytes()).hexdigest()
+
+
+def _decode_stream(model: CodecModel, width: int, height: int, data: bytes, complete: bool) -> DecodedLatent:
+    h, w = _latent_sides(width, height)
+    decoder = RangeDecoder(data, complete)
+    channels, positions = model.config.hyper_channels, hyper_size(h) * hyper_size(w)
+    z = np.tile(model.z_mode, positions)
+    for start in range(0, positions, _Z_CHUNK):
+        count = min(_Z_CHUNK, positions - start)
+        symbols = decoder.decode(np.tile(model.z_rows, (count, 1)))
+        z[start * channels : start * channels + len(symbols)] = symbols - Z_LIMIT
+        if decoder.exhausted:
+            break
+    z = np.ascontiguousarray(z.reshape(positions, channels).T)
+    level, mu = _entropy_parameters(model, z.reshape(channels, hyper_size(h), hyper_size(w)), h, w)
+
+    z_complete = not decoder.exhausted
+    planes = _planes(model, level)
+    held, trits, count = 0.0, 0, 0
+    for _, elements in planes:
+        count += 1
+        if decoder.exhausted:
+            continue
+        decoded = decoder.decode(model.trit_rows[planes.node[elements]])
+        planes.advance(elements[: len(decoded)], decoded)
+        trits += len(decoded)
+        held += len(decoded) / len(elements)
+    latent = mu + planes.residual().reshape(mu.shape)
+    return DecodedLatent(latent, planes.node, count, held, z_complete, trits)
+
+
+# --- public API -------------------------------------------------------------------------------------
+
+
+def _model(weights: str | os.PathLike[str] | CodecModel | None) -> CodecModel:
+    return weights if isinstance(weights, CodecModel) else load_model(weights)
+
+
+def _check_fingerprint(model: CodecModel, header: Header) -> None:
+    if header.fingerprint != model.fingerprint:
+        raise WeightsError(
+            f"made with other weights (file {header.fingerprint.hex()}, here {model.fingerprint.hex()})"
+        )
+
+
+def encode(
+    image: Image.Image | SourceImage,
+    *,
+    bpp: float | None = None,
+    nbytes: int | None = None,
+    psnr: float | None = None,
+    weights: str | os.PathLike[str] | CodecModel | None = None,
+    device: str = "auto",
+    max_pixels: int | None = MAX_PIXELS,
+) -> bytes:
+    """Encode an image to a .ctc stream.
+
+    image: a Pillow image of any mode (transparency is flattened onto white, see
+        :func:`ctc_codec._image.source_image`).
+    bpp, nbytes, psnr: at most one of them. The stream is cut to at most that many bits per pixel or
+        file bytes, or to about the fewest bytes whose decoding reaches that PSNR (dB, RGB). Without
+        any, the whole stream.
+    weights: a weights file, a loaded model, or None for the packaged weights.
+    device: ``auto``, ``cpu`` or ``cuda``, for the transforms only.
+    max_pixels: limit of width times height, None for no limit.
+
+    Raises InputError, LimitError, TargetError, WeightsError; ValueError for two targets at once.
+    """
+    if sum(target is not None for target in (bpp, nbytes, psnr)) > 1:
+        raise ValueError("give at most one of bpp, nbytes and psnr")
+    source = image if isinstance(image, SourceImage) else source_image(image)
+    height, width = source.pixels.shape[:2]
+    check_pixels(width, height, max_pixels)
+    model, where = _model(weights), resolve_device(device)
+    y, z = _analyse(model, source.pixels, where)
+    payload = _encode_stream(model, y, z)
+    header = Header(width, height, model.fingerprint, len(payload), source.grey)
+    data = header.to_bytes() + frame(payload)
+    if bpp is not None or nbytes is not None:
+        return truncate(data, bpp=bpp, nbytes=nbytes)
+    if psnr is not None:
+        return data[: _bytes_for_psnr(model, data, source, psnr, where)]
+    return data
+
+
+def _bytes_for_psnr(
+    model: CodecModel, data: bytes, source: SourceImage, target: float, device: torch.device
+) -> int:
+    """Length of a prefix that reaches ``target`` dB, at most 0.2 % above the shortest by bisection."""
+
+    def quality(count: int) -> float:
+        image = decode(data[:count], weights=model, device=str(device), max_pixels=None)
+        return measure_psnr(source.pixels, np.asarray(image.convert("RGB")))
+
+    whole = quality(len(data))
+    if whole < target:
+        raise TargetError(f"{target:g} dB is out of reach: the whole stream gives {whole:.2f} dB")
+    low, high = len(Header.parse(data)[0].to_bytes()), len(data)
+    if quality(low) >= target:
+        return low
+    while high - low > max(8, high // 500):
+        middle = (low + high) // 2
+        low, high = (low, middle) if quality(middle) >= target else (middle, high)
+    return high
+
+
+def decode_latent(
+    data: bytes,
+    *,
+    weights: str | os.PathLike[str] | CodecModel | None = None,
+    accept_damage: bool = False,
+    max_pixels: int | None = MAX_PIXELS,
+    warn: Callable[[str], Any] | None = None,
+) -> tuple[Header, DecodedLatent]:
+    """Entropy-decode a .ctc stream, or any prefix of one, without running the synthesis.
+
+    Raises FormatError, DamageError (unless ``accept_damage``: then only what stands before the damage
+    is used and ``warn`` gets the message), WeightsError, LimitError.
+    """
+    header, start = Header.parse(data)
+    check_pixels(header.width, header.height, max_pixels)
+    model = _model(weights)
+    _check_fingerprint(model, header)
+    payload = unframe(data, header, start)
+    if payload.damage is not None:
+        if not accept_damage:
+            raise DamageError(payload.damage)
+        if warn is not None:
+            warn(payload.damage)
+    return header, _decode_stream(model, header.width, header.height, payload.data, payload.complete)
+
+
+def decode(
+    data: bytes,
+    *,
+    bpp: float | None = None,
+    nbytes: int | None = None,
+    weights: str | os.PathLike[str] | CodecModel | None = None,
+    device: str = "auto",
+    accept_damage: bool = False,
+    max_pixels: int | None = MAX_PIXELS,
+    warn: Callable[[str], Any] | None = None,
+) -> Image.Image:
+    """Decode a .ctc stream, or any prefix of one, to a Pillow image (mode RGB, or L for grey).
+
+    bpp, nbytes: decode only the prefix that :func:`truncate` would keep.
+    Other arguments and errors as for :func:`encode` and :func:`decode_latent`.
+    """
+    if bpp is not None or nbytes is not None:
+        data = truncate(data, bpp=bpp, nbytes=nbytes)
+    model, where = _model(weights), resolve_device(device)
+    header, decoded = decode_latent(
+        data, weights=model, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn
+    )
+    pixels = _synthesise(model, decoded.latent, header.width, header.height, where)
+    return image_from_pixels(pixels, header.grey)

@@ -1,0 +1,122 @@
+"""Range coding of symbols with integer frequencies. The only module that knows constriction.
+
+Frequencies ``f`` (16 bits, sum 2^16) are handed over as float32 rows ``256 f - 1``. Their K entries
+add up to exactly 2^24 - K, which makes constriction's float-to-fixed conversion the identity, so the
+code words depend on integers alone (a pure-Python coder in the tests reproduces them bit for bit).
+
+Words are written big-endian: then a prefix of the bytes is a prefix of the code value.
+"""
+
+from __future__ import annotations
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+
+from ._errors import DamageError, WeightsError
+
+Rows = npt.NDArray[np.float32]
+Symbols = npt.NDArray[np.int32]
+
+_CHUNK = 8192
+"""Symbols per call: large enough that calls cost nothing, small enough to stop soon after a cut."""
+
+_FAMILY = constriction.stream.model.Categorical(lazy=True)
+
+
+def rows_of(frequencies: npt.NDArray[np.uint16]) -> Rows:
+    """Frequencies [n, K] in the form that the coder takes, C-ordered float32 [n, K]."""
+    return np.ascontiguousarray(256 * frequencies.astype(np.int64) - 1, dtype=np.float32)
+
+
+class RangeEncoder:
+    """Appends symbols to one code word."""
+
+    def __init__(self) -> None:
+        self._encoder = constriction.stream.queue.RangeEncoder()
+
+    def encode(self, symbols: Symbols, rows: Rows) -> None:
+        """Encode symbols int32 [n] with rows float32 [n, K]."""
+        if len(symbols):
+            self._encoder.encode(symbols, _FAMILY, np.ascontiguousarray(rows))
+
+    def finish(self) -> bytes:
+        """The code word. The encoder cannot be used afterwards."""
+        words: npt.NDArray[np.uint32] = self._encoder.get_compressed()
+        return words.astype(">u4").tobytes()
+
+
+def _decoder(data: bytes, fill: int) -> constriction.stream.queue.RangeDecoder:
+    padded = data + bytes([fill]) * (-len(data) % 4 + 8)
+    return constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+
+
+def _decode_up_to(decoder: constriction.stream.queue.RangeDecoder, rows: Rows) -> Symbols:
+    """As many symbols as the decoder gives before it meets invalid data."""
+    saved = decoder.clone()
+    try:
+        return decoder.decode(_FAMILY, rows)
+    except AssertionError:
+        pass
+    low, high = 0, len(rows)  # low symbols decode, high do not
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            saved.clone().decode(_FAMILY, rows[:middle])
+            low = middle
+        except AssertionError:
+            high = middle
+    return saved.decode(_FAMILY, rows[:low]) if low else np.zeros(0, np.int32)
+
+
+class RangeDecoder:
+    """Reads symbols from a code word or from any prefix of it.
+
+    A complete word is simply decoded. A prefix is decoded twice, continued with 0x00 and with 0xFF:
+    the coder's intervals are monotone in the code value, so the symbols on which both agree are those
+    of every continuation, the true one included. None of them is wrong, and no other is known.
+    """
+
+    def __init__(self, data: bytes, complete: bool) -> None:
+        self._low = _decoder(data, 0)
+        self._high = None if complete else _decoder(data, 0xFF)
+        self.exhausted = False
+        """True as soon as fewer symbols were returned than asked for."""
+
+    def decode(self, rows: Rows) -> Symbols:
+        """The next symbols for rows float32 [n, K]: int32 [n], or fewer where the data ends.
+
+        Raises DamageError if a complete word is not one that an encoder writes.
+        """
+        parts = []
+        for start in range(0, len(rows), _CHUNK):
+            if self.exhausted:
+                break
+            parts.append(self._decode_chunk(np.ascontiguousarray(rows[start : start + _CHUNK])))
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+    def _decode_chunk(self, rows: Rows) -> Symbols:
+        if self._high is None:
+            try:
+                return self._low.decode(_FAMILY, rows)
+            except AssertionError:
+                raise DamageError("damaged: the stream holds no valid code") from None
+        low, high = _decode_up_to(self._low, rows), _decode_up_to(self._high, rows)
+        agreed = min(len(low), len(high))
+        different = np.flatnonzero(low[:agreed] != high[:agreed])
+        count = int(different[0]) if len(different) else agreed
+        self.exhausted = count < len(rows)
+        return low[:count]
+
+
+def self_check() -> None:
+    """Raise WeightsError unless this constriction writes the words that the format fixes."""
+    frequencies = np.array([[1, 65534, 1], [20000, 30000, 15536], [65000, 500, 36]], dtype=np.uint16)
+    symbols = np.array([0, 1, 2, 1, 0, 2, 2, 1, 0], dtype=np.int32)
+    encoder = RangeEncoder()
+    encoder.encode(symbols, rows_of(frequencies[np.arange(9) % 3]))
+    if encoder.finish().hex() != _KNOWN_WORDS:
+        raise WeightsError("the installed constriction package codes differently from the format")
+
+
+_KNOWN_WORDS = "0000c3448a027d83"

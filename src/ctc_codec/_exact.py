@@ -1,0 +1,130 @@
+"""Exact networks: integers in float64, so that every machine computes the same.
+
+Weights, biases and activations are integers and every partial sum stays below 2^51 (checked from the
+weights at load), so float64 represents each of them exactly, in whatever order a library adds
+them up. Rescaling is by powers of two. float64 is out of reach of every reduced-precision switch
+(autocast, TF32, bf16 matrix products) and of NNPACK.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ._errors import WeightsError
+from ._hyperprior import ACTIVATION_MAX, LEAK, LEVEL_GAIN, MU_GAIN, Z_LIMIT, HyperSynthesis
+from ._planes import LEVELS, MEAN_SCALE
+
+SUM_LIMIT = float(1 << 51)
+ACTIVATION_BITS = 10
+"""Fraction bits of activations between layers."""
+_ACTIVATION_LIMIT = int(ACTIVATION_MAX) << ACTIVATION_BITS
+_WEIGHT_LIMIT = 32767
+
+LAYERS = ("up1", "up2", "mix", "leave")
+
+
+@dataclass(frozen=True)
+class ExactConv:
+    """``floor((w * a + b) / 2^shift + 1/2)`` with integer w, a, b.
+
+    weight: float64 [O, I, k, k]; bias: float64 [O]; shift: float64 [O] of whole numbers.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    shift: Tensor
+
+    def __call__(self, a: Tensor) -> Tensor:
+        out = F.conv2d(a, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
+        # ldexp, not exp2: a power of two must not come from a vector library's approximation.
+        scale = torch.from_numpy(np.ldexp(1.0, -self.shift.numpy().astype(np.int32)))
+        return torch.floor(out * scale[:, None, None] + 0.5)
+
+    def validate(self, input_limit: int) -> None:
+        """Raise WeightsError if a sum could leave the exact range for inputs up to ``input_limit``."""
+        for values in (self.weight, self.bias, self.shift):
+            if not torch.equal(values, values.round()):
+                raise WeightsError("exact layer holds fractions")
+        reach = self.weight.abs().sum((1, 2, 3)) * input_limit + self.bias.abs()
+        if float(reach.max()) > SUM_LIMIT or float(self.shift.min()) < 1 or float(self.shift.max()) > 50:
+            raise WeightsError("exact layer may leave the exact range")
+
+
+def _activation(t: Tensor) -> Tensor:
+    t = t.clamp(-_ACTIVATION_LIMIT, _ACTIVATION_LIMIT)
+    return torch.maximum(t, torch.floor(t * LEAK + 0.5))
+
+
+def quantise_conv(weight: Tensor, bias: Tensor, input_bits: int, output_bits: Tensor) -> ExactConv:
+    """Integer version of a float convolution.
+
+    input_bits: fraction bits of its input; output_bits: of every output channel, [O].
+    """
+    weight, bias = weight.detach().double().cpu(), bias.detach().double().cpu()
+    peak = max(float(weight.abs().max()), 1e-12)
+    fraction = min(int(np.floor(np.log2(_WEIGHT_LIMIT / peak))), 20)
+    return ExactConv(
+        (weight * 2.0**fraction).round(),
+        (bias * 2.0 ** (fraction + input_bits)).round(),
+        fraction + input_bits - output_bits.double(),
+    )
+
+
+class ExactHyperSynthesis:
+    """Integer twin of :class:`ctc_codec._hyperprior.HyperSynthesis`. Always on the CPU."""
+
+    def __init__(self, layers: dict[str, ExactConv]) -> None:
+        self.layers = layers
+        limit = Z_LIMIT
+        for name in LAYERS:
+            layers[name].validate(limit)
+            limit = _ACTIVATION_LIMIT
+
+    @classmethod
+    def from_float(cls, network: HyperSynthesis) -> ExactHyperSynthesis:
+        """Quantise a trained network: 16-bit weights, activations in 1/1024."""
+        layers = {}
+        input_bits = 0
+        for name in LAYERS:
+            conv = getattr(network, name)
+            out = torch.full((conv.out_channels,), float(ACTIVATION_BITS))
+            if name == "leave":
+                half = conv.out_channels // 2
+                out[:half] = np.log2(LEVEL_GAIN)
+                out[half:] = np.log2(MU_GAIN * MEAN_SCALE)
+            layers[name] = quantise_conv(conv.weight, conv.bias, input_bits, out)
+            input_bits = ACTIVATION_BITS
+        return cls(layers)
+
+    @torch.inference_mode()
+    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """z: int32 [Cz, hz, wz] in -63..63. Returns sigma levels and mu (1/64 steps), int32
+        [N, 4hz, 4wz] each."""
+        with torch.autocast("cpu", enabled=False):
+            t = torch.from_numpy(z.astype(np.float64))[None]
+            t = _activation(F.pixel_shuffle(self.layers["up1"](t), 2))
+            t = _activation(F.pixel_shuffle(self.layers["up2"](t), 2))
+            t = _activation(self.layers["mix"](t))
+            level, mu = self.layers["leave"](t)[0].chunk(2)
+        limit = float(1 << 24)
+        return (
+            level.clamp(0, LEVELS - 1).to(torch.int32).numpy(),
+            mu.clamp(-limit, limit).to(torch.int32).numpy(),
+        )
+
+    def known_answer(self) -> str:
+        """SHA-256 of the outputs for a fixed input, compared at load with the exporting machine's."""
+        channels = self.layers["up1"].weight.shape[1]
+        # Knuth's multiplicative hash: small numbers, all signs, the same everywhere.
+        ramp = np.arange(channels * 6, dtype=np.int64) * 2654435761 % (1 << 32)
+        z = (ramp * 13 // (1 << 32) - 6).astype(np.int32).reshape(channels, 2, 3)
+        digest = hashlib.sha256()
+        for array in self(z):
+            digest.update(np.ascontiguousarray(array, dtype="<i4").tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,224 @@
+"""Trit planes: what is known of a latent element is one integer, the node of a ternary tree.
+
+The residual ``s = round(y - mu)`` of an element is modelled as N(0, sigma), sigma being one of
+``LEVELS`` log-spaced levels. Level k gives its elements ``L(k)`` trits: the interval
+``[-(3^L - 1)/2, (3^L - 1)/2]`` is cut in three, recursively (DPICT, Lee et al., CVPR 2022, section 3).
+Nodes of one level are numbered breadth first, levels follow each other, so
+
+    node = base[level] + (3^depth - 1)/2 + (first ``depth`` base-3 digits of s + (3^L - 1)/2)
+
+and per node three things are tabulated, all integers: the frequencies of its three trits, the
+conditional mean of s (1/64 units) and the priority of coding its trit now (expected distortion
+decrease over expected rate). Planes are aligned at the least significant trit: plane p codes the
+elements with more than p trits, highest priority first.
+
+:func:`build_tables` is run when a model is exported, never when it is used: the last bit of ``erfc``
+is not the same everywhere, and one different priority reorders a plane.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+LEVELS = 64
+MAX_TRITS = 9
+SIGMA_MIN = 0.11
+"""Elements at level 0 (sigma at or below this) are never coded: 5e-6 of them are not zero."""
+SIGMA_MAX = 256.0
+TAIL = 6.1
+"""An interval reaches at least this many sigmas to each side."""
+
+FREQUENCY_BITS = 16
+MEAN_SCALE = 64
+"""Conditional means and mu are in 1/64 of a quantiser step."""
+PRIORITY_SCALE = 64
+"""Priorities are log2(distortion decrease per bit) in 1/64."""
+PRIORITY_LIMIT = 15000
+
+IntArray = npt.NDArray[np.int32]
+
+
+def sigma_of_level(level: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Sigma of a level (a real number between two integers is allowed), in quantiser steps."""
+    step = np.log(SIGMA_MAX / SIGMA_MIN) / (LEVELS - 1)
+    return np.asarray(SIGMA_MIN * np.exp(step * np.asarray(level, dtype=np.float64)))
+
+
+def trits_of_levels() -> IntArray:
+    """Number of trits L(k) of every level, int32 [LEVELS]; 0 for level 0."""
+    trits = np.ceil(np.log(2 * TAIL * sigma_of_level(np.arange(LEVELS))) / np.log(3))
+    trits = np.maximum(trits, 1).astype(np.int32)
+    trits[0] = 0
+    return trits
+
+
+def _bases(trits: IntArray) -> IntArray:
+    """Node id of every level's root, int32 [LEVELS + 1]; the last is the number of nodes."""
+    sizes = (3 ** (trits.astype(np.int64) + 1) - 1) // 2
+    return np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
+
+
+def _children(trits: IntArray) -> IntArray:
+    """Node id of every node's first child, int32 [nodes]; 0 at leaves."""
+    bases = _bases(trits)
+    out = np.zeros(bases[-1], dtype=np.int32)
+    for base, count in zip(bases[:-1].tolist(), trits.tolist(), strict=True):
+        for depth in range(count):
+            first, width = (3**depth - 1) // 2, 3**depth
+            out[base + first : base + first + width] = base + 3 * np.arange(width) + first + width
+    return out
+
+
+@dataclass(frozen=True)
+class TreeTables:
+    """The integer tables of all levels' trees.
+
+    trits: int32 [LEVELS], number of trits L(k).
+    bases: int32 [LEVELS], node id of every level's root.
+    children: int32 [nodes], node id of the first child, 0 at leaves.
+    frequencies: uint16 [nodes, 3], of each trit, sum 2^16, each >= 1; zero rows at leaves.
+    means: int32 [nodes], conditional mean of s in 1/64.
+    priorities: int16 [nodes], larger is coded earlier; zero at leaves.
+    """
+
+    trits: IntArray
+    bases: IntArray
+    children: IntArray
+    frequencies: npt.NDArray[np.uint16]
+    means: IntArray
+    priorities: npt.NDArray[np.int16]
+
+    @classmethod
+    def from_inner(
+        cls,
+        trits: IntArray,
+        frequencies: npt.NDArray[np.uint16],
+        means: IntArray,
+        priorities: npt.NDArray[np.int16],
+    ) -> TreeTables:
+        """Tables from the rows of the inner nodes alone, in node order: leaves follow from them.
+
+        Raises ValueError unless shapes, ranges and sums are what the codec relies on.
+        """
+        if trits.shape != (LEVELS,) or trits.min() < 0 or trits.max() > MAX_TRITS:
+            raise ValueError("bad numbers of trits")
+        bases, children = _bases(trits), _children(trits)
+        inner = children > 0
+        count = int(inner.sum())
+        if frequencies.shape != (count, 3) or means.shape != (count,) or priorities.shape != (count,):
+            raise ValueError("tables do not fit the levels")
+        if frequencies.min() < 1 or (frequencies.sum(axis=1, dtype=np.int64) != 1 << FREQUENCY_BITS).any():
+            raise ValueError("trit frequencies do not add up")
+        if np.abs(priorities.astype(np.int32)).max() > PRIORITY_LIMIT:
+            raise ValueError("priority out of range")
+        all_frequencies = np.zeros((len(inner), 3), dtype=np.uint16)
+        all_means = np.zeros(len(inner), dtype=np.int32)
+        all_priorities = np.zeros(len(inner), dtype=np.int16)
+        for end, level_trits in zip(bases[1:].tolist(), trits.tolist(), strict=True):
+            half = (3**level_trits - 1) // 2
+            all_means[end - 2 * half - 1 : end] = MEAN_SCALE * np.arange(-half, half + 1)
+        all_frequencies[inner], all_means[inner], all_priorities[inner] = frequencies, means, priorities
+        return cls(trits, bases[:-1], children, all_frequencies, all_means, all_priorities)
+
+    @property
+    def inner(self) -> npt.NDArray[np.bool_]:
+        """Nodes that have children, bool [nodes]."""
+        return self.children > 0
+
+
+def quantise_frequencies(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
+    """Rows of probabilities [n, K] to rows of 16-bit frequencies, each >= 1, sum 2^16."""
+    total, symbols = 1 << FREQUENCY_BITS, probabilities.shape[1]
+    p = probabilities / probabilities.sum(axis=1, keepdims=True)
+    out = 1 + np.floor(p * (total - symbols) + 0.5).astype(np.int64)
+    out[np.arange(len(out)), out.argmax(axis=1)] += total - out.sum(axis=1)
+    if (out < 1).any() or (out >= total).any():
+        raise ValueError("a frequency left its range")
+    return out.astype(np.uint16)
+
+
+def _erfc(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.array([math.erfc(v) for v in x.tolist()])
+
+
+def build_tables() -> TreeTables:
+    """Compute the tables from Gaussians (float64, at export and in training only)."""
+    trits = trits_of_levels()
+    frequencies, means, priorities = [], [], []
+    for sigma, count in zip(sigma_of_level(np.arange(LEVELS)), trits.tolist(), strict=True):
+        half = (3**count - 1) // 2
+        s = np.arange(-half, half + 1, dtype=np.float64)
+        # P(|s| - 1/2 < |x| < |s| + 1/2) from upper tails, which keep their precision far out.
+        scale = sigma * np.sqrt(2)
+        p = 0.5 * (_erfc((np.abs(s) - 0.5) / scale) - _erfc((np.abs(s) + 0.5) / scale))
+        moments = [(p, p * s)]  # of the leaves, then of their parents, up to the root
+        for _ in range(count):
+            p, first = moments[-1]
+            moments.append((p.reshape(-1, 3).sum(axis=1), first.reshape(-1, 3).sum(axis=1)))
+        for depth in range(count):
+            p, first = moments[count - depth]
+            child_p, child_first = moments[count - depth - 1]
+            mean, child_mean = first / p, (child_first / child_p).reshape(-1, 3)
+            q = child_p.reshape(-1, 3) / p[:, None]
+            decrease = (q * (child_mean - mean[:, None]) ** 2).sum(axis=1)
+            rate = -(q * np.log2(np.maximum(q, 1e-300))).sum(axis=1)
+            priority = PRIORITY_SCALE * np.log2(np.maximum(decrease, 1e-30) / np.maximum(rate, 1e-30))
+            frequencies.append(quantise_frequencies(q))
+            means.append(np.floor(mean * MEAN_SCALE + 0.5).astype(np.int32))
+            priorities.append(np.clip(np.round(priority), -PRIORITY_LIMIT, PRIORITY_LIMIT).astype(np.int16))
+    return TreeTables.from_inner(
+        trits, np.concatenate(frequencies), np.concatenate(means), np.concatenate(priorities)
+    )
+
+
+def clip_residual(s: IntArray, level: IntArray, tables: TreeTables) -> IntArray:
+    """Bring residuals into their level's interval, int32, same shape."""
+    half = ((3 ** tables.trits.astype(np.int64) - 1) // 2).astype(np.int32)[level]
+    return np.clip(s, -half, half)
+
+
+class Planes:
+    """State of all latent elements of one image, and the order in which their trits are coded.
+
+    level: int32 [n], sigma level of every element, n elements in the order channel, row, column.
+    weight: int16 [n], added to the priorities of the element (how much the synthesis amplifies its
+        channel, log2 in 1/64).
+    """
+
+    def __init__(self, level: IntArray, weight: npt.NDArray[np.int16], tables: TreeTables) -> None:
+        self._tables = tables
+        self._weight = weight
+        self._trits = tables.trits.astype(np.int8)[level]
+        self.node: IntArray = tables.bases[level]
+        """Node of every element, int32 [n]: the whole state."""
+
+    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
+        """Yield (plane, elements of the plane in coding order), most significant plane first.
+
+        The order of a plane depends on the state, so :meth:`advance` the one before asking for the
+        next.
+        """
+        for plane in range(int(self._trits.max(initial=0)) - 1, -1, -1):
+            active = np.flatnonzero(self._trits > plane)
+            priority = self._tables.priorities[self.node[active]] + self._weight[active]
+            # Descending, ties in element order: a stable (radix) sort of the complement.
+            key = (32767 - priority).astype(np.uint16)
+            yield plane, active[np.argsort(key, kind="stable")]
+
+    def digits(self, s: IntArray, plane: int, elements: npt.NDArray[np.intp]) -> IntArray:
+        """Trits of residuals ``s`` (int32 [n], inside their intervals) for a plane, int32 0..2."""
+        half = (3 ** self._trits[elements].astype(np.int32) - 1) // 2
+        return ((s[elements] + half) // 3**plane % 3).astype(np.int32)
+
+    def advance(self, elements: npt.NDArray[np.intp], trits: IntArray) -> None:
+        """Move elements to the children that their trits name."""
+        self.node[elements] = self._tables.children[self.node[elements]] + trits
+
+    def residual(self) -> IntArray:
+        """Conditional mean of every element's residual, int32 [n] in 1/64."""
+        return self._tables.means[self.node]

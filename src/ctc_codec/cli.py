@@ -1,0 +1,525 @@
+"""The ``ctc`` command: a thin layer over the Python API.
+
+Data goes to stdout, words to stderr. Exit codes: 0 done, 1 an input failed, 2 wrong usage.
+Modules that need torch are imported inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from . import __version__
+from ._container import info as container_info
+from ._container import truncate as truncate_bytes
+from ._errors import CtcError, LimitError, WeightsError
+from ._files import STREAM, check_output, read_input, write_output
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_MULTIPLES = {"": 1, "k": 1000, "m": 1000_000, "ki": 1024, "mi": 1 << 20}
+
+
+class _ByteCount(click.ParamType[int]):
+    name = "N[k|M]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        number = value.rstrip("kKmMiI")
+        try:
+            count = float(number) * _MULTIPLES[value[len(number) :].lower()]
+            if not (0 < count < 1 << 62):
+                raise ValueError
+            return int(count)
+        except (KeyError, ValueError):
+            self.fail(f"{value!r} is not a positive number of bytes (2000, 40k, 1.5M, 64Ki)", param, ctx)
+
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_BPP = click.option("--bpp", type=_POSITIVE, metavar="X", help="At most X bits per pixel.")
+_BYTES = click.option(
+    "--bytes", "nbytes", type=_ByteCount(), help="At most N bytes (k = 1000, M = 1000000; Ki, Mi)."
+)
+_OUTPUT = click.option("-o", "--output", metavar="FILE|DIR|-", help="Output; - is stdout.")
+_FORCE = click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+_INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+
+
+def _options(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    def apply(function: _F) -> _F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+_WORDS = _options(
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+)
+_COMPUTE = _options(
+    click.option(
+        "--weights", type=click.Path(), envvar="CTC_WEIGHTS", help="Weights file (default: built in)."
+    ),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores)."),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where the transforms run; entropy coding is always on the CPU.",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(min=0),
+        default=178_956_970,
+        show_default=True,
+        help="Refuse larger images; 0 for no limit.",
+    ),
+)
+
+
+def _one_target(**targets: object) -> None:
+    given = [f"--{name}" for name, value in targets.items() if value is not None]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} exclude each other")
+
+
+def _label(name: str) -> str:
+    return "standard input" if name == STREAM else name
+
+
+def _outputs(inputs: tuple[str, ...], output: str | None, suffix: str) -> list[str]:
+    """Output name of every input. Raises UsageError where they would collide."""
+    if inputs.count(STREAM) > 1:
+        raise click.UsageError("standard input can be read only once")
+    into_folder = output not in (None, STREAM) and (
+        str(output).endswith(("/", os.sep)) or Path(str(output)).is_dir()
+    )
+    if output is not None and not into_folder:
+        if len(inputs) > 1:
+            raise click.UsageError("several inputs need -o with a folder (or none at all)")
+        return [output]
+    names = []
+    for name in inputs:
+        if name == STREAM:
+            if into_folder or len(inputs) > 1:
+                raise click.UsageError("standard input has no name: use -o FILE for it, alone")
+            names.append(STREAM)
+        else:
+            stem = Path(name).with_suffix(suffix) if Path(name).name else Path(name)
+            names.append(str(Path(str(output)) / stem.name if into_folder else stem))
+    twice = {n for n in names if names.count(n) > 1}
+    if twice:
+        raise click.UsageError(f"several inputs would be written to {sorted(twice)[0]}")
+    if into_folder:
+        try:
+            Path(str(output)).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.UsageError(f"{output}: {error.strerror}") from None
+    return names
+
+
+class _Batch:
+    """Works through inputs, goes on after a bad one, and says at the end which failed."""
+
+    def __init__(self, quiet: bool, verbose: bool) -> None:
+        self.quiet, self.verbose = quiet, verbose
+        self._failed: list[str] = []
+        self._count = 0
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def detail(self, text: str) -> None:
+        if self.verbose:
+            self.say(text)
+
+    def run(self, name: str, work: Callable[[], None]) -> None:
+        self._count += 1
+        try:
+            work()
+            return
+        except CtcError as error:
+            message = str(error)
+        except MemoryError:
+            message = "not enough memory"
+        except Exception as error:  # the last resort: a bug must not end a batch either
+            if "allocate memory" in str(error):
+                message = "not enough memory"
+            else:
+                if self.verbose:
+                    traceback.print_exc()
+                message = f"internal error, please report it: {type(error).__name__}: {error}"
+                message = " ".join(message.split())
+        click.echo(f"ctc: {_label(name)}: {message}", err=True)
+        self._failed.append(name)
+
+    def finish(self) -> None:
+        if self._failed:
+            if self._count > 1:
+                names = ", ".join(_label(name) for name in self._failed)
+                click.echo(f"ctc: {len(self._failed)} of {self._count} inputs failed: {names}", err=True)
+            sys.exit(1)
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _load(weights: str | None, threads: int | None, device: str) -> Any:
+    """The model, loaded before the first input, so that wrong weights fail once and at once."""
+    from ._codec import resolve_device
+    from ._model import load_model
+
+    _use_threads(threads)
+    try:
+        resolve_device(device)
+        return load_model(weights)
+    except CtcError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _summary(data: bytes) -> str:
+    found = container_info(data)
+    return f"{found.header.width}x{found.header.height}, {len(data)} bytes, {found.bpp:.4f} bpp"
+
+
+class _Group(click.Group):
+    """Formats click's own errors like ours."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        try:
+            super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.Abort:
+            click.echo("ctc: interrupted", err=True)
+            sys.exit(130)
+        except click.UsageError as error:
+            hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+            click.echo(f"ctc: {error.format_message()}{hint}", err=True)
+            sys.exit(2)
+        except click.ClickException as error:
+            click.echo(f"ctc: {error.format_message()}", err=True)
+            sys.exit(1)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        sys.exit(0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
+@click.version_option(__version__, prog_name="ctc")
+def main() -> None:
+    """Progressive image codec: one file, every prefix of it is an image."""
+
+
+@main.command()
+@_INPUTS
+@_OUTPUT
+@_BPP
+@_BYTES
+@click.option("--psnr", type=_POSITIVE, metavar="DB", help="About the fewest bytes that give DB dB.")
+@_FORCE
+@_COMPUTE
+@_WORDS
+def encode(
+    inputs: tuple[str, ...],
+    output: str | None,
+    bpp: float | None,
+    nbytes: int | None,
+    psnr: float | None,
+    force: bool,
+    weights: str | None,
+    threads: int | None,
+    device: str,
+    max_pixels: int,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Encode images to .ctc (by default beside each input, with the suffix .ctc)."""
+    _one_target(bpp=bpp, bytes=nbytes, psnr=psnr)
+    outputs = _outputs(inputs, output, ".ctc")
+    model = _load(weights, threads, device)
+    from PIL import Image
+
+    from ._codec import encode as encode_image
+    from ._image import open_image, source_image
+
+    Image.MAX_IMAGE_PIXELS = None  # --max-pixels takes its place
+    limit = max_pixels or None
+    batch = _Batch(quiet, verbose)
+
+    def one(name: str, target: str) -> None:
+        check_output(target, force)
+        started = time.perf_counter()
+        source = source_image(open_image(read_input(name), limit))
+        for note in source.notes:
+            batch.say(f"ctc: {_label(name)}: note: {note}")
+        data = encode_image(
+            source,
+            bpp=bpp,
+            nbytes=nbytes,
+            psnr=psnr,
+            weights=model,
+            device=device,
+            max_pixels=limit,
+        )
+        write_output(target, data, force)
+        batch.say(f"{_label(name)} -> {target}: {_summary(data)}")
+        batch.detail(f"  {time.perf_counter() - started:.2f} s, weights {model.fingerprint.hex()}")
+
+    for name, target in zip(inputs, outputs, strict=True):
+        batch.run(name, lambda name=name, target=target: one(name, target))  # type: ignore[misc]
+    batch.finish()
+
+
+@main.command()
+@_INPUTS
+@_OUTPUT
+@_BPP
+@_BYTES
+@click.option("--format", "image_format", metavar="NAME", help="Image format (default: suffix, or png).")
+@click.option("--accept-damage", is_flag=True, help="Decode what stands before damaged bytes.")
+@_FORCE
+@_COMPUTE
+@_WORDS
+def decode(
+    inputs: tuple[str, ...],
+    output: str | None,
+    bpp: float | None,
+    nbytes: int | None,
+    image_format: str | None,
+    accept_damage: bool,
+    force: bool,
+    weights: str | None,
+    threads: int | None,
+    device: str,
+    max_pixels: int,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Decode .ctc files, whole or cut anywhere, to images (by default PNG beside each input)."""
+    _one_target(bpp=bpp, bytes=nbytes)
+    from ._image import image_bytes, saving_format
+
+    suffix = f".{image_format.lower()}" if image_format else ".png"
+    outputs = _outputs(inputs, output, suffix)
+    try:
+        formats = [saving_format(target, image_format) for target in outputs]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    model = _load(weights, threads, device)
+    from ._codec import decode as decode_image
+
+    batch = _Batch(quiet, verbose)
+
+    def one(name: str, target: str, kind: str) -> None:
+        check_output(target, force)
+        started = time.perf_counter()
+        data = read_input(name)
+        if bpp is not None or nbytes is not None:
+            data = truncate_bytes(data, bpp=bpp, nbytes=nbytes)
+        image = decode_image(
+            data,
+            weights=model,
+            device=device,
+            accept_damage=accept_damage,
+            max_pixels=max_pixels or None,
+            warn=lambda message: click.echo(f"ctc: {_label(name)}: warning: {message}", err=True),
+        )
+        write_output(target, image_bytes(image, kind), force)
+        batch.say(f"{_label(name)} -> {target}: {_summary(data)}")
+        batch.detail(f"  {time.perf_counter() - started:.2f} s, weights {model.fingerprint.hex()}")
+
+    for name, target, kind in zip(inputs, outputs, formats, strict=True):
+        batch.run(name, lambda name=name, target=target, kind=kind: one(name, target, kind))  # type: ignore[misc]
+    batch.finish()
+
+
+@main.command()
+@_INPUTS
+@_OUTPUT
+@_BPP
+@_BYTES
+@_FORCE
+@_WORDS
+def truncate(
+    inputs: tuple[str, ...],
+    output: str | None,
+    bpp: float | None,
+    nbytes: int | None,
+    force: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Keep the first bytes of .ctc files (the same as head -c)."""
+    _one_target(bpp=bpp, bytes=nbytes)
+    if bpp is None and nbytes is None:
+        raise click.UsageError("give --bpp or --bytes")
+    if output is None and inputs != (STREAM,):
+        raise click.UsageError("give -o: the result does not replace its input by default")
+    outputs = _outputs(inputs, output, ".ctc")
+    batch = _Batch(quiet, verbose)
+
+    def one(name: str, target: str) -> None:
+        check_output(target, force)
+        data = read_input(name)
+        small = truncate_bytes(data, bpp=bpp, nbytes=nbytes)
+        write_output(target, small, force)
+        batch.say(f"{_label(name)} -> {target}: {_summary(small)}")
+        batch.detail(f"  {len(data)} bytes before")
+
+    for name, target in zip(inputs, outputs, strict=True):
+        batch.run(name, lambda name=name, target=target: one(name, target))  # type: ignore[misc]
+    batch.finish()
+
+
+def _describe(name: str, data: bytes, weights: str | None, planes: bool, max_pixels: int) -> dict[str, Any]:
+    found = container_info(data)
+    header = found.header
+    facts: dict[str, Any] = {
+        "file": _label(name),
+        "bytes": found.nbytes,
+        "complete_bytes": header.file_bytes,
+        "width": header.width,
+        "height": header.height,
+        "mode": "L" if header.grey else "RGB",
+        "bpp": round(found.bpp, 5),
+        "state": "damaged" if found.damage else "complete" if found.complete else "cut",
+        "damage": found.damage,
+        "fingerprint": header.fingerprint.hex(),
+    }
+    if planes:
+        from ._codec import decode_latent
+
+        try:
+            _, decoded = decode_latent(
+                data, weights=weights, accept_damage=True, max_pixels=max_pixels or None
+            )
+            facts |= {
+                "planes": decoded.planes,
+                "planes_held": round(decoded.planes_held, 3),
+                "hyper_latent": "complete" if decoded.z_complete else "cut",
+                "trits": decoded.trits,
+            }
+        except (WeightsError, LimitError) as error:
+            facts["planes_unknown"] = str(error)
+    return facts
+
+
+def _lines(facts: dict[str, Any]) -> Iterable[str]:
+    state = facts["damage"] or facts["state"]
+    yield f"{facts['file']}: {facts['width']}x{facts['height']} {facts['mode']}, {state}"
+    yield f"  {facts['bytes']} of {facts['complete_bytes']} bytes, {facts['bpp']} bpp"
+    if "planes" in facts:
+        yield (
+            f"  {facts['planes_held']:g} of {facts['planes']} trit planes ({facts['trits']} trits), "
+            f"hyper-latent {facts['hyper_latent']}"
+        )
+    elif "planes_unknown" in facts:
+        yield f"  trit planes not read: {facts['planes_unknown']}"
+    yield f"  weights {facts['fingerprint']}"
+
+
+@main.command()
+@_INPUTS
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line and file.")
+@click.option("--header-only", is_flag=True, help="Skip the trit planes (fast: no weights are loaded).")
+@_COMPUTE
+def info(
+    inputs: tuple[str, ...],
+    as_json: bool,
+    header_only: bool,
+    weights: str | None,
+    threads: int | None,
+    device: str,
+    max_pixels: int,
+) -> None:
+    """Describe .ctc files: size, dimensions, trit planes held, weights, complete or cut."""
+    if not header_only:
+        _use_threads(threads)
+    batch = _Batch(quiet=False, verbose=False)
+
+    def one(name: str) -> None:
+        facts = _describe(name, read_input(name), weights, not header_only, max_pixels)
+        click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
+        if facts["damage"]:
+            raise CtcError(facts["damage"])
+
+    for name in inputs:
+        batch.run(name, lambda name=name: one(name))  # type: ignore[misc]
+    batch.finish()
+
+
+@main.command()
+@click.argument("sources", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="FOLDER|TAR...")
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--minutes", type=_POSITIVE, default=60.0, show_default=True, help="Ends with a decay.")
+@click.option("--export", "exported", type=click.Path(path_type=Path), help="Default: RUN/ctc.safetensors.")
+@click.option("--batch", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--crop", type=click.IntRange(min=64), default=256, show_default=True)
+@click.option("--lambda", "lmbda", type=_POSITIVE, default=0.05, show_default=True)
+@click.option("--exclude", multiple=True, metavar="PREFIX", help="Leave out images named PREFIX...")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--smoke", is_flag=True, help="A one-minute rehearsal of the whole path.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores).")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def train(
+    sources: tuple[Path, ...],
+    run_dir: Path,
+    minutes: float,
+    exported: Path | None,
+    batch: int,
+    crop: int,
+    lmbda: float,
+    exclude: tuple[str, ...],
+    seed: int,
+    smoke: bool,
+    threads: int | None,
+    device: str,
+) -> None:
+    """Train the base model on photographs; resumes the run in its folder; ends with exported weights."""
+    if not sources:
+        raise click.UsageError("give at least one folder or tar shard of images")
+    _use_threads(threads)
+    from ._codec import resolve_device
+    from .training.export import export
+    from .training.loop import Settings
+    from .training.loop import train as run_training
+
+    settings = Settings(minutes=minutes, batch=batch, crop=crop, lmbda=lmbda, seed=seed)
+    if smoke:
+        settings = settings.for_smoke()
+    try:
+        model = run_training(
+            list(sources),
+            run_dir,
+            settings,
+            device=resolve_device(device),
+            exclude=exclude,
+            report=lambda line: click.echo(line, err=True),
+        )
+        target = exported or run_dir / "ctc.safetensors"
+        frozen = export(model, target)
+    except (CtcError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{target}: weights {frozen.fingerprint.hex()}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The trainable model of stage 1 and its loss: rate plus distortion at random partial states."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .._config import ModelConfig
+from .._hyperprior import FactorizedPrior, HyperAnalysis, HyperSynthesis
+from .._planes import LEVELS, MEAN_SCALE, SIGMA_MAX, SIGMA_MIN, TreeTables, build_tables
+from .._transforms import Analysis, Synthesis
+
+DEEPEST_CUT = 4
+"""Partial states seen in training miss up to this many planes."""
+
+
+_OUTLIER_SIGMAS = 8.0
+
+
+def _round_through(x: Tensor) -> Tensor:
+    """Rounded value, identity gradient."""
+    return x + (x.round() - x).detach()
+
+
+class _LowerBound(torch.autograd.Function):
+    """max(x, bound) whose gradient still passes where it would move x up."""
+
+    @staticmethod
+    def forward(ctx, x, bound):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(x)
+        ctx.bound = bound
+        return x.clamp(min=bound)
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        (x,) = ctx.saved_tensors
+        return torch.where((x >= ctx.bound) | (grad < 0), grad, 0), None
+
+
+def _bits(p: Tensor) -> Tensor:
+    return -_LowerBound.apply(p, 1e-9).log2()
+
+
+def gaussian_bits(residual: Tensor, inverse_sigma: Tensor) -> Tensor:
+    """Bits of the unit interval around ``residual`` under N(0, sigma), float32, same shape.
+
+    From log-tails, so that an outlier of any size has a gradient; but beyond 8 sigma the bits grow with
+    the logarithm of the distance instead of its square (the coder clips there, see
+    :func:`ctc_codec._planes.clip_residual`), or a few outliers would drown all other gradients.
+    """
+    distance = residual.abs()
+    inside = torch.minimum(distance, _OUTLIER_SIGMAS / inverse_sigma + 0.5)
+    near = torch.special.log_ndtr((0.5 - inside) * inverse_sigma)
+    far = torch.special.log_ndtr((-0.5 - inside) * inverse_sigma)
+    log_p = near + (-torch.expm1((far - near).clamp(max=-1e-6))).log()
+    beyond = F.relu((distance.clamp(min=1e-6) * inverse_sigma / _OUTLIER_SIGMAS).log())
+    return (_OUTLIER_SIGMAS**2 * beyond - log_p) / math.log(2)
+
+
+class TrainingModel(nn.Module):
+    """Analysis, synthesis and hyperprior with the straight-through trit-plane quantiser."""
+
+    trits: Tensor
+    bases: Tensor
+    means: Tensor
+
+    def __init__(self, config: ModelConfig, tables: TreeTables | None = None) -> None:
+        super().__init__()
+        tables = tables or build_tables()
+        self.config = config
+        self.analysis = Analysis(config)
+        self.synthesis = Synthesis(config)
+        self.hyper_analysis = HyperAnalysis(config)
+        self.hyper_synthesis = HyperSynthesis(config)
+        self.prior = FactorizedPrior(config.hyper_channels)
+        for name, table in (("trits", tables.trits), ("bases", tables.bases), ("means", tables.means)):
+            self.register_buffer(name, torch.from_numpy(table.copy()), persistent=False)
+
+    @torch.no_grad()
+    def partial_residual(self, s: Tensor, level: Tensor, missing: Tensor) -> Tensor:
+        """What the decoder knows of residuals when the last planes are missing.
+
+        s, level: integers [B, N, h, w]; missing: number of missing planes [B, 1, 1, 1].
+        Returns the conditional means, float32, same shape.
+        """
+        count = self.trits[level]
+        half = (3**count - 1) // 2
+        offset = s.clamp(-half, half) + half
+        drop = torch.minimum(missing, count)
+        node = self.bases[level] + (3 ** (count - drop) - 1) // 2 + offset // 3**drop
+        return self.means[node].float() / MEAN_SCALE
+
+    def forward(self, x: Tensor, missing: Tensor) -> dict[str, Tensor]:
+        """x: float [B, 3, 16h, 16w] in 0..1; missing: int [B], planes hidden from the decoder.
+
+        Returns the reconstruction ``x_hat`` and, per image, the bits of y and of z at full rate,
+        float32 [B].
+        """
+        y = self.analysis(x)
+        z = self.hyper_analysis(y)
+        noise = torch.rand_like(z) - 0.5
+        bits_z = _bits(self.prior.likelihood(z + noise)).sum((1, 2, 3))
+        level, mu = self.hyper_synthesis(_round_through(z))
+        level, mu = (t[..., : y.shape[2], : y.shape[3]] for t in (level, mu))
+
+        level = _LowerBound.apply(level, 0.0).clamp(max=LEVELS - 1)
+        step = math.log(SIGMA_MAX / SIGMA_MIN) / (LEVELS - 1)
+        inverse_sigma = torch.exp(level * -step) / SIGMA_MIN
+        residual = y - mu
+        bits_y = gaussian_bits(residual + torch.rand_like(y) - 0.5, inverse_sigma).sum((1, 2, 3))
+
+        s = residual.detach().round().int()
+        known = self.partial_residual(s, level.detach().round().int(), missing.int()[:, None, None, None])
+        y_hat = y + (mu + known - y).detach()
+        return {"x_hat": self.synthesis(y_hat), "bits_y": bits_y, "bits_z": bits_z}
+
+
+def draw_missing(batch: int, full_share: float, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Numbers of missing planes, int64 [batch]: 0 with probability ``full_share``, else 1..4."""
+    cut = torch.randint(1, DEEPEST_CUT + 1, (batch,), generator=generator, device=device)
+    full = torch.rand(batch, generator=generator, device=device) < full_share
+    return torch.where(full, 0, cut)
+
+
+def rate_distortion_loss(
+    out: dict[str, Tensor], x: Tensor, missing: Tensor, lmbda: float, z_weight: float = 1.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """``bpp + lambda 255^2 MSE``, with lambda / 9 for every missing plane.
+
+    A plane makes the quantiser three times coarser, so along the rate-distortion curve the slope falls
+    by nine: the same weight for every octave of the truncation range. ``z_weight`` below 1 lets z become
+    useful before its own rate counts: at full weight from the first step z collapses to a constant (seen:
+    0.004 bpp, and a loss stuck at that of static sigmas).
+
+    Returns the loss and detached sums and means for the log: bpp, bpp of z, MSE at full rate and its
+    count.
+    """
+    pixels = x.shape[2] * x.shape[3]
+    mse = (out["x_hat"].float() - x).square().mean((1, 2, 3))
+    bpp = (out["bits_y"] + out["bits_z"]) / pixels
+    weighted = (out["bits_y"] + z_weight * out["bits_z"]) / pixels
+    loss = (weighted + lmbda * 255**2 * mse * 9.0**-missing).mean()
+    full = missing == 0
+    metrics = {
+        "loss": loss.detach(),
+        "bpp": bpp.detach().mean(),
+        "bpp_z": out["bits_z"].detach().mean() / pixels,
+        "full_mse": (mse.detach() * full).sum(),
+        "full_count": full.sum(),
+    }
+    return loss, metrics
