@@ -247,14 +247,16 @@ class _Meter:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._sums: dict[str, Tensor] = {}
+        self._steps = 0
         self._since = time.monotonic()
 
     def add(self, metrics: dict[str, Tensor]) -> None:
         self._sums = {k: self._sums.get(k, 0.0) + v for k, v in metrics.items()}
+        self._steps += 1
 
     def row(self, step: int, elapsed: float, factor: float) -> dict[str, float]:
         """Means since the last call, as one row of the log."""
-        n = self._settings.log_every
+        n = self._steps
         values = {k: float(v) for k, v in self._sums.items()}
         now = time.monotonic()
         pixels = n * self._settings.batch * self._settings.crop**2
@@ -269,7 +271,7 @@ class _Meter:
             "norm": values["norm"] / n,
             "mpixel_per_s": pixels / (now - self._since) / 1e6,
         }
-        self._sums, self._since = {}, now
+        self._sums, self._steps, self._since = {}, 0, now
         return row
 
 

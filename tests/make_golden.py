@@ -1,0 +1,85 @@
+"""Writes the golden files. Never run by the tests.
+
+    python tests/make_golden.py format     after a change of the format (with a new version number)
+    python tests/make_golden.py release    after a change of the released weights
+
+``format`` makes a tiny model (random hyperprior, so that every part of the entropy model is used) and small
+files with it: they prove that the format stays what it was, whatever weights are released. ``release``
+makes one file with the released weights.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ctc_codec import CodecModel, decode_latent, encode, load_model
+from ctc_codec._config import ModelConfig
+from ctc_codec.evaluation.bench import synthetic_image
+
+DATA = Path(__file__).parent / "data"
+TINY = ModelConfig(
+    latent_channels=24,
+    blocks_8=0,
+    blocks_16=0,
+    hyper_channels=8,
+    hyper_analysis_channels=8,
+    hyper_synthesis_channels=(8, 8, 16),
+)
+SIZES = {"one-pixel": (1, 1), "grey": (33, 17), "odd": (75, 51), "wide": (200, 40)}
+
+
+def make_tiny_model(path: Path) -> CodecModel:
+    from ctc_codec.training.data import PatchStore
+    from ctc_codec.training.export import export
+    from ctc_codec.training.klt import init_linear
+    from ctc_codec.training.model import TrainingModel
+
+    torch.manual_seed(3)
+    generator = torch.Generator()
+    generator.manual_seed(3)
+    photo = path.parent / "synthetic.png"
+    synthetic_image(512, 512).save(photo)
+    model = TrainingModel(TINY)
+    init_linear(model, PatchStore([photo], 256, torch.device("cpu")), generator)
+    photo.unlink()
+    with torch.no_grad():
+        model.hyper_synthesis.leave.weight *= 8
+    priority = torch.randint(-100, 100, (TINY.latent_channels,), generator=generator)
+    return export(model, path, priority.numpy().astype(np.int16))
+
+
+def write_files(folder: Path, model: CodecModel, images: dict[str, Image.Image]) -> None:
+    hashes = {}
+    for name, image in images.items():
+        data = encode(image, weights=model, device="cpu")
+        (folder / f"{name}.ctc").write_bytes(data)
+        cuts = {30, *(len(data) * i // 5 for i in range(1, 6)), len(data) - 1}
+        hashes[name] = {
+            str(cut): decode_latent(data[:cut], weights=model)[1].sha256()
+            for cut in sorted(cuts)
+            if cut >= 30
+        }
+    (folder / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n")
+
+
+def main(what: str) -> None:
+    folder = DATA / what
+    folder.mkdir(parents=True, exist_ok=True)
+    images = {name: synthetic_image(*size) for name, size in SIZES.items()}
+    images["grey"] = images["grey"].convert("L")
+    if what == "format":
+        write_files(folder, make_tiny_model(folder / "tiny.safetensors"), images)
+    elif what == "release":
+        write_files(folder, load_model(), {"photo": synthetic_image(192, 128)})
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) == 2 else "")

@@ -1,0 +1,159 @@
+"""FORMAT.md, followed with Python integers alone, gives the codec's latents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+import reference_coder
+from ctc_codec import decode_latent, load_model
+
+GOLDEN = Path(__file__).parent / "data" / "format"
+Grid = list[list[list[int]]]
+
+
+def _crc(data: bytes, crc: int = 0xFFFF) -> int:
+    for byte in data:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
+    return crc
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+        if data[at - 1] < 128:
+            return value, at
+
+
+def _conv(x: Grid, layer: dict[str, Any]) -> Grid:
+    rows, columns, side = len(x[0]), len(x[0][0]), len(layer["weight"][0][0])
+    reach = side // 2
+    out = []
+    for weight, bias, shift in zip(layer["weight"], layer["bias"], layer["shift"], strict=True):
+        plane = []
+        for i in range(rows):
+            line = []
+            for j in range(columns):
+                total = bias + (1 << shift - 1)
+                for channel, kernel in zip(x, weight, strict=True):
+                    for a in range(side):
+                        for b in range(side):
+                            y, z = i + a - reach, j + b - reach
+                            if 0 <= y < rows and 0 <= z < columns:
+                                total += kernel[a][b] * channel[y][z]
+                line.append(total >> shift)
+            plane.append(line)
+        out.append(plane)
+    return out
+
+
+def _act(x: Grid) -> Grid:
+    def one(v: int) -> int:
+        v = min(max(v, -65536), 65536)
+        return max(v, (v + 4) >> 3)
+
+    return [[[one(v) for v in line] for line in plane] for plane in x]
+
+
+def _shuffle(x: Grid) -> Grid:
+    rows, columns = len(x[0]), len(x[0][0])
+    return [
+        [
+            [x[4 * c + 2 * (i % 2) + j % 2][i // 2][j // 2] for j in range(2 * columns)]
+            for i in range(2 * rows)
+        ]
+        for c in range(len(x) // 4)
+    ]
+
+
+class _Weights:
+    def __init__(self, path: Path) -> None:
+        with safe_open(path, framework="numpy") as file:
+            config = json.loads(file.metadata()["config"])
+            arrays = {n: file.get_tensor(n) for n in file.keys() if n.startswith("exact.")}  # noqa: SIM118
+        digest = hashlib.sha256()
+        for name in sorted(arrays):
+            digest.update(f"{name} {arrays[name].dtype.name} {arrays[name].shape}\n".encode())
+            digest.update(arrays[name].tobytes())
+        self.fingerprint = digest.digest()[:4]
+        self.channels, self.hyper_channels = config["latent_channels"], config["hyper_channels"]
+        self.values = {name.removeprefix("exact."): array.tolist() for name, array in arrays.items()}
+
+    def layer(self, name: str) -> dict[str, Any]:
+        return {part: self.values[f"{name}.{part}"] for part in ("weight", "bias", "shift")}
+
+
+def reference_latent(data: bytes, weights: _Weights) -> list[int]:
+    """Latent of a complete file, [N * h * w] in 1/64 steps."""
+    assert data[:6] in (b"\xc7CTC\x01\x00", b"\xc7CTC\x01\x01")
+    width, at = _varint(data, 6)
+    height, at = _varint(data, at)
+    assert data[at : at + 4] == weights.fingerprint
+    size, at = _varint(data, at + 4)
+    assert int.from_bytes(data[at : at + 2], "big") == _crc(data[:at])
+    at, word, crc = at + 2, b"", 0xFFFF
+    while len(word) < size:
+        block = data[at : at + min(4094, size - len(word))]
+        crc, word, at = _crc(block, crc), word + block, at + len(block) + 2
+        assert data[at - 2 : at] == crc.to_bytes(2, "big")
+    assert at == len(data)
+
+    coder, v = reference_coder.Decoder(word), weights.values
+    h, w, n = -(-height // 16), -(-width // 16), weights.channels
+    hz, wz = -(-h // 4), -(-w // 4)
+    z: Grid = [[[0] * wz for _ in range(hz)] for _ in range(weights.hyper_channels)]
+    for i in range(hz):
+        for j in range(wz):
+            for c in range(weights.hyper_channels):
+                z[c][i][j] = coder.decode(v["z_frequencies"][c]) - 63
+    t = _act(_shuffle(_conv(z, weights.layer("up1"))))
+    t = _act(_shuffle(_conv(t, weights.layer("up2"))))
+    o = _conv(_act(_conv(t, weights.layer("mix"))), weights.layer("leave"))
+    at_all = [(c, i, j) for c in range(n) for i in range(h) for j in range(w)]
+    level = [min(max(o[c][i][j], 0), 63) for c, i, j in at_all]
+    mu = [min(max(o[n + c][i][j], -(1 << 24)), 1 << 24) for c, i, j in at_all]
+
+    trits = v["trits"]
+    nodes = [(3 ** (t + 1) - 1) // 2 for t in trits]
+    base = [sum(nodes[:k]) for k in range(64)]
+    rank: dict[int, int] = {}
+    for k in range(64):
+        for node in range(base[k], base[k] + (3 ** trits[k] - 1) // 2):
+            rank[node] = len(rank)
+    depth, prefix = [0] * len(level), [0] * len(level)
+
+    def node(e: int) -> int:
+        return base[level[e]] + (3 ** depth[e] - 1) // 2 + prefix[e]
+
+    for plane in range(max(trits[k] for k in level) - 1, -1, -1):
+        active = [e for e in range(len(level)) if trits[level[e]] > plane]
+        key = {e: v["priorities"][rank[node(e)]] + v["channel_priority"][e // (h * w)] for e in active}
+        for e in sorted(active, key=lambda e: (-key[e], e)):
+            trit = coder.decode(v["trit_frequencies"][rank[node(e)]])
+            depth[e], prefix[e] = depth[e] + 1, 3 * prefix[e] + trit
+    latent = []
+    for e, k in enumerate(level):
+        leaf = depth[e] == trits[k]
+        mean = 64 * (prefix[e] - (3 ** trits[k] - 1) // 2) if leaf else v["means"][rank[node(e)]]
+        latent.append(mu[e] + mean)
+    return latent
+
+
+@pytest.mark.parametrize("name", ["one-pixel", "grey", "odd", "wide"])
+def test_reference_decoder_agrees(name: str) -> None:
+    data = (GOLDEN / f"{name}.ctc").read_bytes()
+    reference = reference_latent(data, _Weights(GOLDEN / "tiny.safetensors"))
+    _, decoded = decode_latent(data, weights=load_model(GOLDEN / "tiny.safetensors"))
+    assert decoded.latent.reshape(-1).tolist() == reference
+    expected = json.loads((GOLDEN / "hashes.json").read_text())[name][str(len(data))]
+    assert hashlib.sha256(np.array(reference, dtype="<i4").tobytes()).hexdigest() == expected
