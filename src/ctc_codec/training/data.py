@@ -32,9 +32,13 @@ def _files(source: Path) -> Iterator[tuple[str, bytes]]:
         yield source.name, source.read_bytes()
 
 
-def _decode(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB"))
+def _decode(named: tuple[str, bytes]) -> np.ndarray:
+    name, data = named
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{name}: not a usable training image ({error})") from None
 
 
 class PatchStore:
@@ -55,7 +59,7 @@ class PatchStore:
         for source in sources:
             for name, data in _files(source):
                 if not name.startswith(exclude or ("\0",)):
-                    encoded.append(data)
+                    encoded.append((name, data))
         if limit is not None:
             encoded = encoded[:limit]
         with ThreadPoolExecutor() as pool:

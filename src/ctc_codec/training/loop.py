@@ -47,7 +47,7 @@ class Settings:
         """The same path within about a minute on two cores."""
         return dataclasses.replace(
             self,
-            minutes=min(self.minutes, 0.5),
+            minutes=min(self.minutes, 0.3),
             batch=min(self.batch, 2),
             crop=min(self.crop, 128),
             warmup_steps=5,
@@ -198,7 +198,7 @@ def train(
             elapsed, last = elapsed + now - last, now
             progress = elapsed / budget
             if settings.max_steps is not None:
-                progress = max(progress, run_step / settings.max_steps)
+                progress = max(progress, run_step / settings.max_steps if settings.max_steps else 1.0)
             if progress >= 1:
                 break
             factor = _schedule(progress, run_step, settings)

@@ -135,14 +135,13 @@ def rate_distortion_loss(
     useful before its own rate counts: at full weight from the first step z collapses to a constant (seen:
     0.004 bpp, and a loss stuck at that of static sigmas).
 
-    Returns the loss and detached sums and means for the log: bpp, bpp of z, MSE at full rate and its
-    count.
+    Returns the loss to minimise, and for the log, detached: the loss at full weight of z, bpp, bpp of z,
+    the sum of MSEs at full rate and their count.
     """
     pixels = x.shape[2] * x.shape[3]
     mse = (out["x_hat"].float() - x).square().mean((1, 2, 3))
     bpp = (out["bits_y"] + out["bits_z"]) / pixels
-    weighted = (out["bits_y"] + z_weight * out["bits_z"]) / pixels
-    loss = (weighted + lmbda * 255**2 * mse * 9.0**-missing).mean()
+    loss = (bpp + lmbda * 255**2 * mse * 9.0**-missing).mean()
     full = missing == 0
     metrics = {
         "loss": loss.detach(),
@@ -151,4 +150,4 @@ def rate_distortion_loss(
         "full_mse": (mse.detach() * full).sum(),
         "full_count": full.sum(),
     }
-    return loss, metrics
+    return loss - (1 - z_weight) * out["bits_z"].mean() / pixels, metrics

@@ -1,0 +1,211 @@
+"""Training: data, the linear start, the loss against the real coder, resuming, the whole command."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ctc_codec import decode, encode, load_model
+from ctc_codec._image import psnr
+from ctc_codec._planes import LEVELS, Planes, build_tables, sigma_of_level
+from ctc_codec.evaluation.bench import synthetic_image
+from ctc_codec.training.data import PatchStore
+from ctc_codec.training.export import export
+from ctc_codec.training.loop import Settings, load_checkpoint, train
+from ctc_codec.training.model import TrainingModel, gaussian_bits
+from make_golden import TINY
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    synthetic_image(400, 300).save(folder / "first.png")
+    synthetic_image(300, 350).save(folder / "second.png")
+    synthetic_image(40, 500).save(folder / "narrow.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_store_reads_folders_and_shards_alike(photos: Path, tmp_path: Path) -> None:
+    shard = tmp_path / "shard.tar"
+    with tarfile.open(shard, "w") as tar:
+        for path in sorted(photos.iterdir()):
+            tar.add(path, arcname=f"somewhere/{path.name}")
+    folder, packed = (PatchStore([source], 128, CPU) for source in (photos, shard))
+    assert folder.images == packed.images == 2
+    assert torch.equal(folder.batch(3, _generator()), packed.batch(3, _generator()))
+    assert PatchStore([photos], 128, CPU, exclude=("fir",)).images == 1
+    assert PatchStore([photos], 16, CPU).images == 3
+    with pytest.raises(ValueError, match="no training image"):
+        PatchStore([photos], 1000, CPU)
+
+
+def test_crops_are_parts_of_the_images(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[0:200, 0:180].astype(np.uint8)
+    picture = np.stack([rows, columns, rows // 2 + columns // 2], axis=2)
+    Image.fromarray(picture).save(tmp_path / "ramp.png")
+    x = PatchStore([tmp_path], 64, CPU).batch(20, _generator()) * 255
+    assert x.shape == (20, 3, 64, 64)
+    corners = set()
+    for crop in x.round().int().numpy():
+        steps = np.diff(crop[0, :, 0]), np.diff(crop[1, 0, :])
+        assert abs(steps[0]).tolist() == abs(steps[1]).tolist() == [1] * 63
+        top, left = int(crop[0].min()), int(crop[1].min())
+        expected = picture[top : top + 64, left : left + 64]
+        expected = expected[:: int(steps[0][0]), :: int(steps[1][0])]
+        assert np.array_equal(crop.transpose(1, 2, 0), expected)
+        corners.add((top, left, int(steps[0][0]), int(steps[1][0])))
+    assert len(corners) > 15
+
+
+def test_broken_training_image_is_named(tmp_path: Path) -> None:
+    good = io.BytesIO()
+    synthetic_image(100, 100).save(good, "PNG")
+    (tmp_path / "broken.png").write_bytes(good.getvalue()[:500])
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        PatchStore([tmp_path], 64, CPU)
+
+
+def test_training_rate_is_that_of_the_coder() -> None:
+    """Expected bits of the training loss against the tables' path frequencies, per level."""
+    tables = build_tables()
+    for level in (8, 30):
+        sigma = float(sigma_of_level(level))
+        half = (3 ** int(tables.trits[level]) - 1) // 2
+        s = np.arange(-min(half, int(5 * sigma) + 1), min(half, int(5 * sigma) + 1) + 1)
+        node, bits = np.full(len(s), tables.bases[level]), np.zeros(len(s))
+        for plane in range(int(tables.trits[level]) - 1, -1, -1):
+            trit = (s + half) // 3**plane % 3
+            bits -= np.log2(tables.frequencies[node, trit] / 65536)
+            node = tables.children[node] + trit
+        estimate = gaussian_bits(torch.from_numpy(s).float(), torch.tensor(1 / sigma)).numpy()
+        weight = np.exp(-(s**2) / (2 * sigma**2))
+        assert (weight * estimate).sum() == pytest.approx((weight * bits).sum(), rel=2e-3)
+
+
+def test_bits_of_outliers_keep_finite_gradients() -> None:
+    residual = torch.tensor([0.0, 3.0, 50.0, 5000.0], requires_grad=True)
+    log_sigma = torch.tensor([-2.2] * 4, requires_grad=True)
+    bits = gaussian_bits(residual, torch.exp(-log_sigma))
+    bits.sum().backward()
+    assert torch.isfinite(bits).all()
+    assert (bits.diff() > 0).all()
+    for gradient in (residual.grad, log_sigma.grad):
+        assert gradient is not None
+        assert torch.isfinite(gradient).all()
+    assert log_sigma.grad is not None
+    assert (log_sigma.grad[1:] < 0).all()
+
+
+def test_partial_states_of_training_are_those_of_the_codec() -> None:
+    tables = build_tables()
+    model = TrainingModel(TINY, tables)
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, LEVELS, 3000).astype(np.int32)
+    half = (3 ** tables.trits[level] - 1) // 2
+    s = np.clip(np.rint(rng.normal(size=3000) * sigma_of_level(level)), -half, half).astype(np.int32)
+    planes = Planes(level, np.zeros(3000, np.int16), tables)
+    shape = (1, 3000, 1, 1)
+    for plane, elements in planes:
+        planes.advance(elements, planes.digits(s, plane, elements))
+        all_s, all_levels = (torch.from_numpy(v).view(shape) for v in (s, level))
+        known = model.partial_residual(all_s, all_levels, torch.full((1, 1, 1, 1), plane))
+        assert np.array_equal(known.flatten().numpy() * 64, planes.residual().astype(np.float32))
+
+
+def test_linear_start_is_a_working_codec(photos: Path, tmp_path: Path) -> None:
+    """Without a single step: the block transform alone gives a picture, at a photograph-like rate."""
+    settings = Settings(minutes=1, max_steps=0, crop=128)
+    model = train([photos], tmp_path, settings, config=TINY, device=CPU, report=lambda _: None)
+    frozen = export(model, tmp_path / "w.safetensors")
+    image = synthetic_image(160, 160)
+    data = encode(image, weights=frozen)
+    quality = psnr(np.asarray(image), np.asarray(decode(data, weights=frozen)))
+    assert quality > 21  # 24 of 768 components, no training
+    assert len(data) < 160 * 160 * 3 / 8
+
+
+def _quiet(_: str) -> None:
+    pass
+
+
+def test_training_lowers_the_loss_and_logs_it(photos: Path, tmp_path: Path) -> None:
+    settings = Settings(
+        max_steps=100, crop=64, batch=8, warmup_steps=5, log_every=10, lr_entropy=3e-3, lmbda=1e-3
+    )
+    train([photos], tmp_path, settings, config=TINY, device=CPU, report=_quiet)
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(10, 101, 10))
+    loss = [float(row["loss"]) for row in rows]
+    assert sum(loss[-2:]) < sum(loss[:2])
+    assert float(rows[-1]["lr_factor"]) < 0.1
+
+
+def test_a_finished_run_starts_a_new_cycle_from_its_weights(photos: Path, tmp_path: Path) -> None:
+    settings = Settings(max_steps=6, crop=64, batch=2, warmup_steps=2, log_every=2)
+    train([photos], tmp_path, settings, config=TINY, device=CPU, report=_quiet)
+    first = load_checkpoint(tmp_path / "checkpoint.pt")
+    train([photos], tmp_path, settings, device=CPU, report=_quiet)
+    second = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert (first["step"], second["step"], second["run_step"]) == (6, 12, 6)
+    assert first["finished"]
+    assert second["finished"]
+    assert second["config"] == TINY.to_json()
+
+
+def test_killed_run_goes_on_where_it_was(photos: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle: the checkpoint is whole, and the next run takes the rest of the minutes."""
+    script = (
+        "import sys, torch; from pathlib import Path; from make_golden import TINY\n"
+        "from ctc_codec.training.loop import Settings, train\n"
+        "s = Settings(minutes=1, crop=64, batch=2, warmup_steps=2, log_every=5, save_every_s=0.2)\n"
+        "train([Path(sys.argv[1])], Path(sys.argv[2]), s, config=TINY, device=torch.device('cpu'))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(photos), str(tmp_path)], env=environment, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert not killed["finished"]
+    settings = Settings(minutes=killed["elapsed"] / 60 + 0.03, crop=64, batch=2, warmup_steps=2, log_every=5)
+    train([photos], tmp_path, settings, device=CPU, report=_quiet)
+    done = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert done["finished"]
+    assert done["step"] > killed["step"] > 0
+    assert done["run_step"] > killed["run_step"]
+
+
+def test_smoke_command_trains_exports_and_codes(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ctc_codec.cli", "train", str(photos), "--run", str(tmp_path), "--smoke"]
+    started = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert time.monotonic() - started < 240  # a minute on two idle cores; these may be busy
+    assert "loss" in done.stderr
+    model = load_model(tmp_path / "ctc.safetensors")
+    image = synthetic_image(128, 96)
+    assert psnr(np.asarray(image), np.asarray(decode(encode(image, weights=model), weights=model))) > 27
