@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -55,6 +56,18 @@ def resolve_device(name: str) -> torch.device:
 # --- transforms -------------------------------------------------------------------------------------
 
 
+@functools.cache
+def _fast_bfloat16(device_type: str) -> bool:
+    """Whether bfloat16 is faster than float32 there: GPUs, and CPUs with instructions for it."""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # absent from older releases
+    return device_type == "cuda" or (supported is not None and bool(supported()))
+
+
+def _branch_precision(device: torch.device) -> torch.autocast:
+    """Branches of the transforms in bfloat16 where it pays; their residual streams stay float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=_fast_bfloat16(device.type))
+
+
 def _latent_sides(width: int, height: int) -> tuple[int, int]:
     return -(-height // LATENT_STRIDE), -(-width // LATENT_STRIDE)
 
@@ -66,7 +79,8 @@ def _analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[T
     x = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
     x = F.pad(x, (0, -width % LATENT_STRIDE, 0, -height % LATENT_STRIDE), mode="replicate")
     networks = model.networks(device)
-    y = networks.analysis(x)
+    with _branch_precision(device):
+        y = networks.analysis(x)
     z = networks.hyper_analysis(y)
     return y[0].cpu(), z[0].round().clamp(-Z_LIMIT, Z_LIMIT).to(torch.int32).cpu().numpy()
 
@@ -75,7 +89,8 @@ def _analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[T
 def _synthesise(model: CodecModel, latent: IntArray, width: int, height: int, device: torch.device) -> Pixels:
     """Pixels, uint8 [height, width, 3], of a latent in 1/64 steps, int32 [N, h, w]."""
     y_hat = torch.from_numpy(latent).to(device).float()[None] / MEAN_SCALE
-    x = model.networks(device).synthesis(y_hat)[0, :, :height, :width]
+    with _branch_precision(device):
+        x = model.networks(device).synthesis(y_hat)[0, :, :height, :width]
     return (x * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
