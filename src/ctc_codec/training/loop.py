@@ -36,7 +36,7 @@ class Settings:
     warmup_steps: int = 200
     z_ramp_steps: int = 1500
     decay_share: float = 0.25
-    full_share: float = 0.6
+    full_share: float = 0.5
     clip_norm: float = 2.0
     ema: float = 0.999
     save_every_s: float = 120.0

@@ -1,0 +1,58 @@
+"""Fixtures shared by all tests: one small photograph, its stream, and where the weights are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PHOTO_SIZE = (120, 88)
+
+
+def _photograph(width: int, height: int, seed: int) -> np.ndarray:
+    """Smooth shades, hard edges, a texture and sensor noise: uint8 [height, width, 3]."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    rng = np.random.default_rng(seed)
+    light = 130 + 60 * np.sin(x / 37 + seed) * np.cos(y / 29) - 0.2 * y
+    light += 18 * np.sin(x / 1.7) * (y > 0.6 * height)
+    light[(x - 0.7 * width) ** 2 + (y - 0.35 * height) ** 2 < (0.2 * height) ** 2] += 50
+    light[:, int(0.15 * width) : int(0.18 * width) + 1] -= 70
+    tint = np.stack([light + 15 * np.cos(x / 50), light, light - 25 + 20 * np.sin(y / 40)], axis=2)
+    return (tint + rng.normal(0, 3, tint.shape)).round().clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def weights() -> str | None:
+    """The weights file in use, as the command finds it; None for the packaged one."""
+    return os.environ.get("CTC_WEIGHTS") or None
+
+
+@pytest.fixture(scope="session")
+def make_photo() -> Callable[..., Image.Image]:
+    """A photograph-like image of any size, the same for the same arguments."""
+
+    def make(width: int = PHOTO_SIZE[0], height: int = PHOTO_SIZE[1], seed: int = 1) -> Image.Image:
+        return Image.fromarray(_photograph(width, height, seed))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def photo_png(tmp_path_factory: pytest.TempPathFactory, make_photo: Callable[..., Image.Image]) -> Path:
+    """A PNG of 120x88 pixels, RGB. Tests do not write beside it: they share it."""
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    make_photo().save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def photo_ctc(photo_png: Path, weights: str | None) -> bytes:
+    """The whole stream of ``photo_png``, made with the API."""
+    import ctc_codec
+
+    with Image.open(photo_png) as image:
+        return ctc_codec.encode(image, weights=weights)

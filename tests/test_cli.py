@@ -1,0 +1,1006 @@
+"""The ``ctc`` command as its users meet it: streams, exit codes, messages, and no half-written files.
+
+Most tests call the command in this process, where torch is loaded once; those about processes, pipes
+and signals run the installed command.
+"""
+
+from __future__ import annotations
+
+import binascii
+import dataclasses
+import json
+import os
+import pty
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image, features
+from safetensors.numpy import save_file
+
+import ctc_codec
+from ctc_codec._container import Header, frame
+from ctc_codec._errors import CtcError
+from ctc_codec._image import open_image, source_image
+from ctc_codec.cli import main
+
+_INSTALLED = shutil.which("ctc", path=str(Path(sys.executable).parent))
+COMMAND = [_INSTALLED] if _INSTALLED else [sys.executable, "-m", "ctc_codec.cli"]
+HUGE = "16777215"
+NOT_PHOTO = Header(64, 48, b"\1\2\3\4", 10_000)
+PLAIN = NOT_PHOTO.to_bytes() + frame(random.Random(1).randbytes(10_000))
+"""A file that no weights decode: good enough for `truncate` and `info --header-only`."""
+PLAIN_HEADER = len(NOT_PHOTO.to_bytes())
+
+MakePhoto = Callable[..., Image.Image]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.err.splitlines()
+
+
+def ctc(*args: object, stdin: bytes = b"") -> Result:
+    """Run the command in this process."""
+    done = CliRunner().invoke(main, [str(a) for a in args], input=stdin)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception  # a user would see a traceback
+    return Result(done.exit_code, done.stdout_bytes, done.stderr)
+
+
+def spawn(*args: object, **kwargs: object) -> subprocess.Popen[bytes]:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen([*COMMAND, *map(str, args)], **{**pipes, **kwargs})  # type: ignore[call-overload]
+
+
+def run(*args: object, stdin: bytes = b"", **kwargs: object) -> Result:
+    """Run the installed command."""
+    process = spawn(*args, **kwargs)
+    out, err = process.communicate(stdin, timeout=120)
+    return Result(process.returncode, out or b"", (err or b"").decode())
+
+
+def run_shell(script: str, *args: object) -> Result:
+    """Run a shell line in which "$@" is the command with its arguments."""
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *COMMAND, *map(str, args)], capture_output=True, timeout=120, check=False
+    )
+    return Result(done.returncode, done.stdout, done.stderr.decode())
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def assert_refused(result: Result, *words: str, lines: int = 1) -> None:
+    """Exit code 1 and one line that says why, without our insides."""
+    assert result.code == 1, result
+    assert len(result.lines) == lines, result.err
+    assert "Traceback" not in result.err
+    assert "internal error" not in result.err
+    assert all(line.startswith("ctc: ") for line in result.lines), result.err
+    for word in words:
+        assert word in result.err
+
+
+def assert_misused(result: Result, *words: str) -> None:
+    """Exit code 2, one line."""
+    assert result.code == 2, result
+    assert len(result.lines) == 1, result.err
+    assert result.out == b""
+    for word in words:
+        assert word in result.err
+
+
+def with_header(data: bytes, **changes: object) -> bytes:
+    """A file with other words in its header and a right check sum."""
+    header, start = Header.parse(data)
+    return dataclasses.replace(header, **changes).to_bytes() + data[start:]  # type: ignore[arg-type]
+
+
+def with_version(data: bytes, version: int) -> bytes:
+    start = Header.parse(data)[1]
+    head = data[:4] + bytes([version]) + data[5 : start - 2]
+    return head + binascii.crc_hqx(head, 0xFFFF).to_bytes(2, "big") + data[start:]
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(data)))
+
+
+@pytest.fixture(autouse=True)
+def _process_state_is_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The command owns its process; here it is a guest."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def files(here: Path, photo_png: Path, photo_ctc: bytes) -> Path:
+    """A working directory with photo.png, whole.ctc (its stream) and plain.ctc."""
+    shutil.copy(photo_png, here / "photo.png")
+    (here / "whole.ctc").write_bytes(photo_ctc)
+    (here / "plain.ctc").write_bytes(PLAIN)
+    return here
+
+
+# --- names and streams ------------------------------------------------------------------------------
+
+
+def test_encode_writes_beside_its_input(files: Path, photo_ctc: bytes) -> None:
+    result = ctc("encode", "photo.png")
+    assert result.code == 0, result
+    assert (files / "photo.ctc").read_bytes() == photo_ctc
+    assert result.out == b""
+    assert "photo.ctc" in result.err
+    assert str(len(photo_ctc)) in result.err
+
+
+def test_decode_writes_a_png_beside_its_input(files: Path) -> None:
+    assert ctc("decode", "whole.ctc").code == 0
+    with Image.open("whole.png") as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "RGB", (120, 88))
+
+
+def test_default_names_replace_only_the_last_suffix(files: Path) -> None:
+    shutil.copy("plain.ctc", "a.b.c")
+    shutil.copy("plain.ctc", "bare")
+    assert ctc("truncate", "a.b.c", "bare", "--bytes", 50, "-o", "out/").code == 0
+    assert names(files / "out") == ["a.b.ctc", "bare.ctc"]
+
+
+def test_output_file_has_the_name_asked_for(files: Path, photo_ctc: bytes) -> None:
+    assert ctc("encode", "photo.png", "-o", "any name.bin").code == 0
+    assert (files / "any name.bin").read_bytes() == photo_ctc
+    assert not (files / "photo.ctc").exists()
+
+
+def test_output_folder_takes_several_inputs(files: Path, make_photo: MakePhoto, photo_ctc: bytes) -> None:
+    make_photo(40, 30).save("small.png")
+    result = ctc("encode", "photo.png", "small.png", "-o", "new/folder/")
+    assert result.code == 0, result
+    assert names(files / "new/folder") == ["photo.ctc", "small.ctc"]
+    assert (files / "new/folder/photo.ctc").read_bytes() == photo_ctc
+
+
+def test_existing_folder_needs_no_slash(files: Path) -> None:
+    (files / "out").mkdir()
+    assert ctc("truncate", "plain.ctc", "--bytes", 50, "-o", "out").code == 0
+    assert names(files / "out") == ["plain.ctc"]
+
+
+def test_streams_give_the_same_bytes_as_files(files: Path, photo_ctc: bytes) -> None:
+    encoded = run("encode", "-", "-o", "-", stdin=(files / "photo.png").read_bytes())
+    assert encoded.code == 0, encoded.err
+    assert encoded.out == photo_ctc
+    decoded = run("decode", "-", "-o", "-", stdin=encoded.out)
+    assert decoded.code == 0, decoded.err
+    assert ctc("decode", "whole.ctc").code == 0
+    assert decoded.out == (files / "whole.png").read_bytes()
+
+
+def test_standard_input_goes_to_standard_output_by_default() -> None:
+    assert run("truncate", "-", "--bytes", 99, stdin=PLAIN).out == PLAIN[:99]
+
+
+def test_input_may_be_a_device(files: Path) -> None:
+    assert run("truncate", "/dev/stdin", "--bytes", 99, "-o", "-", stdin=PLAIN).out == PLAIN[:99]
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout here")
+def test_dev_stdout_is_standard_output(files: Path) -> None:
+    result = run("truncate", "plain.ctc", "--bytes", 99, "-o", "/dev/stdout")
+    assert result.code == 0, result.err
+    assert result.out == PLAIN[:99]
+
+
+def test_output_may_be_a_named_pipe(files: Path) -> None:
+    os.mkfifo("pipe")
+    process = spawn("truncate", "plain.ctc", "--bytes", 99, "-o", "pipe")
+    assert Path("pipe").read_bytes() == PLAIN[:99]
+    assert process.communicate(timeout=60)[0] == b""
+    assert process.returncode == 0
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
+
+
+def test_data_is_not_written_to_a_terminal(files: Path) -> None:
+    master, slave = pty.openpty()
+    try:
+        result = run("truncate", "plain.ctc", "--bytes", 99, "-o", "-", stdout=slave)
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert_refused(result, "terminal")
+
+
+def test_output_through_a_link_keeps_the_link(files: Path) -> None:
+    (files / "link.ctc").symlink_to("plain.ctc")
+    assert ctc("truncate", "link.ctc", "--bytes", 99, "-o", "link.ctc", "-f").code == 0
+    assert (files / "link.ctc").is_symlink()
+    assert (files / "plain.ctc").read_bytes() == PLAIN[:99]
+
+
+@pytest.mark.parametrize("name", ["é" * 125 + ".ctc", "n" * 251 + ".ctc"])
+def test_names_as_long_as_the_file_system_takes_are_written(files: Path, name: str) -> None:
+    assert ctc("truncate", "plain.ctc", "--bytes", 99, "-o", name).code == 0
+    assert (files / name).read_bytes() == PLAIN[:99]
+
+
+# --- wrong usage ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ("", ["Missing command"]),
+        ("frobnicate", ["No such command", "frobnicate"]),
+        ("encode", ["Missing argument"]),
+        ("encode --no-such-option photo.png", ["--no-such-option"]),
+        ("encode photo.png --bpp 1 --bytes 100", ["--bpp", "--bytes"]),
+        ("encode photo.png --bpp 1 --psnr 30", ["--bpp", "--psnr"]),
+        ("encode photo.png --bytes 1k --psnr 30", ["--bytes", "--psnr"]),
+        ("decode whole.ctc --bpp 1 --bytes 100", ["--bpp", "--bytes"]),
+        ("truncate plain.ctc -o x --bpp 1 --bytes 100", ["--bpp", "--bytes"]),
+        ("truncate plain.ctc -o x", ["--bpp", "--bytes"]),
+        ("truncate plain.ctc --bpp 1", ["-o"]),
+        ("truncate plain.ctc -o x --bpp 0", ["--bpp"]),
+        ("truncate plain.ctc -o x --bpp -1", ["--bpp"]),
+        ("truncate plain.ctc -o x --bpp nan", ["--bpp"]),
+        ("encode photo.png -o x --bpp nan", ["--bpp"]),
+        ("encode photo.png -o x --psnr nan", ["--psnr"]),
+        ("encode photo.png -o x --psnr 0", ["--psnr"]),
+        ("truncate plain.ctc -o x --bytes 0", ["--bytes"]),
+        ("truncate plain.ctc -o x --bytes -5", ["--bytes"]),
+        ("truncate plain.ctc -o x --bytes nan", ["--bytes"]),
+        ("truncate plain.ctc -o x --bytes inf", ["--bytes"]),
+        ("truncate plain.ctc -o x --bytes 10q", ["--bytes", "10q"]),
+        ("truncate plain.ctc -o x --bytes k", ["--bytes"]),
+        ("decode whole.ctc -o x.unheard", ["unheard"]),
+        ("decode whole.ctc -o x", ["x"]),
+        ("decode whole.ctc -o - --format unheard", ["unheard"]),
+        ("decode whole.ctc --format unheard", ["unheard"]),
+        ("decode whole.ctc --format a/b", ["a/b"]),
+        ("encode photo.png plain.ctc -o x", ["several inputs"]),
+        ("encode photo.png plain.ctc -o -", ["several inputs"]),
+        ("truncate plain.ctc plain.ctc -o out/ --bytes 99", ["plain.ctc"]),
+        ("encode - -", ["standard input"]),
+        ("encode - -o out/", ["standard input"]),
+        ("truncate plain.ctc --bytes 99 -o ", ["-o"]),
+        ("encode photo.png -o x --device abacus", ["abacus"]),
+        ("encode photo.png -o x --threads 0", ["--threads"]),
+    ],
+)
+def test_wrong_usage_exits_2_and_writes_nothing(files: Path, args: str, words: list[str]) -> None:
+    before = names(files)
+    assert_misused(ctc(*(args.split(" ") if args else [])), *words)
+    assert names(files) == before
+
+
+def test_wrong_usage_exits_2_from_the_real_command(files: Path) -> None:
+    assert_misused(run("frobnicate"), "frobnicate")
+
+
+def test_version_is_told() -> None:
+    result = run("--version")
+    assert (result.code, result.err) == (0, "")
+    assert ctc_codec.__version__ in result.out.decode()
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "truncate", "info", "train"])
+def test_help_of_every_command(command: str) -> None:
+    result = ctc(command, "-h")
+    assert result.code == 0
+    assert result.out.startswith(f"Usage: main {command}".encode())
+
+
+# --- rates ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("1000", 1000),
+        ("1k", 1000),
+        ("1K", 1000),
+        ("1.5k", 1500),
+        ("0.002M", 2000),
+        ("1Ki", 1024),
+        ("2ki", 2048),
+        ("1M", len(PLAIN)),
+        ("1Mi", len(PLAIN)),
+    ],
+)
+def test_byte_counts_take_suffixes(files: Path, text: str, count: int) -> None:
+    assert ctc("truncate", "plain.ctc", "--bytes", text, "-o", "-").out == PLAIN[:count]
+
+
+@pytest.mark.parametrize("count", [PLAIN_HEADER, PLAIN_HEADER + 1, 4110, 4111, 4112, 9999])
+def test_truncation_by_bytes_is_head(files: Path, count: int) -> None:
+    assert ctc("truncate", "plain.ctc", "--bytes", count, "-o", "cut.ctc").code == 0
+    assert (files / "cut.ctc").read_bytes() == PLAIN[:count]
+
+
+def test_truncation_by_bpp_stays_within_its_budget(files: Path) -> None:
+    for bpp in ("0.06", "0.5", "1", "2.7"):
+        small = ctc("truncate", "plain.ctc", "--bpp", bpp, "-o", "-").out
+        assert small == PLAIN[: int(float(bpp) * 64 * 48 / 8)]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_encoding_to_bytes_is_truncation_of_the_whole(files: Path, photo_ctc: bytes, share: float) -> None:
+    count = int(len(photo_ctc) * share)
+    assert ctc("encode", "photo.png", "--bytes", count, "-o", "a.ctc").code == 0
+    assert ctc("truncate", "whole.ctc", "--bytes", count, "-o", "b.ctc").code == 0
+    assert (files / "a.ctc").read_bytes() == (files / "b.ctc").read_bytes() == photo_ctc[:count]
+
+
+def test_encoding_to_bpp_stays_within_its_budget(files: Path, photo_ctc: bytes) -> None:
+    small = ctc("encode", "photo.png", "--bpp", "0.5", "-o", "-").out
+    assert small == photo_ctc[: int(0.5 * 120 * 88 / 8)]
+
+
+def test_encoding_to_a_psnr_reaches_it_with_fewer_bytes(
+    files: Path, photo_ctc: bytes, weights: str | None
+) -> None:
+    original = pixels((files / "photo.png").read_bytes())
+
+    def quality(data: bytes) -> float:
+        decoded = np.asarray(ctc_codec.decode(data, weights=weights))
+        return float(10 * np.log10(255**2 / np.square(original.astype(float) - decoded).mean()))
+
+    target = (quality(photo_ctc[: Header.parse(photo_ctc)[1]]) + quality(photo_ctc)) / 2
+    small = ctc("encode", "photo.png", "--psnr", target, "-o", "-").out
+    assert photo_ctc.startswith(small)
+    assert quality(small) >= target
+    assert len(small) < 0.9 * len(photo_ctc)
+
+
+def test_a_psnr_out_of_reach_is_refused(files: Path) -> None:
+    assert_refused(ctc("encode", "photo.png", "--psnr", 200, "-o", "x.ctc"), "photo.png", "200 dB")
+    assert not (files / "x.ctc").exists()
+
+
+@pytest.mark.parametrize("command", ["encode", "truncate"])
+def test_a_target_below_the_header_is_refused(files: Path, command: str) -> None:
+    source = "photo.png" if command == "encode" else "whole.ctc"
+    assert_refused(ctc(command, source, "--bytes", 5, "-o", "x.ctc"), source, "header")
+    assert not (files / "x.ctc").exists()
+
+
+@pytest.mark.parametrize("target", [("--bpp", "0.4"), ("--bytes", "300")])
+def test_decoding_to_a_rate_is_decoding_the_truncated_file(files: Path, target: tuple[str, str]) -> None:
+    assert ctc("decode", "whole.ctc", *target, "-o", "a.png").code == 0
+    assert ctc("truncate", "whole.ctc", *target, "-o", "cut.ctc").code == 0
+    assert ctc("decode", "cut.ctc", "-o", "b.png").code == 0
+    assert (files / "a.png").read_bytes() == (files / "b.png").read_bytes()
+
+
+def test_prefixes_from_the_header_on_decode(files: Path, photo_ctc: bytes) -> None:
+    start = Header.parse(photo_ctc)[1]
+    for cut in (start, start + 1, start + 5, len(photo_ctc) - 1):
+        result = ctc("decode", "-", "-q", stdin=photo_ctc[:cut])
+        assert (result.code, result.err) == (0, ""), cut
+        assert pixels(result.out).shape == (88, 120, 3)
+
+
+# --- formats, modes and sizes -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.bmp", "BMP")])
+def test_the_suffix_names_the_image_format(files: Path, name: str, kind: str) -> None:
+    assert ctc("decode", "whole.ctc", "-o", name).code == 0
+    with Image.open(name) as image:
+        assert (image.format, image.size) == (kind, (120, 88))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("png", "PNG"), ("jpg", "JPEG"), ("PPM", "PPM")])
+def test_the_format_of_standard_output_can_be_chosen(files: Path, name: str, kind: str) -> None:
+    result = ctc("decode", "whole.ctc", "-o", "-", "--format", name)
+    assert Image.open(BytesIO(result.out)).format == kind
+
+
+def test_the_format_names_the_default_suffix(files: Path) -> None:
+    assert ctc("decode", "whole.ctc", "--format", "bmp").code == 0
+    with Image.open("whole.bmp") as image:
+        assert image.format == "BMP"
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_grey_images_decode_to_grey(files: Path, make_photo: MakePhoto, mode: str) -> None:
+    make_photo(50, 34).convert(mode).save("grey.png")
+    assert ctc("encode", "grey.png").code == 0
+    assert ctc("decode", "grey.ctc", "-o", "back.png").code == 0
+    with Image.open("back.png") as image:
+        assert (image.mode, image.size) == ("L", (50, 34))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (97, 2), (17, 33), (65, 63)])
+def test_odd_sizes_come_back_as_they_were(files: Path, make_photo: MakePhoto, size: tuple[int, int]) -> None:
+    make_photo(*size).save("odd.png")
+    assert ctc("encode", "odd.png").code == 0
+    assert ctc("decode", "odd.ctc", "-o", "back.png").code == 0
+    with Image.open("back.png") as image:
+        assert (image.mode, image.size) == ("RGB", size)
+
+
+def test_changes_on_the_way_in_are_told(files: Path, make_photo: MakePhoto) -> None:
+    make_photo(40, 30).convert("RGBA").save("clear.png")
+    result = ctc("encode", "clear.png")
+    assert result.code == 0
+    assert "transparency" in result.err
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_an_image_with_broken_exif_is_still_an_image(files: Path, make_photo: MakePhoto, kind: str) -> None:
+    out = BytesIO()
+    make_photo(40, 30).save(out, kind)
+    good = len(out.getvalue())
+    for exif in (b"Exif\0\0XX*\0\x08\0\0\0", b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x02\0\xff\xff\xff\xff"):
+        out = BytesIO()
+        make_photo(40, 30).save(out, kind, exif=exif)
+        assert len(out.getvalue()) > good
+        result = ctc("encode", "-", "-q", stdin=out.getvalue())
+        assert (result.code, result.err) == (0, "")
+
+
+def test_damaged_images_are_never_an_internal_error(make_photo: MakePhoto) -> None:
+    rng = random.Random(1)
+    messages: list[str] = []
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a picture"
+    kinds = ["PNG", "JPEG", "TIFF", "GIF", *(k for k in ("WEBP", "AVIF") if features.check(k.lower()))]
+    for kind in kinds:
+        out = BytesIO()
+        make_photo(24, 16).save(out, kind, **({} if kind == "GIF" else {"exif": exif}))
+        for _ in range(250):
+            data = bytearray(out.getvalue())
+            for _ in range(rng.choice((1, 1, 3))):
+                data[rng.randrange(len(data))] = rng.choice((0, 255, rng.randrange(256)))
+            if rng.random() < 0.2:
+                del data[rng.randrange(len(data)) :]
+            try:
+                source = source_image(open_image(bytes(data), 10_000))
+                assert source.pixels.dtype == np.uint8
+            except CtcError as error:
+                messages.append(str(error))
+            except Exception as error:
+                raise AssertionError(f"{kind}: {type(error).__name__}: {error}") from error
+    assert len(messages) > 100
+    assert all(message and "\n" not in message for message in messages)
+
+
+# --- existing files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("encode", "photo.png", "-o", "old"),
+        ("decode", "whole.ctc", "--format", "png", "-o", "old"),
+        ("truncate", "plain.ctc", "--bytes", "99", "-o", "old"),
+    ],
+)
+def test_existing_files_are_replaced_only_by_force(files: Path, args: tuple[str, ...]) -> None:
+    (files / "old").write_bytes(b"precious")
+    before = names(files)
+    assert_refused(ctc(*args), "old", "exists already", "-f")
+    assert (files / "old").read_bytes() == b"precious"
+    assert ctc(*args, "-f").code == 0
+    assert (files / "old").read_bytes() != b"precious"
+    assert names(files) == before
+
+
+def test_a_failure_by_force_leaves_the_old_file(files: Path) -> None:
+    (files / "old.png").write_bytes(b"precious")
+    (files / "bad.ctc").write_bytes(b"not a stream")
+    assert_refused(ctc("decode", "bad.ctc", "-o", "old.png", "-f"), "bad.ctc")
+    assert (files / "old.png").read_bytes() == b"precious"
+
+
+def test_a_replaced_file_keeps_its_permissions(files: Path) -> None:
+    (files / "old.ctc").write_bytes(b"private")
+    (files / "old.ctc").chmod(0o600)
+    assert ctc("truncate", "plain.ctc", "--bytes", 99, "-o", "old.ctc", "-f").code == 0
+    assert stat.S_IMODE((files / "old.ctc").stat().st_mode) == 0o600
+
+
+def test_a_new_file_has_the_usual_permissions(files: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        assert ctc("truncate", "plain.ctc", "--bytes", 99, "-o", "new.ctc").code == 0
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((files / "new.ctc").stat().st_mode) == 0o640
+
+
+# --- bad input --------------------------------------------------------------------------------------
+
+
+def _cut_png(photo: bytes) -> bytes:
+    return photo[: len(photo) // 2]
+
+
+BAD_IMAGES: dict[str, tuple[Callable[[bytes], bytes] | None, str]] = {
+    "missing file": (None, "No such file"),
+    "empty file": (lambda photo: b"", "empty"),
+    "text file": (lambda photo: b"Dear codec,\nI am no picture.\n", "not an image"),
+    "cut PNG": (_cut_png, "damaged image"),
+    "PNG signature alone": (lambda photo: photo[:8], "image"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_bad_images_fail_in_one_line_and_leave_nothing(files: Path, case: str) -> None:
+    make, word = BAD_IMAGES[case]
+    if make is not None:
+        (files / "bad.png").write_bytes(make((files / "photo.png").read_bytes()))
+    before = names(files)
+    assert_refused(ctc("encode", "bad.png"), "bad.png", word)
+    assert names(files) == before
+
+
+BAD_STREAMS: dict[str, tuple[Callable[[bytes], bytes] | None, str]] = {
+    "missing file": (None, "No such file"),
+    "empty file": (lambda whole: b"", "empty"),
+    "a PNG": (lambda whole: b"\x89PNG\r\n\x1a\n" + bytes(50), "not a .ctc file"),
+    "cut in the magic number": (lambda whole: whole[:3], "cut inside the header"),
+    "cut inside the header": (lambda whole: whole[: Header.parse(whole)[1] - 1], "cut inside the header"),
+    "a newer version": (lambda whole: with_version(whole, 2), "version 2"),
+    "other weights": (lambda whole: with_header(whole, fingerprint=b"\xca\xfe\0\1"), "cafe0001"),
+    "damaged header": (lambda whole: flipped(whole, 7), "damaged header"),
+    "damaged payload": (lambda whole: flipped(whole, len(whole) // 2), "damaged between bytes"),
+    "damaged last byte": (lambda whole: flipped(whole, len(whole) - 1), "damaged between bytes"),
+    "bytes at the end": (lambda whole: whole + b"\n", "1 bytes follow"),
+    "absurd dimensions": (lambda whole: with_header(whole, width=2**24 - 1, height=2**24 - 1), HUGE),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STREAMS)
+def test_bad_streams_fail_in_one_line_and_leave_nothing(files: Path, photo_ctc: bytes, case: str) -> None:
+    make, word = BAD_STREAMS[case]
+    if make is not None:
+        (files / "bad.ctc").write_bytes(make(photo_ctc))
+    before = names(files)
+    assert_refused(ctc("decode", "bad.ctc"), "bad.ctc", word)
+    assert_refused(ctc("decode", "bad.ctc", "-q"), "bad.ctc", word)
+    assert names(files) == before
+
+
+def test_a_stream_of_the_wrong_bytes_with_right_check_sums_is_handled(files: Path, photo_ctc: bytes) -> None:
+    """Nobody but an attacker writes one: any image or a refusal will do, a crash will not."""
+    header = Header.parse(photo_ctc)[0]
+    for seed in range(6):
+        payload = random.Random(seed).randbytes(500) if seed else b"\xff" * 500
+        data = dataclasses.replace(header, payload_bytes=500).to_bytes() + frame(payload)
+        result = ctc("decode", "-", "-q", stdin=data)
+        if result.code == 0:
+            assert pixels(result.out).shape == (88, 120, 3)
+        else:
+            assert_refused(result, "standard input", "damaged")
+
+
+def test_damage_can_be_accepted(files: Path, photo_ctc: bytes) -> None:
+    (files / "bad.ctc").write_bytes(flipped(photo_ctc, len(photo_ctc) - 5))
+    result = ctc("decode", "bad.ctc", "--accept-damage", "-q")
+    assert result.code == 0
+    assert len(result.lines) == 1
+    assert "bad.ctc: warning: damaged between bytes" in result.err
+    with Image.open("bad.png") as image:
+        assert image.size == (120, 88)
+
+
+def test_damage_is_no_reason_to_refuse_the_part_before_it(files: Path, photo_ctc: bytes) -> None:
+    (files / "bad.ctc").write_bytes(flipped(photo_ctc, len(photo_ctc) - 5))
+    assert ctc("decode", "bad.ctc", "--bytes", 300, "-o", "a.png").code == 0
+    assert ctc("decode", "whole.ctc", "--bytes", 300, "-o", "b.png").code == 0
+    assert (files / "a.png").read_bytes() == (files / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("args", [("encode", "photo.png"), ("decode", "whole.ctc")])
+def test_more_pixels_than_allowed_are_refused(files: Path, args: tuple[str, str]) -> None:
+    before = names(files)
+    refused = ctc(*args, "--max-pixels", 120 * 88 - 1, "-o", "x.png")
+    assert_refused(refused, args[1], "120x88", str(120 * 88 - 1))
+    assert names(files) == before
+    assert ctc(*args, "--max-pixels", 120 * 88, "-o", "x.png").code == 0
+    assert ctc(*args, "--max-pixels", 0, "-o", "x.png", "-f").code == 0
+
+
+def _foreign_weights(path: Path) -> None:
+    save_file({"conv.weight": np.zeros((2, 2), np.float32)}, path)
+
+
+def _text_weights(path: Path) -> None:
+    path.write_text("weights\n")
+
+
+def _no_weights(path: Path) -> None:
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("make", [_foreign_weights, _text_weights, _no_weights])
+@pytest.mark.parametrize("args", [("encode", "photo.png"), ("decode", "whole.ctc")])
+def test_wrong_weights_fail_once_before_any_input(
+    files: Path, make: Callable[[Path], None], args: tuple[str, str]
+) -> None:
+    make(files / "w.safetensors")
+    before = names(files)
+    result = ctc(*args, "missing", "--weights", "w.safetensors", "-o", ".")
+    assert_refused(result, "w.safetensors")
+    assert names(files) == before
+
+
+def test_weights_of_a_variable_are_used(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CTC_WEIGHTS", str(files / "nowhere"))
+    assert_refused(ctc("decode", "whole.ctc"), "nowhere")
+
+
+# --- batches ----------------------------------------------------------------------------------------
+
+
+def test_a_batch_goes_on_after_bad_images(files: Path, make_photo: MakePhoto, photo_ctc: bytes) -> None:
+    (files / "bad.png").write_bytes(b"no image")
+    make_photo(40, 30).save("last.png")
+    result = ctc("encode", "-q", "photo.png", "bad.png", "missing.png", "last.png", "-o", "out/")
+    assert_refused(result, lines=3)
+    assert result.lines[0].startswith("ctc: bad.png: ")
+    assert result.lines[1].startswith("ctc: missing.png: ")
+    assert result.lines[2] == "ctc: 2 of 4 inputs failed: bad.png, missing.png"
+    assert names(files / "out") == ["last.ctc", "photo.ctc"]
+    assert (files / "out/photo.ctc").read_bytes() == photo_ctc
+
+
+def test_a_batch_goes_on_after_bad_streams(files: Path, photo_ctc: bytes) -> None:
+    (files / "bad.ctc").write_bytes(flipped(photo_ctc, 100))
+    (files / "last.ctc").write_bytes(photo_ctc[:200])
+    result = ctc("decode", "-q", "bad.ctc", "whole.ctc", "last.ctc", "-o", "out/")
+    assert_refused(result, "1 of 3 inputs failed: bad.ctc", lines=2)
+    assert names(files / "out") == ["last.png", "whole.png"]
+
+
+def test_a_batch_goes_on_after_an_output_that_exists(files: Path) -> None:
+    shutil.copy("plain.ctc", "second.ctc")
+    (files / "out").mkdir()
+    (files / "out/plain.ctc").write_bytes(b"precious")
+    result = ctc("truncate", "-q", "plain.ctc", "second.ctc", "--bytes", 99, "-o", "out")
+    assert_refused(result, "1 of 2 inputs failed: plain.ctc", lines=2)
+    assert (files / "out/plain.ctc").read_bytes() == b"precious"
+    assert (files / "out/second.ctc").read_bytes() == PLAIN[:99]
+
+
+def test_quiet_says_nothing_on_success(files: Path) -> None:
+    for args in (
+        ("encode", "photo.png"),
+        ("decode", "whole.ctc"),
+        ("truncate", "plain.ctc", "--bytes", 99, "-o", "x"),
+    ):
+        assert ctc(*args, "-q") == Result(0, b"", "")
+
+
+# --- outputs that cannot be written -----------------------------------------------------------------
+
+TRUNCATE = ("truncate", "plain.ctc", "--bytes", "9000")
+
+
+def test_a_missing_folder_is_not_made_for_a_file(files: Path) -> None:
+    before = names(files)
+    assert_refused(ctc(*TRUNCATE, "-o", "nowhere/x.ctc"), "nowhere/x.ctc", "no such directory")
+    assert names(files) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
+@pytest.mark.parametrize("folder", ["/proc", "/proc/self"])
+def test_an_unwritable_folder_is_refused(files: Path, folder: str) -> None:
+    assert_refused(ctc(*TRUNCATE, "-o", f"{folder}/x.ctc"), f"{folder}/x.ctc")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_read_only_folder_is_refused(files: Path) -> None:
+    (files / "out").mkdir(mode=0o555)
+    assert_refused(ctc(*TRUNCATE, "-o", "out/x.ctc"), "out/x.ctc", "ermission")
+
+
+def test_a_folder_of_the_output_name_is_refused(files: Path) -> None:
+    (files / "photo.ctc").mkdir()
+    assert_refused(ctc("encode", "photo.png"), "photo.ctc", "is a directory")
+    assert_refused(ctc("encode", "photo.png", "-f"), "photo.ctc", "is a directory")
+    assert names(files / "photo.ctc") == []
+
+
+def test_a_file_where_a_folder_is_asked_for_is_refused(files: Path) -> None:
+    before = (files / "photo.png").read_bytes()
+    assert ctc(*TRUNCATE, "-o", "photo.png/").code in (1, 2)
+    assert (files / "photo.png").read_bytes() == before
+
+
+def test_a_name_too_long_is_refused(files: Path) -> None:
+    before = names(files)
+    result = run(*TRUNCATE, "-o", "n" * 256)
+    assert result.code in (1, 2)
+    assert len(result.lines) == 1, result.err
+    assert "too long" in result.err
+    assert names(files) == before
+
+
+needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+
+
+@needs_dev_full
+@pytest.mark.parametrize("force", [[], ["-f"]])
+def test_a_full_device_is_refused_and_stays_a_device(files: Path, force: list[str]) -> None:
+    assert_refused(ctc(*TRUNCATE, "-o", "/dev/full", *force), "/dev/full", "No space left")
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+@needs_dev_full
+@pytest.mark.parametrize(
+    "args",
+    [
+        (*TRUNCATE, "-o", "-"),
+        ("truncate", "plain.ctc", "--bytes", "20", "-o", "-"),
+        ("decode", "whole.ctc", "-o", "-"),
+    ],
+)
+def test_data_for_a_full_standard_output_is_lost_with_exit_1(files: Path, args: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        assert_refused(run(*args, stdout=full), "standard output", "No space left")
+
+
+@needs_dev_full
+@pytest.mark.parametrize("args", [("info", "--header-only", "plain.ctc"), ("--version",), ("info", "-h")])
+def test_words_for_a_full_standard_output_are_lost_with_exit_1(files: Path, args: tuple[str, ...]) -> None:
+    with open("/dev/full", "wb") as full:
+        assert_refused(run(*args, stdout=full), "No space left")
+
+
+@needs_dev_full
+def test_words_that_cannot_be_said_do_not_spoil_the_work(files: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        result = run(*TRUNCATE, "-o", "x.ctc", stderr=full)
+    assert (files / "x.ctc").read_bytes() == PLAIN[:9000]
+    assert result.code == 0
+
+
+def _run_into_closed_pipe(*args: object) -> Result:
+    with spawn(*args) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read().decode()
+        return Result(process.wait(timeout=120), b"", err)
+
+
+@pytest.mark.parametrize("args", [("decode", "whole.ctc", "-o", "-"), (*TRUNCATE, "-o", "-")])
+def test_a_reader_that_closes_at_once_ends_the_command_quietly(files: Path, args: tuple[str, ...]) -> None:
+    assert_refused(_run_into_closed_pipe(*args), "pipe")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("info", "--header-only", "plain.ctc", "plain.ctc"), ("info", "--header-only", "--json", "plain.ctc")],
+)
+def test_a_reader_that_does_not_want_to_know_is_no_internal_error(files: Path, args: tuple[str, ...]) -> None:
+    result = _run_into_closed_pipe(*args)
+    assert result.code in (1, 128 + signal.SIGPIPE, -signal.SIGPIPE)
+    assert "internal error" not in result.err
+    assert "Traceback" not in result.err
+    assert "Exception ignored" not in result.err
+    assert len(result.lines) <= 1
+
+
+def test_a_reader_that_takes_one_byte_gets_it(files: Path) -> None:
+    big = Header(64, 48, b"\1\2\3\4", 1 << 20)
+    (files / "big.ctc").write_bytes(big.to_bytes() + frame(bytes(1 << 20)))  # more than a pipe holds
+    result = run_shell('"$@" | head -c 1', "truncate", "big.ctc", "--bytes", "1M", "-o", "-")
+    assert result.out == PLAIN[:1]
+    assert len(result.lines) <= 1
+    assert "Traceback" not in result.err
+    assert "Exception ignored" not in result.err
+
+
+def test_closed_standard_streams_are_no_internal_error(files: Path) -> None:
+    assert_refused(run_shell('"$@" <&-', "truncate", "-", "--bytes", "99", "-o", "x.ctc"), "standard input")
+    assert_refused(run_shell('"$@" >&-', *TRUNCATE, "-o", "-"), "standard output")
+    assert not (files / "x.ctc").exists()
+
+
+# --- info -------------------------------------------------------------------------------------------
+
+
+def test_info_of_a_complete_file(files: Path, photo_ctc: bytes) -> None:
+    result = ctc("info", "--json", "whole.ctc")
+    assert (result.code, result.err) == (0, "")
+    facts = json.loads(result.out)
+    assert facts["file"] == "whole.ctc"
+    assert facts["bytes"] == facts["complete_bytes"] == len(photo_ctc)
+    assert (facts["width"], facts["height"], facts["mode"]) == (120, 88, "RGB")
+    assert facts["bpp"] == pytest.approx(8 * len(photo_ctc) / (120 * 88), abs=1e-4)
+    assert (facts["state"], facts["damage"]) == ("complete", None)
+    assert facts["fingerprint"] == Header.parse(photo_ctc)[0].fingerprint.hex()
+    assert facts["planes_held"] == facts["planes"] > 0
+    assert facts["hyper_latent"] == "complete"
+
+
+def test_info_of_a_cut_file(files: Path, photo_ctc: bytes) -> None:
+    count = len(photo_ctc) * 3 // 4
+    facts = json.loads(ctc("info", "--json", "-", stdin=photo_ctc[:count]).out)
+    assert (facts["bytes"], facts["complete_bytes"]) == (count, len(photo_ctc))
+    assert (facts["state"], facts["damage"]) == ("cut", None)
+    assert 0 <= facts["planes_held"] < facts["planes"]
+
+
+def test_info_of_a_header_alone(files: Path, photo_ctc: bytes) -> None:
+    facts = json.loads(ctc("info", "--json", "-", stdin=photo_ctc[: Header.parse(photo_ctc)[1]]).out)
+    assert (facts["state"], facts["planes_held"], facts["trits"]) == ("cut", 0, 0)
+    assert facts["hyper_latent"] == "cut"
+
+
+@pytest.mark.parametrize("more", [[], ["--header-only"]])
+def test_info_of_a_damaged_file_tells_what_it_can_and_exits_1(
+    files: Path, photo_ctc: bytes, more: list[str]
+) -> None:
+    (files / "bad.ctc").write_bytes(flipped(photo_ctc, len(photo_ctc) - 5))
+    result = ctc("info", "--json", "bad.ctc", *more)
+    assert_refused(result, "bad.ctc", "damaged between bytes")
+    facts = json.loads(result.out)
+    assert facts["state"] == "damaged"
+    assert facts["damage"] in result.err
+    assert ("planes" in facts) == (not more)
+
+
+def test_info_without_json_is_for_people(files: Path, photo_ctc: bytes) -> None:
+    text = ctc("info", "whole.ctc").out.decode()
+    for word in ("whole.ctc", "120x88", "RGB", "complete", "planes", str(len(photo_ctc))):
+        assert word in text
+
+
+def test_info_of_the_header_needs_no_weights(files: Path) -> None:
+    facts = json.loads(ctc("info", "--json", "--header-only", "plain.ctc", "--weights", "nowhere").out)
+    assert facts["state"] == "complete"
+    assert "planes" not in facts
+
+
+def test_info_of_a_file_made_with_other_weights_says_so(files: Path) -> None:
+    facts = json.loads(ctc("info", "--json", "plain.ctc").out)
+    assert "01020304" in facts["planes_unknown"]
+
+
+def test_info_with_weights_that_do_not_exist_fails(files: Path) -> None:
+    result = ctc("info", "whole.ctc", "--weights", "nowhere")
+    assert_refused(result, "nowhere")
+
+
+def test_info_does_not_allocate_what_the_header_claims(files: Path, photo_ctc: bytes) -> None:
+    data = with_header(photo_ctc, width=2**24 - 1, height=2**24 - 1)
+    facts = json.loads(ctc("info", "--json", "-", stdin=data).out)
+    assert HUGE in facts["planes_unknown"]
+
+
+def test_info_writes_one_object_per_good_file(files: Path) -> None:
+    result = ctc("info", "--json", "--header-only", "plain.ctc", "photo.png", "whole.ctc")
+    assert_refused(result, "ctc: photo.png: not a .ctc file", lines=2)
+    objects = [json.loads(line) for line in result.out.splitlines()]
+    assert [facts["file"] for facts in objects] == ["plain.ctc", "whole.ctc"]
+
+
+# --- processes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "args", [(*TRUNCATE, "-o", "x.ctc"), ("info", "--header-only", "plain.ctc"), ("--version",)]
+)
+def test_light_commands_load_nothing_heavy(files: Path, args: tuple[str, ...]) -> None:
+    script = (
+        "import sys\nfrom ctc_codec.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: code = end.code\n"
+        "heavy = {'torch', 'numpy', 'constriction', 'PIL', 'safetensors'} & set(sys.modules)\n"
+        "print('\\n', code, sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *args], capture_output=True, check=True, timeout=60)
+    assert done.stdout.decode().splitlines()[-1].split(maxsplit=1) == ["0", "[]"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_during_the_work_leaves_only_whole_files(
+    files: Path, make_photo: MakePhoto, photo_ctc: bytes, number: signal.Signals, code: int
+) -> None:
+    make_photo(1600, 1200).save("big.png", compress_level=0)
+    (files / "out").mkdir()
+    process = spawn("encode", "photo.png", "big.png", "-o", "out")
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    assert b"photo.ctc" in first
+    time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code
+    assert b"Traceback" not in err
+    assert names(files / "out") == ["photo.ctc"]
+    assert (files / "out/photo.ctc").read_bytes() == photo_ctc
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_waiting_for_input_leaves_nothing(
+    files: Path, number: signal.Signals, code: int
+) -> None:
+    before = names(files)
+    process = spawn("truncate", "-", "--bytes", "99", "-o", "x.ctc")
+    assert process.stdin is not None
+    process.stdin.write(PLAIN + bytes(200_000))  # more than a pipe holds: it is being read
+    process.stdin.flush()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert b"Traceback" not in err
+    assert names(files) == before
+
+
+@pytest.mark.parametrize("step", ["link", "replace"])
+def test_an_interrupt_while_writing_leaves_nothing(
+    files: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (files / "old.ctc").write_bytes(b"precious")
+    before = names(files)
+    monkeypatch.setattr(f"ctc_codec._files.os.{step}", interrupt)
+    target = ["new.ctc"] if step == "link" else ["old.ctc", "-f"]
+    result = ctc(*TRUNCATE, "-o", *target)
+    assert (result.code, result.lines[-1]) == (130, "ctc: interrupted")
+    assert names(files) == before
+    assert (files / "old.ctc").read_bytes() == b"precious"
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def somebody_was_faster(source: str, target: str) -> None:
+        Path(target).write_bytes(b"precious")
+        link(source, target)
+
+    monkeypatch.setattr("ctc_codec._files.os.link", somebody_was_faster)
+    assert_refused(ctc(*TRUNCATE, "-o", "x.ctc"), "exists already")
+    assert (files / "x.ctc").read_bytes() == b"precious"
+    assert not [name for name in names(files) if name.endswith(".partial")]
+
+
+def test_a_file_system_without_links_is_written_to(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    before = names(files)
+    monkeypatch.setattr("ctc_codec._files.os.link", no_links)
+    assert ctc(*TRUNCATE, "-o", "x.ctc").code == 0
+    assert (files / "x.ctc").read_bytes() == PLAIN[:9000]
+    assert names(files) == sorted([*before, "x.ctc"])
