@@ -14,6 +14,17 @@ from ._errors import InputError, OutputError
 STREAM = "-"
 
 
+class StdoutGone(OutputError):
+    """Standard output takes no more: nothing that is still to be written there can succeed."""
+
+
+def printable(name: str) -> str:
+    """A file name for a one-line message."""
+    if name == STREAM:
+        return "standard input"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+
+
 def _reason(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
@@ -21,9 +32,11 @@ def _reason(error: OSError) -> str:
 def read_input(name: str) -> bytes:
     """All bytes of a file, or of stdin for ``-``. Raises InputError."""
     try:
-        if name == STREAM:
-            return sys.stdin.buffer.read()
-        return Path(name).read_bytes()
+        if name != STREAM:
+            return Path(name).read_bytes()
+        if sys.stdin is None:
+            raise InputError("it is closed")
+        return sys.stdin.buffer.read()
     except OSError as error:
         raise InputError(_reason(error)) from None
 
@@ -31,51 +44,68 @@ def read_input(name: str) -> bytes:
 def check_output(name: str, force: bool) -> None:
     """Raise OutputError early if :func:`write_output` is going to refuse."""
     if name == STREAM:
-        if sys.stdout.isatty() and not force:
-            raise OutputError("binary data is not written to a terminal (use -o FILE, or -f)")
+        if sys.stdout is not None and sys.stdout.isatty() and not force:
+            raise StdoutGone("binary data is not written to a terminal (use -o FILE, or -f)")
         return
-    path = Path(name)
-    if path.is_dir():
-        raise OutputError(f"{name}: is a directory")
-    if path.is_file() and not force:
-        raise OutputError(f"{name}: exists already (use -f to overwrite)")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"{name}: no such directory")
+    if os.path.isdir(name):
+        raise OutputError(f"{printable(name)}: is a directory")
+    if os.path.isfile(name) and not force:
+        raise OutputError(f"{printable(name)}: exists already (use -f to overwrite)")
+    if not os.path.isdir(os.path.dirname(os.path.abspath(name))):
+        raise OutputError(f"{printable(name)}: no such directory")
+
+
+def drop_stdout() -> None:
+    """Give Python, which flushes stdout once more at exit, a place where that works."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_stdout(data: bytes) -> None:
+    """Write to stdout and flush. Raises StdoutGone."""
+    if sys.stdout is None:
+        raise StdoutGone("standard output is closed")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        drop_stdout()
+        raise StdoutGone("broken pipe: the reader of standard output is gone") from None
+    except OSError as error:
+        drop_stdout()
+        raise StdoutGone(f"standard output: {_reason(error)}") from None
 
 
 def write_output(name: str, data: bytes, force: bool) -> None:
     """Write a whole file or nothing; ``-`` is stdout.
 
     The bytes go to a temporary file beside the target, which is then renamed. An existing regular
-    file is refused unless ``force``. Raises OutputError.
+    file is refused unless ``force``; if replaced, its permissions are kept. Raises OutputError.
     """
+    check_output(name, force)
+    if name == STREAM:
+        write_stdout(data)
+        return
     try:
-        check_output(name, force)
-        if name == STREAM:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-            return
-        target = Path(os.path.realpath(name))
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-            target.write_bytes(data)  # a device or a pipe: nothing to rename
-            return
-        _replace(target, data, force)
-    except BrokenPipeError:
-        # Python flushes stdout once more at exit: give it a place where that works.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError("the reader of the pipe is gone") from None
+        with contextlib.suppress(FileNotFoundError):
+            mode = os.stat(name).st_mode
+            if not stat.S_ISREG(mode):
+                Path(name).write_bytes(data)  # a device or a pipe: nothing to rename
+                return
+        _replace(Path(os.path.realpath(name)), data, force)
     except FileExistsError:
-        raise OutputError(f"{name}: exists already (use -f to overwrite)") from None
+        raise OutputError(f"{printable(name)}: exists already (use -f to overwrite)") from None
     except OSError as error:
-        where = "standard output" if name == STREAM else name
-        raise OutputError(f"{where}: {_reason(error)}") from None
+        raise OutputError(f"{printable(name)}: {_reason(error)}") from None
 
 
 def _replace(target: Path, data: bytes, force: bool) -> None:
-    partial = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.partial")
+    partial = target.with_name(f".ctc-{secrets.token_hex(6)}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with open(descriptor, "wb") as file:
+            with contextlib.suppress(FileNotFoundError):
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             file.write(data)
         if not force:
             try:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import warnings
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ._errors import InputError, LimitError, OutputError
+from ._errors import CtcError, InputError, LimitError, OutputError
 
 MAX_PIXELS = 178_956_970
 """Default limit of width times height, the same as Pillow's."""
@@ -50,20 +49,42 @@ def open_image(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
         raise InputError("not an image that Pillow can open") from None
     except Image.DecompressionBombError:
         raise LimitError("more pixels than Pillow's own limit allows") from None
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (CtcError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's plugins let all kinds through when data is damaged
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"damaged image: {reason}") from None
     return image
 
 
 def source_image(image: Image.Image) -> SourceImage:
     """Bring an image of any mode to 8-bit RGB, upright. Raises InputError for unusable modes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about metadata: none of it is kept
+        return _source_image(image)
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # damaged metadata says nothing about the pixels
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # the same
+        return image
+
+
+def _source_image(image: Image.Image) -> SourceImage:
     if 0 in image.size:
         raise InputError("the image has no pixels")
     notes = []
-    if getattr(image, "n_frames", 1) > 1:
+    if _frames(image) > 1:
         notes.append("only the current frame of an animation is coded")
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if image.mode.startswith("I"):
         wide = np.asarray(image).astype(np.int64)
         image = Image.fromarray((np.clip(wide, 0, 65535) >> 8).astype(np.uint8))
@@ -95,18 +116,15 @@ def psnr(a: Pixels, b: Pixels) -> float:
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
 
 
-def saving_format(name: str, image_format: str | None) -> str:
-    """Pillow's name of the format to write: ``image_format``, else the suffix of ``name``, else PNG.
+def saving_format(suffix: str) -> str:
+    """Pillow's name of the format that files with this suffix have, for example ``.jpg``: ``JPEG``.
 
     Raises ValueError if Pillow cannot write it.
     """
-    extensions = Image.registered_extensions()
-    suffix = f".{image_format.lower()}" if image_format else PurePath(name).suffix.lower()
-    if name == "-" and not image_format:
-        suffix = ".png"
-    kind = extensions.get(suffix)
+    kind = Image.registered_extensions().get(suffix.lower())
     if kind is None or kind not in Image.SAVE:
-        raise ValueError(f"cannot write images of format {suffix[1:] or name!r}")
+        what = "a name without a suffix (.png, for example, or --format)" if not suffix else repr(suffix[1:])
+        raise ValueError(f"cannot choose an image format from {what}")
     return kind
 
 

@@ -6,8 +6,12 @@ Modules that need torch are imported inside the commands that need them.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
+import math
 import os
+import re
 import signal
 import sys
 import time
@@ -22,29 +26,47 @@ from . import __version__
 from ._container import info as container_info
 from ._container import truncate as truncate_bytes
 from ._errors import CtcError, LimitError, WeightsError
-from ._files import STREAM, check_output, read_input, write_output
+from ._files import (
+    STREAM,
+    StdoutGone,
+    check_output,
+    drop_stdout,
+    printable,
+    read_input,
+    write_output,
+    write_stdout,
+)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MULTIPLES = {"": 1, "k": 1000, "m": 1000_000, "ki": 1024, "mi": 1 << 20}
+_BYTE_COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(|k|m|ki|mi)b?", re.IGNORECASE | re.ASCII)
 
 
 class _ByteCount(click.ParamType[int]):
     name = "N[k|M]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        number = value.rstrip("kKmMiI")
-        try:
-            count = float(number) * _MULTIPLES[value[len(number) :].lower()]
-            if not (0 < count < 1 << 62):
-                raise ValueError
-            return int(count)
-        except (KeyError, ValueError):
+        match = _BYTE_COUNT.fullmatch(value)
+        count = int(float(match[1]) * _MULTIPLES[match[2].lower()]) if match else 0
+        if count < 1:
             self.fail(f"{value!r} is not a positive number of bytes (2000, 40k, 1.5M, 64Ki)", param, ctx)
+        return count
 
 
-_POSITIVE = click.FloatRange(min=0, min_open=True)
+class _Positive(click.ParamType[float]):
+    name = "X"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is not a positive number", param, ctx)
+        return number
+
+
+_POSITIVE = _Positive()
 _BPP = click.option("--bpp", type=_POSITIVE, metavar="X", help="At most X bits per pixel.")
 _BYTES = click.option(
     "--bytes", "nbytes", type=_ByteCount(), help="At most N bytes (k = 1000, M = 1000000; Ki, Mi)."
@@ -95,21 +117,29 @@ def _one_target(**targets: object) -> None:
         raise click.UsageError(f"{' and '.join(given)} exclude each other")
 
 
-def _label(name: str) -> str:
-    return "standard input" if name == STREAM else name
+def _tell(text: str) -> None:
+    """Say something on stderr; that nobody can hear it is no reason to fail."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _is_folder(output: str | None) -> bool:
+    if output is None or output == STREAM:
+        return False
+    if not output:
+        raise click.UsageError("the name after -o is empty")
+    return output.endswith(("/", os.sep)) or os.path.isdir(output)
 
 
 def _outputs(inputs: tuple[str, ...], output: str | None, suffix: str) -> list[str]:
     """Output name of every input. Raises UsageError where they would collide."""
     if inputs.count(STREAM) > 1:
         raise click.UsageError("standard input can be read only once")
-    into_folder = output not in (None, STREAM) and (
-        str(output).endswith(("/", os.sep)) or Path(str(output)).is_dir()
-    )
+    into_folder = _is_folder(output)
     if output is not None and not into_folder:
         if len(inputs) > 1:
             raise click.UsageError("several inputs need -o with a folder (or none at all)")
-        return [output]
+        return [STREAM if output == "/dev/stdout" else output]
     names = []
     for name in inputs:
         if name == STREAM:
@@ -122,12 +152,16 @@ def _outputs(inputs: tuple[str, ...], output: str | None, suffix: str) -> list[s
     twice = {n for n in names if names.count(n) > 1}
     if twice:
         raise click.UsageError(f"several inputs would be written to {sorted(twice)[0]}")
-    if into_folder:
-        try:
-            Path(str(output)).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise click.UsageError(f"{output}: {error.strerror}") from None
     return names
+
+
+def _make_folder(output: str | None) -> None:
+    if _is_folder(output):
+        try:
+            os.makedirs(str(output), exist_ok=True)
+        except OSError as error:
+            reason = "not a directory" if isinstance(error, FileExistsError) else error.strerror
+            raise click.UsageError(f"{printable(str(output))}: {reason}") from None
 
 
 class _Batch:
@@ -140,7 +174,7 @@ class _Batch:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            click.echo(text, err=True)
+            _tell(text)
 
     def detail(self, text: str) -> None:
         if self.verbose:
@@ -151,6 +185,9 @@ class _Batch:
         try:
             work()
             return
+        except StdoutGone as error:
+            _tell(f"ctc: {error}")
+            sys.exit(1)  # the other inputs cannot do better
         except CtcError as error:
             message = str(error)
         except MemoryError:
@@ -163,15 +200,22 @@ class _Batch:
                     traceback.print_exc()
                 message = f"internal error, please report it: {type(error).__name__}: {error}"
                 message = " ".join(message.split())
-        click.echo(f"ctc: {_label(name)}: {message}", err=True)
+        _tell(f"ctc: {printable(name)}: {message}")
         self._failed.append(name)
 
-    def finish(self) -> None:
-        if self._failed:
-            if self._count > 1:
-                names = ", ".join(_label(name) for name in self._failed)
-                click.echo(f"ctc: {len(self._failed)} of {self._count} inputs failed: {names}", err=True)
-            sys.exit(1)
+    def run_all(
+        self, inputs: tuple[str, ...], outputs: list[str], work: Callable[[str, str], None]
+    ) -> NoReturn:
+        """``work(input, output)`` for all of them, then exit."""
+        for name, target in zip(inputs, outputs, strict=True):
+            self.run(name, functools.partial(work, name, target))
+        self.finish()
+
+    def finish(self) -> NoReturn:
+        if self._failed and self._count > 1:
+            names = ", ".join(printable(name) for name in self._failed)
+            _tell(f"ctc: {len(self._failed)} of {self._count} inputs failed: {names}")
+        sys.exit(1 if self._failed else 0)
 
 
 def _use_threads(threads: int | None) -> None:
@@ -207,17 +251,18 @@ class _Group(click.Group):
         try:
             super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.Abort:
-            click.echo("ctc: interrupted", err=True)
+            _tell("ctc: interrupted")
             sys.exit(130)
         except click.UsageError as error:
             hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-            click.echo(f"ctc: {error.format_message()}{hint}", err=True)
+            _tell(f"ctc: {error.format_message()}{hint}")
             sys.exit(2)
         except click.ClickException as error:
-            click.echo(f"ctc: {error.format_message()}", err=True)
+            _tell(f"ctc: {error.format_message()}")
             sys.exit(1)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:  # help and version texts that stdout does not take
+            drop_stdout()
+            _tell(f"ctc: standard output: {error.strerror}")
             sys.exit(1)
         sys.exit(0)
 
@@ -269,7 +314,7 @@ def encode(
         started = time.perf_counter()
         source = source_image(open_image(read_input(name), limit))
         for note in source.notes:
-            batch.say(f"ctc: {_label(name)}: note: {note}")
+            batch.say(f"ctc: {printable(name)}: note: {note}")
         data = encode_image(
             source,
             bpp=bpp,
@@ -280,12 +325,11 @@ def encode(
             max_pixels=limit,
         )
         write_output(target, data, force)
-        batch.say(f"{_label(name)} -> {target}: {_summary(data)}")
+        batch.say(f"{printable(name)} -> {target}: {_summary(data)}")
         batch.detail(f"  {time.perf_counter() - started:.2f} s, weights {model.fingerprint.hex()}")
 
-    for name, target in zip(inputs, outputs, strict=True):
-        batch.run(name, lambda name=name, target=target: one(name, target))  # type: ignore[misc]
-    batch.finish()
+    _make_folder(output)
+    batch.run_all(inputs, outputs, one)
 
 
 @main.command()
@@ -317,10 +361,12 @@ def decode(
     _one_target(bpp=bpp, bytes=nbytes)
     from ._image import image_bytes, saving_format
 
-    suffix = f".{image_format.lower()}" if image_format else ".png"
-    outputs = _outputs(inputs, output, suffix)
     try:
-        formats = [saving_format(target, image_format) for target in outputs]
+        suffix = f".{image_format}" if image_format else ".png"
+        kind = saving_format(suffix)
+        outputs = _outputs(inputs, output, suffix.lower())
+        if not image_format and outputs != [STREAM]:
+            kind = saving_format(os.path.splitext(outputs[0])[1])
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     model = _load(weights, threads, device)
@@ -328,7 +374,7 @@ def decode(
 
     batch = _Batch(quiet, verbose)
 
-    def one(name: str, target: str, kind: str) -> None:
+    def one(name: str, target: str) -> None:
         check_output(target, force)
         started = time.perf_counter()
         data = read_input(name)
@@ -340,15 +386,14 @@ def decode(
             device=device,
             accept_damage=accept_damage,
             max_pixels=max_pixels or None,
-            warn=lambda message: click.echo(f"ctc: {_label(name)}: warning: {message}", err=True),
+            warn=lambda message: _tell(f"ctc: {printable(name)}: warning: {message}"),
         )
         write_output(target, image_bytes(image, kind), force)
-        batch.say(f"{_label(name)} -> {target}: {_summary(data)}")
+        batch.say(f"{printable(name)} -> {target}: {_summary(data)}")
         batch.detail(f"  {time.perf_counter() - started:.2f} s, weights {model.fingerprint.hex()}")
 
-    for name, target, kind in zip(inputs, outputs, formats, strict=True):
-        batch.run(name, lambda name=name, target=target, kind=kind: one(name, target, kind))  # type: ignore[misc]
-    batch.finish()
+    _make_folder(output)
+    batch.run_all(inputs, outputs, one)
 
 
 @main.command()
@@ -381,19 +426,18 @@ def truncate(
         data = read_input(name)
         small = truncate_bytes(data, bpp=bpp, nbytes=nbytes)
         write_output(target, small, force)
-        batch.say(f"{_label(name)} -> {target}: {_summary(small)}")
+        batch.say(f"{printable(name)} -> {target}: {_summary(small)}")
         batch.detail(f"  {len(data)} bytes before")
 
-    for name, target in zip(inputs, outputs, strict=True):
-        batch.run(name, lambda name=name, target=target: one(name, target))  # type: ignore[misc]
-    batch.finish()
+    _make_folder(output)
+    batch.run_all(inputs, outputs, one)
 
 
 def _describe(name: str, data: bytes, weights: str | None, planes: bool, max_pixels: int) -> dict[str, Any]:
     found = container_info(data)
     header = found.header
     facts: dict[str, Any] = {
-        "file": _label(name),
+        "file": printable(name),
         "bytes": found.nbytes,
         "complete_bytes": header.file_bytes,
         "width": header.width,
@@ -457,12 +501,15 @@ def info(
 
     def one(name: str) -> None:
         facts = _describe(name, read_input(name), weights, not header_only, max_pixels)
-        click.echo(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
+        text = json.dumps(facts) if as_json else "\n".join(_lines(facts))
+        write_stdout(f"{text}\n".encode())
         if facts["damage"]:
             raise CtcError(facts["damage"])
 
+    if weights is not None and not header_only:
+        _load(weights, threads, device)
     for name in inputs:
-        batch.run(name, lambda name=name: one(name))  # type: ignore[misc]
+        batch.run(name, functools.partial(one, name))
     batch.finish()
 
 
