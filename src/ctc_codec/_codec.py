@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ._config import LATENT_STRIDE
+from ._config import HYPER_STRIDE, LATENT_STRIDE
 from ._container import Header, frame, truncate, unframe
 from ._entropy import RangeDecoder, RangeEncoder
 from ._errors import DamageError, TargetError, WeightsError
-from ._hyperprior import Z_LIMIT, hyper_size
+from ._hyperprior import HYPER_REACH, Z_LIMIT, hyper_size
 from ._image import (
     MAX_PIXELS,
     Pixels,
@@ -73,7 +73,7 @@ def _latent_sides(width: int, height: int) -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def _analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[Tensor, IntArray]:
+def analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[Tensor, IntArray]:
     """Latent y, float32 [N, h, w], and hyper-latent z, int32 [Cz, hz, wz], of an image."""
     height, width = pixels.shape[:2]
     x = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
@@ -86,7 +86,7 @@ def _analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[T
 
 
 @torch.inference_mode()
-def _synthesise(model: CodecModel, latent: IntArray, width: int, height: int, device: torch.device) -> Pixels:
+def synthesise(model: CodecModel, latent: IntArray, width: int, height: int, device: torch.device) -> Pixels:
     """Pixels, uint8 [height, width, 3], of a latent in 1/64 steps, int32 [N, h, w]."""
     y_hat = torch.from_numpy(latent).to(device).float()[None] / MEAN_SCALE
     with _branch_precision(device):
@@ -104,7 +104,7 @@ def _planes(model: CodecModel, level: IntArray) -> Planes:
 
 
 def _encode_stream(model: CodecModel, y: Tensor, z: IntArray) -> bytes:
-    level, mu = _entropy_parameters(model, z, y.shape[1], y.shape[2])
+    level, mu = entropy_parameters(model, z, y.shape[1], y.shape[2])
     return encode_planes(model, y, z, level, mu)
 
 
@@ -132,7 +132,7 @@ def encode_planes(model: CodecModel, y: Tensor, z: IntArray, level: IntArray, mu
     return encoder.finish()
 
 
-def _entropy_parameters(model: CodecModel, z: IntArray, h: int, w: int) -> tuple[IntArray, IntArray]:
+def entropy_parameters(model: CodecModel, z: IntArray, h: int, w: int) -> tuple[IntArray, IntArray]:
     """Sigma levels and mu (1/64 steps), int32 [N, h, w] each."""
     level, mu = model.hyper_synthesis(z)
     return np.ascontiguousarray(level[:, :h, :w]), np.ascontiguousarray(mu[:, :h, :w])
@@ -162,21 +162,34 @@ class DecodedLatent:
         return hashlib.sha256(self.latent.astype("<i4").tobytes()).hexdigest()
 
 
-def _decode_stream(model: CodecModel, width: int, height: int, data: bytes, complete: bool) -> DecodedLatent:
-    h, w = _latent_sides(width, height)
-    decoder = RangeDecoder(data, complete)
-    channels, positions = model.config.hyper_channels, hyper_size(h) * hyper_size(w)
+def _decode_z(model: CodecModel, decoder: RangeDecoder, hz: int, wz: int) -> tuple[IntArray, int]:
+    """Hyper-latent, int32 [Cz, hz, wz], its modes where the data ended; and how many rows are complete."""
+    channels, positions = model.config.hyper_channels, hz * wz
     z = np.tile(model.z_mode, positions)
+    known = 0
     for start in range(0, positions, _Z_CHUNK):
         count = min(_Z_CHUNK, positions - start)
         symbols = decoder.decode(np.tile(model.z_rows, (count, 1)))
-        z[start * channels : start * channels + len(symbols)] = symbols - Z_LIMIT
+        z[known : known + len(symbols)] = symbols - Z_LIMIT
+        known += len(symbols)
         if decoder.exhausted:
             break
-    z = np.ascontiguousarray(z.reshape(positions, channels).T)
-    level, mu = _entropy_parameters(model, z.reshape(channels, hyper_size(h), hyper_size(w)), h, w)
+    grid = np.ascontiguousarray(z.reshape(positions, channels).T).reshape(channels, hz, wz)
+    return grid, known // (channels * wz)
 
+
+def decode_stream(model: CodecModel, width: int, height: int, data: bytes, complete: bool) -> DecodedLatent:
+    h, w = _latent_sides(width, height)
+    decoder = RangeDecoder(data, complete)
+    z, known_rows = _decode_z(model, decoder, hyper_size(h), hyper_size(w))
+    level, mu = entropy_parameters(model, z, h, w)
     z_complete = not decoder.exhausted
+    if not z_complete:
+        # Rows whose mu still depends on missing z would be worse than with no z at all.
+        nothing = np.broadcast_to(model.z_mode[:, None, None], z.shape)
+        row = HYPER_STRIDE * max(known_rows - HYPER_REACH, 0)
+        mu[:, row:] = entropy_parameters(model, nothing, h, w)[1][:, row:]
+
     planes = _planes(model, level)
     held, trits, count = 0.0, 0, 0
     for _, elements in planes:
@@ -234,7 +247,7 @@ def encode(
     height, width = source.pixels.shape[:2]
     check_pixels(width, height, max_pixels)
     model, where = _model(weights), resolve_device(device)
-    y, z = _analyse(model, source.pixels, where)
+    y, z = analyse(model, source.pixels, where)
     payload = _encode_stream(model, y, z)
     header = Header(width, height, model.fingerprint, len(payload), source.grey)
     data = header.to_bytes() + frame(payload)
@@ -289,7 +302,7 @@ def decode_latent(
             raise DamageError(payload.damage)
         if warn is not None:
             warn(payload.damage)
-    return header, _decode_stream(model, header.width, header.height, payload.data, payload.complete)
+    return header, decode_stream(model, header.width, header.height, payload.data, payload.complete)
 
 
 def decode(
@@ -314,5 +327,5 @@ def decode(
     header, decoded = decode_latent(
         data, weights=model, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn
     )
-    pixels = _synthesise(model, decoded.latent, header.width, header.height, where)
+    pixels = synthesise(model, decoded.latent, header.width, header.height, where)
     return image_from_pixels(pixels, header.grey)

@@ -62,23 +62,23 @@ def main(image: Path | None) -> None:
     model, device = load_model(), torch.device("cpu")
     click.echo(f"{width}x{height}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     click.echo(f"{'milliseconds':42s} {'min':>8s} {'median':>8s} {'max':>8s}")
-    y, z = _timed("analysis and hyper-analysis", lambda: _codec._analyse(model, source.pixels, device))
+    y, z = _timed("analysis and hyper-analysis", lambda: _codec.analyse(model, source.pixels, device))
     h, w = y.shape[1:]
-    parameters = _timed("hyper-synthesis (exact)", lambda: _codec._entropy_parameters(model, z, h, w))
+    parameters = _timed("hyper-synthesis (exact)", lambda: _codec.entropy_parameters(model, z, h, w))
     payload = _timed(
         "entropy encode, without networks", lambda: _codec.encode_planes(model, y, z, *parameters)
     )
-    decoded = _codec._decode_stream(model, width, height, payload, True)
+    decoded = _codec.decode_stream(model, width, height, payload, True)
     pair = _timed(
         "entropy decode and hyper-synthesis, complete",
-        lambda: _codec._decode_stream(model, width, height, payload, True),
+        lambda: _codec.decode_stream(model, width, height, payload, True),
     )
     assert pair.sha256() == decoded.sha256()
     _timed(
         "entropy decode and hyper-synthesis, cut",
-        lambda: _codec._decode_stream(model, width, height, payload[:-1], False),
+        lambda: _codec.decode_stream(model, width, height, payload[:-1], False),
     )
-    _timed("synthesis", lambda: _codec._synthesise(model, decoded.latent, width, height, device))
+    _timed("synthesis", lambda: _codec.synthesise(model, decoded.latent, width, height, device))
     data = _timed("encode, whole", lambda: _codec.encode(picture, weights=model, device="cpu"))
     _timed("decode, whole", lambda: _codec.decode(data, weights=model, device="cpu"))
     header, start = Header.parse(data)

@@ -22,6 +22,14 @@ RATES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.4)
 SUFFIXES = {".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"}
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder, sorted by name. Raises ClickException if there are none."""
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not files:
+        raise click.ClickException(f"{folder}: no images")
+    return files
+
+
 def measure(
     image: Image.Image, rates: Sequence[float | None], model: CodecModel
 ) -> list[tuple[float, float]]:
@@ -46,9 +54,7 @@ def measure(
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Also write the numbers there.")
 def main(folder: Path, weights: str | None, output: Path | None) -> None:
     """Mean PSNR of the images in FOLDER at some rates, from prefixes of one file each."""
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    if not files:
-        raise click.ClickException(f"{folder}: no images")
+    files = image_files(folder)
     model = load_model(weights)
     results: dict[str, list[tuple[float, float]]] = {}
     with click.progressbar(files, label="images") as progress:
