@@ -319,7 +319,7 @@ def test_version_is_told() -> None:
 def test_help_of_every_command(command: str) -> None:
     result = ctc(command, "-h")
     assert result.code == 0
-    assert result.out.startswith(f"Usage: main {command}".encode())
+    assert result.out.startswith(f"Usage: ctc {command}".encode())
 
 
 # --- rates ------------------------------------------------------------------------------------------

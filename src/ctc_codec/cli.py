@@ -164,6 +164,14 @@ def _make_folder(output: str | None) -> None:
             raise click.UsageError(f"{printable(str(output))}: {reason}") from None
 
 
+def _route(name: str, target: str) -> str:
+    return f"{printable(name)} -> {'standard output' if target == STREAM else printable(target)}"
+
+
+def _internal_error(error: Exception) -> str:
+    return " ".join(f"internal error, please report it: {type(error).__name__}: {error}".split())
+
+
 class _Batch:
     """Works through inputs, goes on after a bad one, and says at the end which failed."""
 
@@ -198,8 +206,7 @@ class _Batch:
             else:
                 if self.verbose:
                     traceback.print_exc()
-                message = f"internal error, please report it: {type(error).__name__}: {error}"
-                message = " ".join(message.split())
+                message = _internal_error(error)
         _tell(f"ctc: {printable(name)}: {message}")
         self._failed.append(name)
 
@@ -249,7 +256,7 @@ class _Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
-            super().main(*args, **{**kwargs, "standalone_mode": False})
+            super().main(*args, **{**kwargs, "prog_name": "ctc", "standalone_mode": False})
         except click.Abort:
             _tell("ctc: interrupted")
             sys.exit(130)
@@ -263,6 +270,9 @@ class _Group(click.Group):
         except OSError as error:  # help and version texts that stdout does not take
             drop_stdout()
             _tell(f"ctc: standard output: {error.strerror}")
+            sys.exit(1)
+        except Exception as error:
+            _tell(f"ctc: {_internal_error(error)}")
             sys.exit(1)
         sys.exit(0)
 
@@ -325,7 +335,7 @@ def encode(
             max_pixels=limit,
         )
         write_output(target, data, force)
-        batch.say(f"{printable(name)} -> {target}: {_summary(data)}")
+        batch.say(f"{_route(name, target)}: {_summary(data)}")
         batch.detail(f"  {time.perf_counter() - started:.2f} s, weights {model.fingerprint.hex()}")
 
     _make_folder(output)
@@ -389,7 +399,7 @@ def decode(
             warn=lambda message: _tell(f"ctc: {printable(name)}: warning: {message}"),
         )
         write_output(target, image_bytes(image, kind), force)
-        batch.say(f"{printable(name)} -> {target}: {_summary(data)}")
+        batch.say(f"{_route(name, target)}: {_summary(data)}")
         batch.detail(f"  {time.perf_counter() - started:.2f} s, weights {model.fingerprint.hex()}")
 
     _make_folder(output)
@@ -426,7 +436,7 @@ def truncate(
         data = read_input(name)
         small = truncate_bytes(data, bpp=bpp, nbytes=nbytes)
         write_output(target, small, force)
-        batch.say(f"{printable(name)} -> {target}: {_summary(small)}")
+        batch.say(f"{_route(name, target)}: {_summary(small)}")
         batch.detail(f"  {len(data)} bytes before")
 
     _make_folder(output)
