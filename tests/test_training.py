@@ -22,7 +22,7 @@ from ctc_codec._image import psnr
 from ctc_codec._planes import LEVELS, Planes, build_tables, sigma_of_level
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.training.data import PatchStore
-from ctc_codec.training.export import export
+from ctc_codec.training.export import channel_priorities, export
 from ctc_codec.training.loop import Settings, load_checkpoint, train
 from ctc_codec.training.model import TrainingModel, gaussian_bits
 from make_golden import TINY
@@ -38,6 +38,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     synthetic_image(40, 500).save(folder / "narrow.png")
     (folder / "notes.txt").write_text("no image")
     return folder
+
+
+def _quiet(_: str) -> None:
+    pass
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -134,17 +138,16 @@ def test_partial_states_of_training_are_those_of_the_codec() -> None:
 def test_linear_start_is_a_working_codec(photos: Path, tmp_path: Path) -> None:
     """Without a single step: the block transform alone gives a picture, at a photograph-like rate."""
     settings = Settings(minutes=1, max_steps=0, crop=128)
-    model = train([photos], tmp_path, settings, config=TINY, device=CPU, report=lambda _: None)
-    frozen = export(model, tmp_path / "w.safetensors")
+    model, store = train([photos], tmp_path, settings, config=TINY, device=CPU, report=_quiet)
+    priority = channel_priorities(model, store)
+    assert np.abs(priority).max() < 100  # an orthogonal transform amplifies all channels alike
+    frozen = export(model, tmp_path / "w.safetensors", priority)
+    assert np.array_equal(frozen.channel_priority, priority)
     image = synthetic_image(160, 160)
     data = encode(image, weights=frozen)
     quality = psnr(np.asarray(image), np.asarray(decode(data, weights=frozen)))
     assert quality > 21  # 24 of 768 components, no training
     assert len(data) < 160 * 160 * 3 / 8
-
-
-def _quiet(_: str) -> None:
-    pass
 
 
 def test_training_lowers_the_loss_and_logs_it(photos: Path, tmp_path: Path) -> None:

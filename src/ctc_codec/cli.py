@@ -555,7 +555,7 @@ def train(
         raise click.UsageError("give at least one folder or tar shard of images")
     _use_threads(threads)
     from ._codec import resolve_device
-    from .training.export import export
+    from .training.export import channel_priorities, export
     from .training.loop import Settings
     from .training.loop import train as run_training
 
@@ -563,7 +563,7 @@ def train(
     if smoke:
         settings = settings.for_smoke()
     try:
-        model = run_training(
+        model, store = run_training(
             list(sources),
             run_dir,
             settings,
@@ -572,7 +572,7 @@ def train(
             report=lambda line: click.echo(line, err=True),
         )
         target = exported or run_dir / "ctc.safetensors"
-        frozen = export(model, target)
+        frozen = export(model, target, channel_priorities(model, store, seed))
     except (CtcError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{target}: weights {frozen.fingerprint.hex()}", err=True)

@@ -67,6 +67,7 @@ class PatchStore:
         if not images:
             raise ValueError(f"no training image of at least {crop}x{crop} pixels found")
         self.crop = crop
+        self.device = device
         self.images = len(images)
         self.megapixels = sum(a.shape[0] * a.shape[1] for a in images) / 1e6
         sizes = torch.tensor([a.shape[:2] for a in images], device=device)

@@ -133,8 +133,9 @@ def train(
     exclude: tuple[str, ...] = (),
     image_limit: int | None = None,
     report: Report = print,
-) -> TrainingModel:
-    """Train for ``settings.minutes`` from the newest state in ``run_dir``; return the EMA model.
+) -> tuple[TrainingModel, PatchStore]:
+    """Train for ``settings.minutes`` from the newest state in ``run_dir``; return the model with its
+    averaged (EMA) weights, and the data.
 
     ``run_dir/checkpoint.pt`` is written every ``save_every_s`` seconds and at the end, and
     ``run_dir/log.csv`` grows by a row per ``log_every`` steps. A run that was killed goes on from its
@@ -238,7 +239,7 @@ def train(
     with torch.no_grad():
         for p, mean in zip(parameters, ema.shadow, strict=True):
             p.copy_(mean)
-    return model.eval()
+    return model.eval(), store
 
 
 class _Meter:
