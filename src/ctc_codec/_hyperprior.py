@@ -17,9 +17,6 @@ from ._config import HYPER_STRIDE, ModelConfig
 Z_LIMIT = 63
 """Hyper-latents are integers in -63..63; the encoder clamps."""
 
-HYPER_REACH = 2
-"""Entropy parameters at one position of z depend on z up to this far away (two 3x3 layers)."""
-
 ACTIVATION_MAX = 64.0
 """Pre-activations of the hyper-synthesis are clamped to +-64, which bounds the integer twin."""
 
