@@ -175,6 +175,13 @@ def test_a_finished_run_starts_a_new_cycle_from_its_weights(photos: Path, tmp_pa
     assert second["config"] == TINY.to_json()
 
 
+def test_damaged_checkpoint_is_named(photos: Path, tmp_path: Path) -> None:
+    for content in (b"", b"hello", b"PK\x03\x04 cut"):
+        (tmp_path / "checkpoint.pt").write_bytes(content)
+        with pytest.raises(ValueError, match=r"checkpoint\.pt"):
+            train([photos], tmp_path, Settings(), device=CPU, report=_quiet)
+
+
 def test_killed_run_goes_on_where_it_was(photos: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle: the checkpoint is whole, and the next run takes the rest of the minutes."""
     script = (

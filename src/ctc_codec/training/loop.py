@@ -24,18 +24,22 @@ from .model import TrainingModel, draw_missing, rate_distortion_loss
 
 @dataclass(frozen=True)
 class Settings:
-    """One run of stage 1 (base: analysis, synthesis, hyperprior)."""
+    """One run of stage 1 (base: analysis, synthesis, hyperprior).
+
+    The transforms' learning rate fits batches of 4: its noise alone costs 8 dB of the live weights at
+    1.5e-4 and batches of 2 (34.6 dB without any quantisation, against 43.2 of their running mean).
+    """
 
     minutes: float = 60.0
     max_steps: int | None = None
     batch: int = 4
     crop: int = 256
     lmbda: float = 0.05
-    lr_transforms: float = 1.5e-4
+    lr_transforms: float = 1e-4
     lr_entropy: float = 1e-3
     warmup_steps: int = 200
     z_ramp_steps: int = 1500
-    decay_share: float = 0.25
+    decay_share: float = 0.4
     full_share: float = 0.5
     clip_norm: float = 2.0
     ema: float = 0.999
@@ -90,8 +94,14 @@ def save_checkpoint(path: Path, state: dict[str, object]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU (tensors and plain values only)."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    """Read a checkpoint onto the CPU (tensors and plain values only). Raises ValueError."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # the unpickler lets all kinds through
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: damaged checkpoint ({reason})") from None
     if not isinstance(state, dict) or "model" not in state:
         raise ValueError(f"{path}: not a training checkpoint")
     return state
