@@ -22,7 +22,7 @@ from ctc_codec._image import psnr
 from ctc_codec._planes import LEVELS, Planes, build_tables, sigma_of_level
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.training.data import PatchStore
-from ctc_codec.training.export import channel_priorities, export
+from ctc_codec.training.export import channel_priorities, export, restore
 from ctc_codec.training.loop import Settings, load_checkpoint, train
 from ctc_codec.training.model import TrainingModel, gaussian_bits
 from make_golden import TINY
@@ -161,6 +161,19 @@ def test_training_lowers_the_loss_and_logs_it(photos: Path, tmp_path: Path) -> N
     loss = [float(row["loss"]) for row in rows]
     assert sum(loss[-2:]) < sum(loss[:2])
     assert float(rows[-1]["lr_factor"]) < 0.1
+
+
+def test_training_goes_on_from_exported_weights(photos: Path, tmp_path: Path) -> None:
+    tiny = Path(__file__).parent / "data" / "format" / "tiny.safetensors"
+    restored = restore(tiny)
+    again = export(restored, tmp_path / "again.safetensors", load_model(tiny).channel_priority)
+    assert again.fingerprint == load_model(tiny).fingerprint
+    settings = Settings(max_steps=3, crop=64, batch=2, warmup_steps=2, log_every=1)
+    train([photos], tmp_path, settings, start=restored, device=CPU, report=_quiet)
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert state["step"] == settings.z_ramp_steps + 3
+    drift = state["model"]["analysis.down.weight"] - restore(tiny).analysis.down.weight
+    assert 0 < drift.abs().max() < 1e-3
 
 
 def test_a_finished_run_starts_a_new_cycle_from_its_weights(photos: Path, tmp_path: Path) -> None:

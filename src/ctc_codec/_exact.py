@@ -76,6 +76,15 @@ def quantise_conv(weight: Tensor, bias: Tensor, input_bits: int, output_bits: Te
     )
 
 
+def _fraction_bits(name: str, channels: int) -> tuple[int, Tensor]:
+    """Fraction bits of a layer's input, and of each of its output channels, float32 [channels]."""
+    output = torch.full((channels,), float(ACTIVATION_BITS))
+    if name == "leave":
+        output[: channels // 2] = np.log2(LEVEL_GAIN)
+        output[channels // 2 :] = np.log2(MU_GAIN * MEAN_SCALE)
+    return (0 if name == "up1" else ACTIVATION_BITS), output
+
+
 class ExactHyperSynthesis:
     """Integer twin of :class:`ctc_codec._hyperprior.HyperSynthesis`. Always on the CPU."""
 
@@ -90,17 +99,20 @@ class ExactHyperSynthesis:
     def from_float(cls, network: HyperSynthesis) -> ExactHyperSynthesis:
         """Quantise a trained network: 16-bit weights, activations in 1/1024."""
         layers = {}
-        input_bits = 0
         for name in LAYERS:
             conv = getattr(network, name)
-            out = torch.full((conv.out_channels,), float(ACTIVATION_BITS))
-            if name == "leave":
-                half = conv.out_channels // 2
-                out[:half] = np.log2(LEVEL_GAIN)
-                out[half:] = np.log2(MU_GAIN * MEAN_SCALE)
-            layers[name] = quantise_conv(conv.weight, conv.bias, input_bits, out)
-            input_bits = ACTIVATION_BITS
+            layers[name] = quantise_conv(conv.weight, conv.bias, *_fraction_bits(name, conv.out_channels))
         return cls(layers)
+
+    @torch.no_grad()
+    def to_float(self, network: HyperSynthesis) -> None:
+        """Put the integers' values back into a float network: what :meth:`from_float` rounded them to."""
+        for name in LAYERS:
+            layer, conv = self.layers[name], getattr(network, name)
+            input_bits, output_bits = _fraction_bits(name, conv.out_channels)
+            fraction = layer.shift - input_bits + output_bits
+            conv.weight.copy_(layer.weight / 2 ** fraction[:, None, None, None])
+            conv.bias.copy_(layer.bias / 2 ** (fraction + input_bits))
 
     @torch.inference_mode()
     def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -532,6 +532,7 @@ def info(
 @click.option("--crop", type=click.IntRange(min=64), default=256, show_default=True)
 @click.option("--lambda", "lmbda", type=_POSITIVE, default=0.05, show_default=True)
 @click.option("--exclude", multiple=True, metavar="PREFIX", help="Leave out images named PREFIX...")
+@click.option("--start", type=click.Path(path_type=Path), help="Weights file for a new run to begin with.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--smoke", is_flag=True, help="A one-minute rehearsal of the whole path.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores).")
@@ -545,6 +546,7 @@ def train(
     crop: int,
     lmbda: float,
     exclude: tuple[str, ...],
+    start: Path | None,
     seed: int,
     smoke: bool,
     threads: int | None,
@@ -555,7 +557,7 @@ def train(
         raise click.UsageError("give at least one folder or tar shard of images")
     _use_threads(threads)
     from ._codec import resolve_device
-    from .training.export import channel_priorities, export
+    from .training.export import channel_priorities, export, restore
     from .training.loop import Settings
     from .training.loop import train as run_training
 
@@ -567,6 +569,7 @@ def train(
             list(sources),
             run_dir,
             settings,
+            start=restore(start) if start else None,
             device=resolve_device(device),
             exclude=exclude,
             report=lambda line: click.echo(line, err=True),

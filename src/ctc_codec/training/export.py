@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
@@ -54,6 +55,25 @@ def channel_priorities(model: TrainingModel, store: PatchStore, seed: int = 0) -
     return priority.clamp(-_CHANNEL_PRIORITY_LIMIT, _CHANNEL_PRIORITY_LIMIT).to(torch.int16).cpu().numpy()
 
 
+def restore(path: Path) -> TrainingModel:
+    """The trainable model of a weights file, in the precision that it was frozen in.
+
+    The hyper-synthesis comes back from its integers. Raises WeightsError.
+    """
+    frozen = CodecModel.load(path)
+    model = TrainingModel(frozen.config)
+    networks = frozen.networks(torch.device("cpu"))
+    for name in ("analysis", "synthesis", "hyper_analysis"):
+        getattr(model, name).load_state_dict(getattr(networks, name).state_dict())
+    frozen.hyper_synthesis.to_float(model.hyper_synthesis)
+    with safe_open(path, framework="numpy") as file:
+        prior = {
+            name: torch.from_numpy(file.get_tensor(f"prior.{name}")) for name in model.prior.state_dict()
+        }
+    model.prior.load_state_dict(prior)
+    return model
+
+
 def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None = None) -> CodecModel:
     """Write the frozen weights (atomically) and load them back.
 
@@ -79,6 +99,9 @@ def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None
     for prefix in ("analysis", "synthesis", "hyper_analysis"):
         for name, tensor in getattr(model, prefix).state_dict().items():
             arrays[f"{prefix}.{name}"] = tensor.contiguous().numpy().astype(np.float16)
+    # Not needed to code images, only to train on from here.
+    for name, tensor in model.prior.state_dict().items():
+        arrays[f"prior.{name}"] = tensor.numpy()
     partial = path.with_name(path.name + ".partial")
     save_file(
         {name: np.ascontiguousarray(array) for name, array in arrays.items()},

@@ -139,6 +139,7 @@ def train(
     settings: Settings,
     *,
     config: ModelConfig | None = None,
+    start: TrainingModel | None = None,
     device: torch.device | None = None,
     exclude: tuple[str, ...] = (),
     image_limit: int | None = None,
@@ -146,6 +147,9 @@ def train(
 ) -> tuple[TrainingModel, PatchStore]:
     """Train for ``settings.minutes`` from the newest state in ``run_dir``; return the model with its
     averaged (EMA) weights, and the data.
+
+    An empty ``run_dir`` begins with ``start`` (see :func:`ctc_codec.training.export.restore`) or, without
+    it, as a linear codec of the sizes of ``config``.
 
     ``run_dir/checkpoint.pt`` is written every ``save_every_s`` seconds and at the end, and
     ``run_dir/log.csv`` grows by a row per ``log_every`` steps. A run that was killed goes on from its
@@ -162,14 +166,20 @@ def train(
     store = PatchStore(sources, settings.crop, device, exclude, image_limit)
     report(f"{store.images} images, {store.megapixels:.0f} megapixels on {device}")
 
-    model = TrainingModel(config or ModelConfig()).to(device)
+    if state is None and start is not None:
+        model = start.to(device)
+    else:
+        model = TrainingModel(config or ModelConfig()).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator(device)
     step, elapsed, run_step = 0, 0.0, 0
     optimizer = torch.optim.Adam(_parameter_groups(model, settings), lr=settings.lr_transforms, fused=True)
     if state is None:
         generator.manual_seed(settings.seed)
-        init_linear(model, store, generator)
+        if start is None:
+            init_linear(model, store, generator)
+        else:
+            step = settings.z_ramp_steps  # its z is in use already
     else:
         model.load_state_dict(state["model"])
         step = int(state["step"])
