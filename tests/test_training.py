@@ -188,6 +188,16 @@ def test_a_finished_run_starts_a_new_cycle_from_its_weights(photos: Path, tmp_pa
     assert second["config"] == TINY.to_json()
 
 
+def test_diverged_run_ends_and_keeps_its_last_good_checkpoint(photos: Path, tmp_path: Path) -> None:
+    sane = Settings(max_steps=3, crop=64, batch=2, warmup_steps=1, log_every=1)
+    train([photos], tmp_path, sane, config=TINY, device=CPU, report=_quiet)
+    good = (tmp_path / "checkpoint.pt").read_bytes()
+    mad = Settings(max_steps=30, crop=64, batch=2, warmup_steps=1, lr_transforms=1e30, lr_entropy=1e30)
+    with pytest.raises(ValueError, match="diverged"):
+        train([photos], tmp_path, mad, device=CPU, report=_quiet)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == good
+
+
 def test_damaged_checkpoint_is_named(photos: Path, tmp_path: Path) -> None:
     for content in (b"", b"hello", b"PK\x03\x04 cut"):
         (tmp_path / "checkpoint.pt").write_bytes(content)

@@ -154,7 +154,8 @@ def train(
     ``run_dir/checkpoint.pt`` is written every ``save_every_s`` seconds and at the end, and
     ``run_dir/log.csv`` grows by a row per ``log_every`` steps. A run that was killed goes on from its
     checkpoint with the minutes that it had left; a finished one starts a new cycle (warm-up,
-    constant, decay) from its weights. Raises ValueError for unusable data or checkpoints.
+    constant, decay) from its weights. Raises ValueError for unusable data or checkpoints, and when the loss
+    is no longer finite (the newest checkpoint is then from before).
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -194,7 +195,11 @@ def train(
     if state is not None:
         ema.load(state["ema"])
 
+    finite = torch.ones((), dtype=torch.bool, device=device)
+
     def save(finished: bool) -> None:
+        if not finite:
+            raise ValueError(f"diverged before step {step}: the checkpoint from before is kept")
         save_checkpoint(
             path,
             {
@@ -234,8 +239,9 @@ def train(
             )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            finite &= loss.detach().isfinite()
             metrics["norm"] = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-            # A step with a non-finite gradient would end the run: it becomes a step of zero.
+            # One step with a non-finite gradient would end the run: it becomes a step of zero.
             for p in parameters:
                 if p.grad is not None:
                     p.grad.nan_to_num_(0.0, 0.0, 0.0)

@@ -115,7 +115,8 @@ class TrainingModel(nn.Module):
         residual = y - mu
         bits_y = gaussian_bits(residual + torch.rand_like(y) - 0.5, inverse_sigma).sum((1, 2, 3))
 
-        s, index = residual.detach().round().int(), level.detach().round().int()
+        # Not a number becomes 0 here: the loss reports it, an index out of a table would not.
+        s, index = (t.detach().nan_to_num(0).clamp(-1e6, 1e6).round().int() for t in (residual, level))
         known = self.partial_residual(s, index, missing.int()[:, None, None, None])
         y_hat = y + (mu + known - y).detach()
         # Where a cut hides all trits, the decoder's picture depends on mu and not on y: so does the
