@@ -47,7 +47,8 @@ def synthetic_image(width: int = 768, height: int = 512) -> Image.Image:
     spectrum = rng.normal(size=shape) + 1j * rng.normal(size=shape)
     spectrum /= np.maximum(np.hypot(fy, fx), 1 / width)[..., None] ** 1.2
     noise = np.fft.irfft2(spectrum, s=(height, width), axes=(0, 1))
-    noise = noise / np.maximum(noise.std(axis=(0, 1)), 1e-9) * 45
+    deviation = noise.std(axis=(0, 1))
+    noise = noise / np.where(deviation > 1e-6, deviation, np.inf) * 45  # one pixel has none: grey
     mixed = 128 + 0.9 * noise[..., :1] + 0.35 * noise
     return Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
 
