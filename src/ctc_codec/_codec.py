@@ -179,23 +179,26 @@ def _decode_z(model: CodecModel, decoder: RangeDecoder, hz: int, wz: int) -> Int
 
 
 def decode_stream(model: CodecModel, width: int, height: int, data: bytes, complete: bool) -> DecodedLatent:
+    """Read a code word, or a prefix of one (``complete`` False), of an image of that many pixels.
+
+    Raises DamageError for a complete word that no encoder writes.
+    """
     h, w = _latent_sides(width, height)
     decoder = RangeDecoder(data, complete)
     z = _decode_z(model, decoder, hyper_size(h), hyper_size(w))
     z_complete = not decoder.exhausted
     level, mu = entropy_parameters(model, z, h, w)
     planes = _planes(model, level)
-    held, trits, count = 0.0, 0, 0
+    held, trits = 0.0, 0
     for _, elements in planes:
-        count += 1
-        if decoder.exhausted:
-            continue
         decoded = decoder.decode(model.trit_rows[planes.node[elements]])
         planes.advance(elements[: len(decoded)], decoded)
         trits += len(decoded)
         held += len(decoded) / len(elements)
+        if decoder.exhausted:
+            break
     latent = mu + planes.residual().reshape(mu.shape)
-    return DecodedLatent(latent, planes.node, count, held, z_complete, trits)
+    return DecodedLatent(latent, planes.node, planes.count, held, z_complete, trits)
 
 
 # --- public API -------------------------------------------------------------------------------------

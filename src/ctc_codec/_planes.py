@@ -194,6 +194,8 @@ class Planes:
         self._tables = tables
         self._weight = weight
         self._trits = tables.trits.astype(np.int8)[level]
+        self.count = int(self._trits.max(initial=0))
+        """Number of planes."""
         self.node: IntArray = tables.bases[level]
         """Node of every element, int32 [n]: the whole state."""
 
@@ -203,7 +205,7 @@ class Planes:
         The order of a plane depends on the state, so :meth:`advance` the one before asking for the
         next.
         """
-        for plane in range(int(self._trits.max(initial=0)) - 1, -1, -1):
+        for plane in range(self.count - 1, -1, -1):
             active = np.flatnonzero(self._trits > plane)
             priority = self._tables.priorities[self.node[active]] + self._weight[active]
             # Descending, ties in element order: a stable (radix) sort of the complement.
