@@ -17,12 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from ._config import LATENT_STRIDE
-from ._container import Header, frame, truncate, unframe
+from ._container import MAX_PIXELS, Header, frame, truncate, unframe
 from ._entropy import RangeDecoder, RangeEncoder
 from ._errors import DamageError, TargetError, WeightsError
 from ._hyperprior import Z_LIMIT, hyper_size
 from ._image import (
-    MAX_PIXELS,
     Pixels,
     SourceImage,
     check_pixels,
@@ -267,7 +266,7 @@ def _bytes_for_psnr(
     whole = quality(len(data))
     if whole < target:
         raise TargetError(f"{target:g} dB is out of reach: the whole stream gives {whole:.2f} dB")
-    low, high = len(Header.parse(data)[0].to_bytes()), len(data)
+    low, high = Header.parse(data)[1], len(data)
     if quality(low) >= target:
         return low
     while high - low > max(8, high // 500):

@@ -18,6 +18,9 @@ _KNOWN_FLAGS = FLAG_GREY
 FINGERPRINT_BYTES = 4
 MAX_SIDE = (1 << 24) - 1
 
+MAX_PIXELS = 178_956_970
+"""Default limit of width times height, the same as Pillow's."""
+
 BLOCK_DATA = 4094
 """Payload bytes per check sum."""
 _CRC_BYTES = 2

@@ -11,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ._container import MAX_PIXELS
 from ._errors import CtcError, InputError, LimitError, OutputError
-
-MAX_PIXELS = 178_956_970
-"""Default limit of width times height, the same as Pillow's."""
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -23,6 +23,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from . import __version__
+from ._container import MAX_PIXELS
 from ._container import info as container_info
 from ._container import truncate as truncate_bytes
 from ._errors import CtcError, LimitError, WeightsError
@@ -104,7 +105,7 @@ _COMPUTE = _options(
     click.option(
         "--max-pixels",
         type=click.IntRange(min=0),
-        default=178_956_970,
+        default=MAX_PIXELS,
         show_default=True,
         help="Refuse larger images; 0 for no limit.",
     ),
