@@ -7,10 +7,10 @@ TRAIN ?= $(wildcard ../shared/train/*.tar)
 RUN ?= runs/base
 MINUTES ?= 60
 
-.PHONY: help install demo test check bench eval train clean
+.PHONY: help install demo test check bench bench-train eval train clean
 
 help:
-	@echo "make demo | test | check | bench | eval | train | clean"
+	@echo "make demo | test | check | bench | bench-train | eval | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ check: install
 
 bench: install  ## times of every part, one 768x512 image, warm
 	$(BIN)/python -m ctc_codec.evaluation.bench
+
+bench-train: install  ## Mpixel/s of training and where a step's time goes
+	$(BIN)/python -m ctc_codec.training.bench
 
 eval: install  ## rate-distortion table over the images of KODAK=folder
 	$(BIN)/python -m ctc_codec.evaluation.rate_distortion $(KODAK)

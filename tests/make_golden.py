@@ -51,7 +51,8 @@ def make_tiny_model(path: Path) -> CodecModel:
     with torch.no_grad():
         model.hyper_synthesis.leave.weight *= 8
     priority = torch.randint(-100, 100, (TINY.latent_channels,), generator=generator)
-    return export(model, path, priority.numpy().astype(np.int16))
+    export(model, path, priority.numpy().astype(np.int16))
+    return CodecModel.load(path)
 
 
 def write_files(folder: Path, model: CodecModel, images: dict[str, Image.Image]) -> None:

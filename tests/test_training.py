@@ -21,10 +21,12 @@ from ctc_codec import decode, encode, load_model
 from ctc_codec._image import psnr
 from ctc_codec._planes import LEVELS, Planes, build_tables, sigma_of_level
 from ctc_codec.evaluation.bench import synthetic_image
+from ctc_codec.training.checkpoint import load_checkpoint
 from ctc_codec.training.data import PatchStore
 from ctc_codec.training.export import channel_priorities, export, restore
-from ctc_codec.training.loop import Settings, load_checkpoint, train
+from ctc_codec.training.loop import train
 from ctc_codec.training.model import TrainingModel, gaussian_bits
+from ctc_codec.training.stages import Settings
 from make_golden import TINY
 
 CPU = torch.device("cpu")
@@ -141,7 +143,8 @@ def test_linear_start_is_a_working_codec(photos: Path, tmp_path: Path) -> None:
     model, store = train([photos], tmp_path, settings, config=TINY, device=CPU, report=_quiet)
     priority = channel_priorities(model, store)
     assert np.abs(priority).max() < 100  # an orthogonal transform amplifies all channels alike
-    frozen = export(model, tmp_path / "w.safetensors", priority)
+    export(model, tmp_path / "w.safetensors", priority)
+    frozen = load_model(tmp_path / "w.safetensors")
     assert np.array_equal(frozen.channel_priority, priority)
     image = synthetic_image(160, 160)
     data = encode(image, weights=frozen)
@@ -166,8 +169,8 @@ def test_training_lowers_the_loss_and_logs_it(photos: Path, tmp_path: Path) -> N
 def test_training_goes_on_from_exported_weights(photos: Path, tmp_path: Path) -> None:
     tiny = Path(__file__).parent / "data" / "format" / "tiny.safetensors"
     restored = restore(tiny)
-    again = export(restored, tmp_path / "again.safetensors", load_model(tiny).channel_priority)
-    assert again.fingerprint == load_model(tiny).fingerprint
+    export(restored, tmp_path / "again.safetensors", load_model(tiny).channel_priority)
+    assert load_model(tmp_path / "again.safetensors").fingerprint == load_model(tiny).fingerprint
     settings = Settings(max_steps=3, crop=64, batch=2, warmup_steps=2, log_every=1)
     train([photos], tmp_path, settings, start=restored, device=CPU, report=_quiet)
     state = load_checkpoint(tmp_path / "checkpoint.pt")
@@ -209,7 +212,8 @@ def test_killed_run_goes_on_where_it_was(photos: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle: the checkpoint is whole, and the next run takes the rest of the minutes."""
     script = (
         "import sys, torch; from pathlib import Path; from make_golden import TINY\n"
-        "from ctc_codec.training.loop import Settings, train\n"
+        "from ctc_codec.training.loop import train\n"
+        "from ctc_codec.training.stages import Settings\n"
         "s = Settings(minutes=1, crop=64, batch=2, warmup_steps=2, log_every=5, save_every_s=0.2)\n"
         "train([Path(sys.argv[1])], Path(sys.argv[2]), s, config=TINY, device=torch.device('cpu'))\n"
     )

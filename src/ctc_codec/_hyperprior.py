@@ -69,7 +69,9 @@ class HyperAnalysis(nn.Module):
         pad = (0, -w % HYPER_STRIDE, 0, -h % HYPER_STRIDE)
         with torch.autocast(y.device.type, enabled=False):
             t = torch.asinh(y.float() * self.log_scale.exp()[:, None, None])
-            t = F.pad(t, pad, mode="replicate").contiguous(memory_format=torch.channels_last)
+            if any(pad):
+                t = F.pad(t, pad, mode="replicate")
+            t = t.contiguous(memory_format=torch.channels_last)
             t = F.leaky_relu(self.enter(torch.cat((t, t.abs()), dim=1)), 0.1)
             t = F.leaky_relu(self.down1(t), 0.1)
             return self.down2(t)

@@ -1,59 +1,32 @@
-"""The frozen model: one safetensors file with float transforms and the integer entropy model.
-
-Tensors ``analysis.*``, ``synthesis.*`` and ``hyper_analysis.*`` are float16 and may be replaced without
-making existing files unreadable. Tensors ``exact.*`` are what a stream depends on; their SHA-256,
-shortened to 4 bytes, is the fingerprint in every file's header.
-"""
+"""The frozen model, ready to code images: float networks, integer entropy model, coder's tables."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import functools
-import hashlib
 import importlib.resources
 import os
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from . import _entropy
 from ._config import ModelConfig
-from ._container import FINGERPRINT_BYTES
 from ._errors import WeightsError
-from ._exact import LAYERS, ExactConv, ExactHyperSynthesis
 from ._hyperprior import Z_LIMIT, HyperAnalysis
 from ._planes import PRIORITY_LIMIT, TreeTables
 from ._transforms import Analysis, Synthesis
+from ._weights import Arrays, exact_fingerprint, exact_hyper_synthesis, float_state, read_weights, reason_of
 
 WEIGHTS_NAME = "ctc.safetensors"
-WEIGHTS_FORMAT = "ctc-weights-1"
-_EXACT = "exact."
-Arrays = Mapping[str, np.ndarray]
-
-
-def exact_fingerprint(arrays: Arrays) -> bytes:
-    """First 4 bytes of the SHA-256 over all ``exact.*`` arrays (name, type, shape, little-endian data)."""
-    digest = hashlib.sha256()
-    for name in sorted(n for n in arrays if n.startswith(_EXACT)):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
-    return digest.digest()[:FINGERPRINT_BYTES]
 
 
 def _network(network: nn.Module, prefix: str, arrays: Arrays) -> nn.Module:
-    state = {
-        name.removeprefix(prefix): torch.from_numpy(array.astype(np.float32))
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
-    network.load_state_dict(state)
+    network.load_state_dict(float_state(arrays, prefix))
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -96,17 +69,7 @@ class CodecModel:
             raise ValueError("channel priorities do not fit the model")
         if np.abs(self.channel_priority.astype(np.int32)).max() > PRIORITY_LIMIT:
             raise ValueError("channel priority out of range")
-        self.hyper_synthesis = ExactHyperSynthesis(
-            {
-                layer: ExactConv(
-                    *(
-                        torch.from_numpy(arrays[f"exact.{layer}.{part}"].astype(np.float64))
-                        for part in ("weight", "bias", "shift")
-                    )
-                )
-                for layer in LAYERS
-            }
-        )
+        self.hyper_synthesis = exact_hyper_synthesis(arrays)
         if self.hyper_synthesis.known_answer() != known_answer:
             raise WeightsError("this machine does not compute the entropy model exactly (known-answer check)")
         _entropy.self_check()
@@ -133,18 +96,11 @@ class CodecModel:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CodecModel:
         """Load a weights file. Raises WeightsError if it is missing, damaged or of another kind."""
+        content = read_weights(path)
         try:
-            with safe_open(os.fspath(path), framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != WEIGHTS_FORMAT:
-                    raise WeightsError(f"{path}: not a {WEIGHTS_FORMAT} file")
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            return cls(arrays, ModelConfig.from_json(metadata["config"]), metadata["known_answer"])
-        except FileNotFoundError:
-            raise WeightsError(f"{path}: no such weights file") from None
-        except (OSError, SafetensorError, ValueError, KeyError, RuntimeError, TypeError, IndexError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise WeightsError(f"{path}: cannot be used as weights ({reason})") from None
+            return cls(content.arrays, content.config, content.known_answer)
+        except (ValueError, KeyError, RuntimeError, TypeError, IndexError) as error:
+            raise WeightsError(f"{path}: cannot be used as weights ({reason_of(error)})") from None
 
 
 def default_weights() -> Path:

@@ -37,6 +37,7 @@ from ._files import (
     write_output,
     write_stdout,
 )
+from .training.command import train
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MULTIPLES = {"": 1, "k": 1000, "m": 1000_000, "ki": 1024, "mi": 1 << 20}
@@ -524,62 +525,7 @@ def info(
     batch.finish()
 
 
-@main.command()
-@click.argument("sources", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="FOLDER|TAR...")
-@click.option("--run", "run_dir", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option("--minutes", type=_POSITIVE, default=60.0, show_default=True, help="Ends with a decay.")
-@click.option("--export", "exported", type=click.Path(path_type=Path), help="Default: RUN/ctc.safetensors.")
-@click.option("--batch", type=click.IntRange(min=1), default=4, show_default=True)
-@click.option("--crop", type=click.IntRange(min=64), default=256, show_default=True)
-@click.option("--lambda", "lmbda", type=_POSITIVE, default=0.05, show_default=True)
-@click.option("--exclude", multiple=True, metavar="PREFIX", help="Leave out images named PREFIX...")
-@click.option("--start", type=click.Path(path_type=Path), help="Weights file for a new run to begin with.")
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--smoke", is_flag=True, help="A one-minute rehearsal of the whole path.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: all cores).")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-def train(
-    sources: tuple[Path, ...],
-    run_dir: Path,
-    minutes: float,
-    exported: Path | None,
-    batch: int,
-    crop: int,
-    lmbda: float,
-    exclude: tuple[str, ...],
-    start: Path | None,
-    seed: int,
-    smoke: bool,
-    threads: int | None,
-    device: str,
-) -> None:
-    """Train the base model on photographs; resumes the run in its folder; ends with exported weights."""
-    if not sources:
-        raise click.UsageError("give at least one folder or tar shard of images")
-    _use_threads(threads)
-    from ._codec import resolve_device
-    from .training.export import channel_priorities, export, restore
-    from .training.loop import Settings
-    from .training.loop import train as run_training
-
-    settings = Settings(minutes=minutes, batch=batch, crop=crop, lmbda=lmbda, seed=seed)
-    if smoke:
-        settings = settings.for_smoke()
-    try:
-        model, store = run_training(
-            list(sources),
-            run_dir,
-            settings,
-            start=restore(start) if start else None,
-            device=resolve_device(device),
-            exclude=exclude,
-            report=lambda line: click.echo(line, err=True),
-        )
-        target = exported or run_dir / "ctc.safetensors"
-        frozen = export(model, target, channel_priorities(model, store, seed))
-    except (CtcError, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"{target}: weights {frozen.fingerprint.hex()}", err=True)
+main.add_command(train)
 
 
 if __name__ == "__main__":

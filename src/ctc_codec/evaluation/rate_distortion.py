@@ -48,6 +48,16 @@ def measure(
     return points
 
 
+def mean_curve(folder: Path, weights: str | None) -> list[tuple[float, float]]:
+    """Mean bpp and mean PSNR over the images of a folder at RATES and of the whole files."""
+    model = load_model(weights)
+    points = []
+    for path in image_files(folder):
+        with Image.open(path) as image:
+            points.append(measure(image, (*RATES, None), model))
+    return [(float(bpp), float(quality)) for bpp, quality in np.array(points).mean(axis=0)]
+
+
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--weights", type=click.Path(), help="Weights file (default: the built-in one).")

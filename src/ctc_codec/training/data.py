@@ -1,9 +1,16 @@
-"""Training photographs: folders or tar shards of images, decoded once into one tensor."""
+"""Training photographs: folders or tar shards of images, decoded once into one tensor.
+
+The store may grow while it is in use: shards that arrive late are decoded in the background.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import queue
 import tarfile
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,21 +22,32 @@ from torch import Tensor
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
+_SETTLED_S = 5.0
+"""A file that comes while training runs is taken when nobody has written to it for so long."""
 
-def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """(name, bytes) of every image below a folder, in a tar shard, or the file itself."""
-    if source.is_dir():
-        for path in sorted(source.rglob("*")):
-            if path.is_file():
-                yield from _files(path)
-    elif source.suffix == ".tar":
-        with tarfile.open(source) as tar:
+
+def _files(sources: Iterable[Path]) -> Iterator[Path]:
+    """The images and tar shards below the sources, which are folders or such files themselves."""
+    for source in sources:
+        paths = sorted(source.rglob("*")) if source.is_dir() else [source]
+        for path in paths:
+            if path.suffix.lower() in _SUFFIXES | {".tar"} and path.is_file():
+                yield path
+
+
+def _images(path: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of every image in a tar shard, or of the file itself. Raises ValueError, OSError."""
+    if path.suffix.lower() != ".tar":
+        yield path.name, path.read_bytes()
+        return
+    try:
+        with tarfile.open(path) as tar:
             for member in tar:
                 data = tar.extractfile(member) if member.isfile() else None
                 if data is not None and Path(member.name).suffix.lower() in _SUFFIXES:
                     yield Path(member.name).name, data.read()
-    elif source.suffix.lower() in _SUFFIXES:
-        yield source.name, source.read_bytes()
+    except tarfile.TarError as error:
+        raise ValueError(f"{path}: not a usable shard ({error})") from None
 
 
 def _decode(named: tuple[str, bytes]) -> np.ndarray:
@@ -44,8 +62,8 @@ def _decode(named: tuple[str, bytes]) -> np.ndarray:
 class PatchStore:
     """All training images in one uint8 tensor on one device; crops are gathered there.
 
-    Keeps images of at least ``crop`` pixels on both sides. Raises ValueError when none is left.
-    """
+    Keeps images of at least ``crop`` pixels on both sides. Raises ValueError when none is left, or for a
+    damaged image or shard."""
 
     def __init__(
         self,
@@ -55,42 +73,91 @@ class PatchStore:
         exclude: tuple[str, ...] = (),
         limit: int | None = None,
     ) -> None:
-        encoded = []
-        for source in sources:
-            for name, data in _files(source):
-                if not name.startswith(exclude or ("\0",)):
-                    encoded.append((name, data))
-        if limit is not None:
-            encoded = encoded[:limit]
-        with ThreadPoolExecutor() as pool:
-            images = [a for a in pool.map(_decode, encoded) if min(a.shape[:2]) >= crop]
-        if not images:
-            raise ValueError(f"no training image of at least {crop}x{crop} pixels found")
         self.crop = crop
         self.device = device
-        self.images = len(images)
-        self.megapixels = sum(a.shape[0] * a.shape[1] for a in images) / 1e6
-        sizes = torch.tensor([a.shape[:2] for a in images], device=device)
-        self._height, self._width = sizes[:, 0], sizes[:, 1]
-        area = self._height * self._width
-        self._start = torch.cumsum(area, 0) - area
-        self._weight = area.double() / area.sum()
+        self.images = 0
+        self.megapixels = 0.0
+        self._sources = list(sources)
+        self._exclude = exclude or ("\0",)
+        self._limit = limit
+        self._known: set[Path] = set()
+        self._arrived: queue.SimpleQueue[list[np.ndarray]] = queue.SimpleQueue()
+        self._pixels = torch.empty(0, 3, dtype=torch.uint8, device=device)
+        self._sizes = torch.empty(0, 2, dtype=torch.int64)
+        self._append(self._decode_new(strict=True))
+        if not self.images:
+            raise ValueError(f"no training image of at least {crop}x{crop} pixels found")
+
+    def _decode_new(self, strict: bool) -> list[np.ndarray]:
+        """Images of files not seen before. A damaged file is an error or, if not strict, left for the
+        next time, like one that was written to a moment ago: it may not be complete yet."""
+        images: list[np.ndarray] = []
+        for path in _files(self._sources):
+            if path in self._known:
+                continue
+            try:
+                if not strict and time.time() - path.stat().st_mtime < _SETTLED_S:
+                    continue
+                encoded = [item for item in _images(path) if not item[0].startswith(self._exclude)]
+                if self._limit is not None:
+                    encoded = encoded[: self._limit - self.images - len(images)]
+                with ThreadPoolExecutor() as pool:
+                    decoded = list(pool.map(_decode, encoded))
+            except (OSError, ValueError):
+                if strict:
+                    raise
+                continue
+            self._known.add(path)
+            images += [a for a in decoded if min(a.shape[:2]) >= self.crop]
+        return images
+
+    def _append(self, images: list[np.ndarray]) -> None:
+        if not images:
+            return
         flat = np.concatenate([a.reshape(-1, 3) for a in images])
-        self._pixels = torch.from_numpy(flat).to(device)
+        self._pixels = torch.cat((self._pixels, torch.from_numpy(flat).to(self.device)))
+        self._sizes = torch.cat((self._sizes, torch.tensor([a.shape[:2] for a in images])))
+        self.images = len(self._sizes)
+        area = self._sizes.prod(dim=1)
+        end = torch.cumsum(area, 0)
+        self.megapixels = float(end[-1]) / 1e6
+        self._height, self._width = self._sizes.to(self.device).unbind(1)
+        self._start = (end - area).to(self.device)
+        self._cumulative = (end.double() / end[-1]).to(self.device)
+
+    def watch(self, every_s: float = 10.0) -> None:
+        """Look for new files from now on, in a background thread; :meth:`poll` adds their images."""
+
+        def look() -> None:
+            while True:
+                time.sleep(every_s)
+                images = self._decode_new(strict=False)
+                if images:
+                    self._arrived.put(images)
+
+        threading.Thread(target=look, daemon=True).start()
+
+    def poll(self) -> int:
+        """Add what the watching thread has decoded meanwhile; returns the number of images added."""
+        before = self.images
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._append(self._arrived.get_nowait())
+        return self.images - before
 
     def batch(self, size: int, generator: torch.Generator) -> Tensor:
         """Random crops, float32 [size, 3, crop, crop] in 0..1, mirrored at random.
 
         Twice as many crops are drawn as needed and, of each pair, the one with more gradient energy
-        is kept three times out of four: many photographs are half sky.
+        is kept three times out of four: many photographs are half sky. Waits for nothing on the host.
         """
-        device, crop = self._pixels.device, self.crop
+        device, crop = self.device, self.crop
         n = 2 * size
 
         def rand() -> Tensor:
             return torch.rand(n, generator=generator, device=device)
 
-        index = torch.multinomial(self._weight, n, replacement=True, generator=generator)
+        index = torch.searchsorted(self._cumulative, rand().double()).clamp(max=self.images - 1)
         top = (rand() * (self._height[index] - crop + 1)).long()
         left = (rand() * (self._width[index] - crop + 1)).long()
         width, start = self._width[index], self._start[index]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from .._errors import WeightsError
 from .._exact import LAYERS, ExactHyperSynthesis
 from .._hyperprior import Z_LIMIT, FactorizedPrior
-from .._model import WEIGHTS_FORMAT, CodecModel
 from .._planes import PRIORITY_SCALE, build_tables, quantise_frequencies
+from .._weights import WEIGHTS_FORMAT, exact_hyper_synthesis, float_state, read_weights, reason_of
 from .data import PatchStore
 from .model import TrainingModel
 
@@ -60,22 +60,19 @@ def restore(path: Path) -> TrainingModel:
 
     The hyper-synthesis comes back from its integers. Raises WeightsError.
     """
-    frozen = CodecModel.load(path)
-    model = TrainingModel(frozen.config)
-    networks = frozen.networks(torch.device("cpu"))
-    for name in ("analysis", "synthesis", "hyper_analysis"):
-        getattr(model, name).load_state_dict(getattr(networks, name).state_dict())
-    frozen.hyper_synthesis.to_float(model.hyper_synthesis)
-    with safe_open(path, framework="numpy") as file:
-        prior = {
-            name: torch.from_numpy(file.get_tensor(f"prior.{name}")) for name in model.prior.state_dict()
-        }
-    model.prior.load_state_dict(prior)
+    content = read_weights(path)
+    model = TrainingModel(content.config)
+    try:
+        for name in ("analysis", "synthesis", "hyper_analysis", "prior"):
+            getattr(model, name).load_state_dict(float_state(content.arrays, f"{name}."))
+        exact_hyper_synthesis(content.arrays).to_float(model.hyper_synthesis)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise WeightsError(f"{path}: cannot be trained on ({reason_of(error)})") from None
     return model
 
 
-def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None = None) -> CodecModel:
-    """Write the frozen weights (atomically) and load them back.
+def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None = None) -> None:
+    """Write the frozen weights, atomically.
 
     channel_priority: int16 [N] from :func:`channel_priorities`, zeros if None.
     """
@@ -114,4 +111,3 @@ def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None
     )
     partial.chmod(0o644)
     os.replace(partial, path)
-    return CodecModel.load(path)

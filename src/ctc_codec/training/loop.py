@@ -2,118 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import dataclasses
-import math
-import os
+import copy
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from .._config import ModelConfig
+from .checkpoint import join, load_checkpoint, save_checkpoint
 from .data import PatchStore
+from .distributed import agree, all_true, first_alone, process_group, rank, world_size
 from .klt import init_linear
-from .model import TrainingModel, draw_missing, rate_distortion_loss
-
-
-@dataclass(frozen=True)
-class Settings:
-    """One run of stage 1 (base: analysis, synthesis, hyperprior).
-
-    The transforms' learning rate fits batches of 4: its noise alone costs 8 dB of the live weights at
-    1.5e-4 and batches of 2 (34.6 dB without any quantisation, against 43.2 of their running mean).
-    """
-
-    minutes: float = 60.0
-    max_steps: int | None = None
-    batch: int = 4
-    crop: int = 256
-    lmbda: float = 0.05
-    lr_transforms: float = 1e-4
-    lr_entropy: float = 1e-3
-    warmup_steps: int = 200
-    z_ramp_steps: int = 1500
-    decay_share: float = 0.4
-    full_share: float = 0.5
-    clip_norm: float = 2.0
-    ema: float = 0.999
-    save_every_s: float = 120.0
-    log_every: int = 50
-    seed: int = 1
-
-    def for_smoke(self) -> Settings:
-        """The same path within about a minute on two cores."""
-        return dataclasses.replace(
-            self,
-            minutes=min(self.minutes, 0.3),
-            batch=min(self.batch, 2),
-            crop=min(self.crop, 128),
-            warmup_steps=5,
-            log_every=5,
-            save_every_s=5.0,
-        )
-
+from .log import Meter, Row, csv_log
+from .model import TrainingModel
+from .stages import STAGES, Settings, Stage
 
 Report = Callable[[str], None]
 
-
-def _parameter_groups(model: TrainingModel, settings: Settings) -> list[dict[str, object]]:
-    """Transforms learn slowly (the linear start is already good there), the entropy model fast."""
-    transforms: list[Tensor] = []
-    entropy: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        (transforms if name.startswith(("analysis", "synthesis")) else entropy).append(parameter)
-    return [
-        {"params": transforms, "base_lr": settings.lr_transforms},
-        {"params": entropy, "base_lr": settings.lr_entropy},
-    ]
+_PATCH_PIXELS = 256 * 256
+_ROLLBACKS = 3
+"""A run that diverges so often is given up."""
 
 
-def _schedule(progress: float, run_step: int, settings: Settings) -> float:
-    """Factor on the learning rates: warm-up, constant, cosine decay over the last ``decay_share``."""
-    warmup = min(1.0, (run_step + 1) / settings.warmup_steps)
-    left = (1 - progress) / settings.decay_share
-    decay = 1.0 if left >= 1 else 0.5 * (1 - math.cos(math.pi * max(left, 0.0)))
-    return warmup * max(decay, 0.005)
-
-
-def save_checkpoint(path: Path, state: dict[str, object]) -> None:
-    """Write a checkpoint so that a kill at any moment leaves the old or the new one."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU (tensors and plain values only). Raises ValueError."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # the unpickler lets all kinds through
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: damaged checkpoint ({reason})") from None
-    if not isinstance(state, dict) or "model" not in state:
-        raise ValueError(f"{path}: not a training checkpoint")
-    return state
+class Diverged(ValueError):
+    """The loss is no longer finite, and smaller steps did not help."""
 
 
 class _Ema:
-    """Running mean of the weights, kept beside them."""
+    """Running mean of the trained weights, kept beside them."""
 
-    def __init__(self, model: torch.nn.Module, decay: float) -> None:
+    def __init__(self, stage: Stage, decay: float) -> None:
         self.decay = decay
-        self._live: list[Tensor] = list(model.parameters())
-        self._names = [n for n, _ in model.named_parameters()]
+        self._names, self._live = map(list, zip(*stage.trained(), strict=True))
         self.shadow = [p.detach().clone() for p in self._live]
 
     @torch.no_grad()
@@ -124,13 +49,156 @@ class _Ema:
     def state(self) -> dict[str, Tensor]:
         return dict(zip(self._names, self.shadow, strict=True))
 
+    @torch.no_grad()
     def load(self, state: dict[str, Tensor]) -> None:
         for name, tensor in zip(self._names, self.shadow, strict=True):
-            tensor.copy_(state[name])
+            if name in state:
+                tensor.copy_(state[name])
+
+    @torch.no_grad()
+    def become_live(self) -> None:
+        for parameter, mean in zip(self._live, self.shadow, strict=True):
+            parameter.copy_(mean)
 
 
-def _autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+@dataclass
+class Progress:
+    """Where a run is; all of it is in the checkpoint."""
+
+    step: int = 0
+    """Steps of all cycles, from the linear start on."""
+    run_step: int = 0
+    """Steps of this cycle (warm-up, constant, decay)."""
+    elapsed: float = 0.0
+    """Seconds of this cycle."""
+    seconds: float = 0.0
+    """Seconds of all cycles."""
+    pixels: int = 0
+    """Pixels of all cycles."""
+    caution: float = 1.0
+    """Factor on the learning rates, halved when the run had to be rolled back."""
+
+    def state(self) -> dict[str, float]:
+        return dict(vars(self))
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Progress:
+        """That of a checkpoint; a finished cycle is followed by a new one."""
+        known = {name: state[name] for name in vars(cls()) if name in state}
+        if state["finished"]:
+            known |= {"run_step": 0, "elapsed": 0.0, "caution": 1.0}
+        return cls(**known)
+
+
+def averaged_model(state: dict[str, Any]) -> TrainingModel:
+    """The model of a checkpoint with its averaged weights. Raises ValueError."""
+    model = TrainingModel(ModelConfig.from_json(str(state["config"])))
+    model.load_state_dict(state["model"])
+    model.load_state_dict(state["ema"], strict=False)
+    return model.eval()
+
+
+def newest_state(run_dir: Path) -> dict[str, Any] | None:
+    """The newest checkpoint of a run, joined from its parts if need be; None for a new run.
+
+    Raises ValueError when it is damaged.
+    """
+    path = run_dir / "checkpoint.pt"
+    if not path.exists() and not (run_dir.is_dir() and join(run_dir, path)):
+        return None
+    return load_checkpoint(path)
+
+
+@dataclass
+class Run:
+    """A stage, its optimiser and its averages on one device."""
+
+    stage: Stage
+    settings: Settings
+    device: torch.device
+    progress: Progress = field(default_factory=Progress)
+    optimizer: torch.optim.Optimizer = field(init=False)
+    ema: _Ema = field(init=False)
+
+    def __post_init__(self) -> None:
+        groups = self.stage.parameter_groups(self.settings.lr_factor(world_size()))
+        self.optimizer = torch.optim.Adam(groups, lr=1e-4, fused=True)
+        self.ema = _Ema(self.stage, self.settings.ema)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Model, averages and, if it is in there, the optimiser of a checkpoint of the same stage."""
+        self.stage.model.load_state_dict(state["model"])
+        self.ema.load(state["ema"])
+        if state.get("optimizer") is not None:
+            rates = [group["base_lr"] for group in self.optimizer.param_groups]
+            self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["base_lr"] = rate
+
+    def state(self, finished: bool) -> dict[str, Any]:
+        return {
+            "stage": self.stage.name,
+            "config": self.stage.model.config.to_json(),
+            "model": self.stage.model.state_dict(),
+            "ema": self.ema.state(),
+            "optimizer": self.optimizer.state_dict(),
+            "finished": finished,
+            **self.progress.state(),
+        }
+
+    def take_step(self, network: nn.Module, x: Tensor, missing: Tensor, share: float) -> dict[str, Tensor]:
+        """One step of the optimiser at ``share`` of the run; returns what goes into the log.
+
+        Nothing here waits for the device. A step whose gradient is not finite is skipped there.
+        """
+        p, settings = self.progress, self.settings
+        factor = settings.schedule(share, p.run_step) * p.caution
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        z_weight = torch.tensor(min(1.0, p.step / settings.z_ramp_steps), device=self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            loss, metrics = network(x, missing, z_weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_([q for _, q in self.stage.trained()], settings.clip_norm)
+        self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        self.ema.update(p.step)
+        p.step += 1
+        p.run_step += 1
+        p.pixels += world_size() * x.shape[0] * x.shape[2] * x.shape[3]
+        return metrics | {"norm": norm, "finite": loss.detach().isfinite()}
+
+
+def compiled(stage: Stage, x: Tensor, missing: Tensor, report: Report) -> nn.Module:
+    """The stage compiled, tried on one batch; the stage itself where the compiler fails."""
+    started = time.monotonic()
+    try:
+        network: nn.Module = torch.compile(stage)  # type: ignore[assignment]
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            loss, _ = network(x, missing, torch.ones((), device=x.device))
+        loss.backward()
+    except Exception as error:  # a missing C++ compiler, an operator it can't do: slower, not worse
+        report(f"not compiled: {(str(error).splitlines() or [type(error).__name__])[0]}")
+        network = stage
+    else:
+        report(f"compiled in {time.monotonic() - started:.0f} s")
+    stage.zero_grad(set_to_none=True)
+    return network
+
+
+def _line(row: Row, minutes_left: float) -> str:
+    parts = [f"step {row['step']:.0f}", f"loss {row['loss']:.4f}"]
+    if "bpp" in row:
+        parts.append(f"bpp {row['bpp']:.4f} (z {row['bpp_z']:.4f})")
+    if "psnr" in row:
+        parts.append(f"full-rate PSNR {row['psnr']:.2f}")
+    parts += [
+        f"|grad| {row['norm']:.2f}",
+        f"{row['mpixel_per_s']:.3g} Mpixel/s",
+        f"{minutes_left:.1f} min left",
+    ]
+    return "  ".join(parts)
 
 
 def train(
@@ -138,180 +206,155 @@ def train(
     run_dir: Path,
     settings: Settings,
     *,
+    stage: str = "base",
     config: ModelConfig | None = None,
     start: TrainingModel | None = None,
     device: torch.device | None = None,
     exclude: tuple[str, ...] = (),
-    image_limit: int | None = None,
+    compile_model: bool | None = None,
     report: Report = print,
 ) -> tuple[TrainingModel, PatchStore]:
-    """Train for ``settings.minutes`` from the newest state in ``run_dir``; return the model with its
-    averaged (EMA) weights, and the data.
+    """Run a stage for ``settings.minutes`` from the newest state in ``run_dir``; return the model with
+    its averaged (EMA) weights, and the data.
 
-    An empty ``run_dir`` begins with ``start`` (see :func:`ctc_codec.training.export.restore`) or, without
-    it, as a linear codec of the sizes of ``config``.
+    An empty ``run_dir`` begins with ``start`` (see :func:`ctc_codec.training.export.restore` and
+    :func:`averaged_model`) or, without it, as a linear codec of the sizes of ``config``.
 
     ``run_dir/checkpoint.pt`` is written every ``save_every_s`` seconds and at the end, and
     ``run_dir/log.csv`` grows by a row per ``log_every`` steps. A run that was killed goes on from its
     checkpoint with the minutes that it had left; a finished one starts a new cycle (warm-up,
-    constant, decay) from its weights. Raises ValueError for unusable data or checkpoints, and when the loss
-    is no longer finite (the newest checkpoint is then from before).
+    constant, decay) from its weights. Images that arrive in ``sources`` meanwhile are used too.
+
+    ``compile_model``: use torch.compile; by default on CUDA only (on two CPU cores it was 9 % slower).
+    Started by torchrun, all processes train one model, each on its own crops.
+
+    When the loss is no longer finite the run goes back to its newest checkpoint and goes on with half the
+    learning rates. Raises Diverged, a ValueError, if that does not help or the minutes are over, and
+    ValueError for unusable data or checkpoints.
     """
+    started = time.monotonic()
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    path = run_dir / "checkpoint.pt"
-    state = load_checkpoint(path) if path.exists() else None
-    if state is not None:
-        config = ModelConfig.from_json(str(state["config"]))
-    torch.manual_seed(settings.seed)
-    store = PatchStore(sources, settings.crop, device, exclude, image_limit)
-    report(f"{store.images} images, {store.megapixels:.0f} megapixels on {device}")
-
-    if state is None and start is not None:
-        model = start.to(device)
-    else:
-        model = TrainingModel(config or ModelConfig()).to(device)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = torch.Generator(device)
-    step, elapsed, run_step = 0, 0.0, 0
-    optimizer = torch.optim.Adam(_parameter_groups(model, settings), lr=settings.lr_transforms, fused=True)
-    if state is None:
-        generator.manual_seed(settings.seed)
-        if start is None:
-            init_linear(model, store, generator)
-        else:
-            step = settings.z_ramp_steps  # its z is in use already
-    else:
-        model.load_state_dict(state["model"])
-        step = int(state["step"])
-        generator.manual_seed(settings.seed + step)
-        if state.get("optimizer") is not None:
-            optimizer.load_state_dict(state["optimizer"])
-            for group, fresh in zip(optimizer.param_groups, _parameter_groups(model, settings), strict=True):
-                group["base_lr"] = fresh["base_lr"]
-        if not state["finished"]:
-            elapsed, run_step = float(state["elapsed"]), int(state["run_step"])
-    ema = _Ema(model, settings.ema)
-    if state is not None:
-        ema.load(state["ema"])
-
-    finite = torch.ones((), dtype=torch.bool, device=device)
-
-    def save(finished: bool) -> None:
-        if not finite:
-            raise ValueError(f"diverged before step {step}: the checkpoint from before is kept")
-        save_checkpoint(
-            path,
-            {
-                "config": model.config.to_json(),
-                "model": model.state_dict(),
-                "ema": ema.state(),
-                "optimizer": optimizer.state_dict(),
-                "step": step,
-                "run_step": run_step,
-                "elapsed": elapsed,
-                "finished": finished,
-            },
+    with process_group(device) as device:
+        if rank() != 0:
+            report = _silent
+        return _train(
+            started, sources, run_dir, settings, stage, config, start, device, exclude, compile_model, report
         )
 
-    budget = settings.minutes * 60
-    last = last_save = time.monotonic()
-    meter = _Meter(settings)
-    parameters = list(model.parameters())
-    with _csv_log(run_dir / "log.csv") as write_row:
+
+def prepare_device(device: torch.device) -> None:
+    """Let a GPU use its matrix units for the few float32 layers, and choose its kernels by trying."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def _train(
+    started: float,
+    sources: list[Path],
+    run_dir: Path,
+    settings: Settings,
+    stage_name: str,
+    config: ModelConfig | None,
+    start: TrainingModel | None,
+    device: torch.device,
+    exclude: tuple[str, ...],
+    compile_model: bool | None,
+    report: Report,
+) -> tuple[TrainingModel, PatchStore]:
+    prepare_device(device)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / "checkpoint.pt"
+    with first_alone():
+        state = newest_state(run_dir)
+    if state is not None and state.get("stage", "base") != stage_name:
+        raise ValueError(f"{run_dir}: holds a run of stage {state['stage']}, not {stage_name}")
+    torch.manual_seed(settings.seed + rank())
+    store = PatchStore(sources, settings.crop, device, exclude, settings.image_limit)
+    report(f"{store.images} images, {store.megapixels:.0f} megapixels on {device}")
+
+    if state is not None:
+        model = TrainingModel(ModelConfig.from_json(str(state["config"])))
+    else:
+        model = start or TrainingModel(config or ModelConfig())
+    model = model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    generator = torch.Generator(device).manual_seed(settings.seed)
+    if state is None and start is None:
+        init_linear(model, store, generator)
+    progress = Progress.of(state) if state is not None else Progress()
+    if state is None and start is not None:
+        progress.step = settings.z_ramp_steps  # its z is in use already
+    run = Run(STAGES[stage_name](model, settings), settings, device, progress)
+    if state is not None:
+        run.restore(state)
+    generator.manual_seed(settings.seed + (progress.step << 8) + rank())
+
+    def batch() -> tuple[Tensor, Tensor]:
+        return store.batch(settings.batch, generator), run.stage.draw_missing(generator, device)
+
+    network: nn.Module = run.stage
+    if compile_model if compile_model is not None else device.type == "cuda":
+        network = compiled(run.stage, *batch(), report)
+    if world_size() > 1:
+        network = DistributedDataParallel(network, broadcast_buffers=False)
+
+    store.watch()
+    finite = torch.ones((), dtype=torch.bool, device=device)
+    rollbacks = 0
+    before = progress.elapsed, progress.seconds
+    last_save = started
+    meter = Meter()
+    pixels_per_step = world_size() * settings.batch * settings.crop**2
+    with csv_log(run_dir / "log.csv" if rank() == 0 else None) as write_row:
         while True:
             now = time.monotonic()
-            elapsed, last = elapsed + now - last, now
-            progress = elapsed / budget
+            passed = agree(now - started)
+            p = run.progress
+            p.elapsed, p.seconds = before[0] + passed, before[1] + passed
+            share = p.elapsed / (settings.minutes * 60)
             if settings.max_steps is not None:
-                progress = max(progress, run_step / settings.max_steps if settings.max_steps else 1.0)
-            if progress >= 1:
-                break
-            factor = _schedule(progress, run_step, settings)
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * factor
-            x = store.batch(settings.batch, generator)
-            missing = draw_missing(settings.batch, settings.full_share, generator, device)
-            with _autocast(device):
-                out = model(x, missing)
-            loss, metrics = rate_distortion_loss(
-                out, x, missing, settings.lmbda, z_weight=min(1.0, step / settings.z_ramp_steps)
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            finite &= loss.detach().isfinite()
-            metrics["norm"] = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-            # One step with a non-finite gradient would end the run: it becomes a step of zero.
-            for p in parameters:
-                if p.grad is not None:
-                    p.grad.nan_to_num_(0.0, 0.0, 0.0)
-            optimizer.step()
-            ema.update(step)
-            step, run_step = step + 1, run_step + 1
-            meter.add(metrics)
-            if run_step % settings.log_every == 0:
-                row = meter.row(step, elapsed, factor)
+                share = max(share, p.run_step / settings.max_steps if settings.max_steps else 1.0)
+            over = share >= 1
+            logging = over or p.run_step % settings.log_every == 0
+            saving = over or passed - (last_save - started) > settings.save_every_s
+            if (logging or saving) and not all_true(finite):
+                state = newest_state(run_dir)
+                rollbacks += 1
+                if state is None or over or rollbacks > _ROLLBACKS:
+                    raise Diverged(f"diverged before step {p.step}: the checkpoint from before is kept")
+                run.restore(state)
+                p.step, p.run_step = state["step"], p.run_step if state["finished"] else state["run_step"]
+                p.caution /= 2
+                finite.fill_(True)
+                meter = Meter()
+                report(f"diverged: back to step {p.step} with learning rates x {p.caution:g}")
+                continue
+            if logging and meter.steps:
+                row = {
+                    "step": p.step,
+                    "patches": p.pixels / _PATCH_PIXELS,
+                    "seconds": p.seconds,
+                    "lr_factor": settings.schedule(share, p.run_step) * p.caution,
+                    **meter.row(pixels_per_step),
+                }
                 write_row(row)
-                left = (budget - elapsed) / 60
-                report(
-                    f"step {step}  loss {row['loss']:.4f}  bpp {row['bpp']:.4f} (z {row['bpp_z']:.4f})  "
-                    f"full-rate PSNR {row['psnr']:.2f}  |grad| {row['norm']:.2f}  "
-                    f"{row['mpixel_per_s']:.3f} Mpixel/s  {left:.1f} min left"
-                )
-            if now - last_save > settings.save_every_s:
-                save(finished=False)
-                last_save = now
-    save(finished=True)
-    with torch.no_grad():
-        for p, mean in zip(parameters, ema.shadow, strict=True):
-            p.copy_(mean)
+                report(_line(row, settings.minutes - p.elapsed / 60))
+            if saving and rank() == 0:
+                save_checkpoint(path, run.state(finished=over))
+            if saving:
+                last_save = started + passed
+            if over:
+                break
+            added = store.poll()
+            if added:
+                report(f"{added} images more: {store.images}, {store.megapixels:.0f} megapixels")
+            metrics = run.take_step(network, *batch(), share)
+            finite &= metrics.pop("finite")
+            meter.add(metrics)
+    run.ema.become_live()
     return model.eval(), store
-
-
-class _Meter:
-    """Sums what the steps report; reads it (and so waits for the device) once per ``log_every`` steps."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._sums: dict[str, Tensor] = {}
-        self._steps = 0
-        self._since = time.monotonic()
-
-    def add(self, metrics: dict[str, Tensor]) -> None:
-        self._sums = {k: self._sums.get(k, 0.0) + v for k, v in metrics.items()}
-        self._steps += 1
-
-    def row(self, step: int, elapsed: float, factor: float) -> dict[str, float]:
-        """Means since the last call, as one row of the log."""
-        n = self._steps
-        values = {k: float(v) for k, v in self._sums.items()}
-        now = time.monotonic()
-        pixels = n * self._settings.batch * self._settings.crop**2
-        row = {
-            "step": step,
-            "seconds": elapsed,
-            "lr_factor": factor,
-            "loss": values["loss"] / n,
-            "bpp": values["bpp"] / n,
-            "bpp_z": values["bpp_z"] / n,
-            "psnr": -10 * math.log10(max(values["full_mse"] / max(values["full_count"], 1), 1e-12)),
-            "norm": values["norm"] / n,
-            "mpixel_per_s": pixels / (now - self._since) / 1e6,
-        }
-        self._sums, self._steps, self._since = {}, 0, now
-        return row
-
-
-@contextlib.contextmanager
-def _csv_log(path: Path) -> Iterator[Callable[[dict[str, float]], None]]:
-    """A function that appends one row to a CSV file, header first in a new one."""
-    with path.open("a", newline="") as file:
-
-        def write(row: dict[str, float]) -> None:
-            writer = csv.DictWriter(file, list(row))
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
-            file.flush()
-
-        yield write

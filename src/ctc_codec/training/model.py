@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -69,6 +70,7 @@ class TrainingModel(nn.Module):
     trits: Tensor
     bases: Tensor
     means: Tensor
+    powers: Tensor
 
     def __init__(self, config: ModelConfig, tables: TreeTables | None = None) -> None:
         super().__init__()
@@ -79,7 +81,13 @@ class TrainingModel(nn.Module):
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
         self.prior = FactorizedPrior(config.hyper_channels)
-        for name, table in (("trits", tables.trits), ("bases", tables.bases), ("means", tables.means)):
+        powers = 3 ** np.arange(int(tables.trits.max()) + 1)
+        for name, table in (
+            ("trits", tables.trits),
+            ("bases", tables.bases),
+            ("means", tables.means),
+            ("powers", powers),
+        ):
             self.register_buffer(name, torch.from_numpy(table.copy()), persistent=False)
 
     @torch.no_grad()
@@ -90,10 +98,10 @@ class TrainingModel(nn.Module):
         Returns the conditional means, float32, same shape.
         """
         count = self.trits[level]
-        half = (3**count - 1) // 2
+        half = (self.powers[count] - 1) // 2
         offset = s.clamp(-half, half) + half
         drop = torch.minimum(missing, count)
-        node = self.bases[level] + (3 ** (count - drop) - 1) // 2 + offset // 3**drop
+        node = self.bases[level] + (self.powers[count - drop] - 1) // 2 + offset // self.powers[drop]
         return self.means[node].float() / MEAN_SCALE
 
     def forward(self, x: Tensor, missing: Tensor) -> dict[str, Tensor]:
@@ -134,7 +142,7 @@ def draw_missing(batch: int, full_share: float, generator: torch.Generator, devi
 
 
 def rate_distortion_loss(
-    out: dict[str, Tensor], x: Tensor, missing: Tensor, lmbda: float, z_weight: float = 1.0
+    out: dict[str, Tensor], x: Tensor, missing: Tensor, lmbda: float, z_weight: Tensor | float = 1.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """``bpp + lambda 255^2 MSE``, with a smaller lambda for every missing plane.
 

@@ -1,0 +1,5 @@
+"""torchrun --nproc-per-node=K -m ctc_codec.training FOLDER|TAR... --run RUN --minutes N"""
+
+from .command import train
+
+train(prog_name="python -m ctc_codec.training")

@@ -1,0 +1,251 @@
+"""``ctc train``, also ``python -m ctc_codec.training`` (for torchrun, and where no codec is installed)."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .._errors import CtcError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .data import PatchStore
+    from .model import TrainingModel
+
+STAGE_NAMES = ("base", "export")
+
+_PRIORITY_IMAGES = 40
+"""Enough to measure channel priorities on, when a model is evaluated before training."""
+
+_PATH = click.Path(path_type=Path)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_COUNT = click.IntRange(min=1)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise click.ClickException("no CUDA device is available")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _started_from(path: Path) -> TrainingModel:
+    """The model of a weights file or of a checkpoint."""
+    from .checkpoint import load_checkpoint
+    from .export import restore
+    from .loop import averaged_model
+
+    if path.suffix == ".pt":
+        return averaged_model(load_checkpoint(path))
+    return restore(path)
+
+
+def _export(model: TrainingModel, store: PatchStore, seed: int, path: Path) -> str:
+    """Write frozen weights; returns their fingerprint in hex."""
+    from .._weights import exact_fingerprint, read_weights
+    from .export import channel_priorities, export
+
+    export(model, path, channel_priorities(model, store, seed))
+    return exact_fingerprint(read_weights(path).arrays).hex()
+
+
+def _evaluate(weights: Path, folder: Path, run_dir: Path, when: dict[str, float]) -> None:
+    """Rate and distortion of the real codec on a folder, reported and added to RUN/evaluation.csv."""
+    from ..evaluation.rate_distortion import RATES, mean_curve
+
+    curve = mean_curve(folder, str(weights))
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / "evaluation.csv"
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow([*when, "asked_bpp", "bpp", "psnr"])
+        for asked, (bpp, psnr) in zip((*RATES, "whole"), curve, strict=True):
+            writer.writerow([*(f"{v:.6g}" for v in when.values()), asked, f"{bpp:.5f}", f"{psnr:.4f}"])
+    points = "  ".join(f"{psnr:.2f} dB at {bpp:.3f}" for bpp, psnr in curve)
+    _say(f"step {when['step']:.0f}, {folder}: {points} bpp")
+
+
+def _when(state: dict[str, Any]) -> dict[str, float]:
+    return {
+        "step": state.get("step", 0),
+        "patches": state.get("pixels", 0) / 256**2,
+        "seconds": state.get("seconds", 0.0),
+    }
+
+
+@click.command()
+@click.argument("sources", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="FOLDER|TAR...")
+@click.option("--run", "run_dir", type=_PATH, required=True, help="Folder of the run.")
+@click.option("--stage", type=click.Choice(STAGE_NAMES), default="base", show_default=True)
+@click.option("--minutes", type=_POSITIVE, default=60.0, show_default=True, help="Ends with a decay.")
+@click.option("--start", type=_PATH, help="Weights or checkpoint (.pt) for a new run to begin with.")
+@click.option("--export", "exported", type=_PATH, help="Frozen weights. Default: RUN/ctc.safetensors.")
+@click.option("--parts", type=_PATH, help="Also write the checkpoint there, in parts of at most 15 MiB.")
+@click.option("--moments/--no-moments", default=True, help="Keep the optimiser's state in the parts.")
+@click.option("--evaluate", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
+              help="Code the images in FOLDER before and after; RUN/evaluation.csv.")  # fmt: skip
+@click.option("--batch", type=_COUNT, help="Crops a step and process.  [default: 4]")
+@click.option("--crop", type=click.IntRange(min=64), help="Side of the crops.  [default: 256]")
+@click.option("--lambda", "lmbda", type=_POSITIVE, help="Weight of the distortion.  [default: 0.05]")
+@click.option("--lr-transforms", type=_POSITIVE, help="For steps of 4 crops of 256.  [default: 0.0001]")
+@click.option("--lr-entropy", type=_POSITIVE, help="Likewise.  [default: 0.001]")
+@click.option("--decay", "decay_share", type=click.FloatRange(0, 1, min_open=True),
+              help="Share of the minutes for the final decay.  [default: 0.4]")  # fmt: skip
+@click.option("--exclude", multiple=True, metavar="PREFIX", help="Leave out images named PREFIX...")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--smoke", is_flag=True, help="A one-minute rehearsal of the whole path.")
+@click.option("--compile/--no-compile", "compile_model", default=None, help="Default: on CUDA only.")
+@click.option("--threads", type=_COUNT, help="CPU threads (default: all cores).")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def train(
+    sources: tuple[Path, ...],
+    run_dir: Path,
+    stage: str,
+    minutes: float,
+    start: Path | None,
+    exported: Path | None,
+    parts: Path | None,
+    moments: bool,
+    evaluate: Path | None,
+    batch: int | None,
+    crop: int | None,
+    lmbda: float | None,
+    lr_transforms: float | None,
+    lr_entropy: float | None,
+    decay_share: float | None,
+    exclude: tuple[str, ...],
+    seed: int,
+    smoke: bool,
+    compile_model: bool | None,
+    threads: int | None,
+    device: str,
+) -> None:
+    """Train on photographs for some minutes, from the newest state in RUN, and export the weights.
+
+    A run that was killed goes on where it was; a finished one gets another cycle. Parts of a checkpoint
+    in RUN are joined. The stage "export" only exports. torchrun -m ctc_codec.training uses several GPUs.
+    """
+    if not sources:
+        raise click.UsageError("give at least one folder or tar shard of images")
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    given = {
+        "batch": batch,
+        "crop": crop,
+        "lmbda": lmbda,
+        "lr_transforms": lr_transforms,
+        "lr_entropy": lr_entropy,
+        "decay_share": decay_share,
+    }
+    try:
+        _run(
+            list(sources),
+            run_dir,
+            stage,
+            {"minutes": minutes, "seed": seed} | {k: v for k, v in given.items() if v is not None},
+            smoke=smoke,
+            start=start,
+            exported=exported or run_dir / "ctc.safetensors",
+            parts=parts,
+            moments=moments,
+            evaluate=evaluate,
+            exclude=exclude,
+            compile_model=compile_model,
+            device=_device(device),
+        )
+    except (CtcError, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _run(
+    sources: list[Path],
+    run_dir: Path,
+    stage: str,
+    given: dict[str, float],
+    *,
+    smoke: bool,
+    start: Path | None,
+    exported: Path,
+    parts: Path | None,
+    moments: bool,
+    evaluate: Path | None,
+    exclude: tuple[str, ...],
+    compile_model: bool | None,
+    device: torch.device,
+) -> None:
+    from .checkpoint import load_checkpoint, split
+    from .data import PatchStore
+    from .distributed import is_first
+    from .loop import averaged_model, newest_state
+    from .loop import train as run_training
+    from .stages import STAGES, Settings
+
+    defaults = {} if stage == "export" else STAGES[stage].defaults
+    settings = dataclasses.replace(Settings(), **(defaults | given))  # type: ignore[arg-type]
+    if smoke:
+        settings = settings.for_smoke()
+    state = newest_state(run_dir) if is_first() else None
+    if stage == "export":
+        if state is None:
+            raise ValueError(f"{run_dir}: no checkpoint to export")
+        store = PatchStore(sources, settings.crop, device, exclude, settings.image_limit)
+        model = averaged_model(state).to(device)
+    else:
+        origin = _started_from(start) if start else None
+        before = averaged_model(state) if state is not None else origin
+        if evaluate and before is not None and is_first():
+            few = PatchStore(sources, settings.crop, device, exclude, limit=_PRIORITY_IMAGES)
+            with tempfile.TemporaryDirectory() as folder:
+                weights = Path(folder) / "before.safetensors"
+                _export(before.to(device), few, settings.seed, weights)
+                _evaluate(weights, evaluate, run_dir, _when(state or {}))
+        model, store = run_training(
+            sources,
+            run_dir,
+            settings,
+            stage=stage,
+            start=origin,
+            device=device,
+            exclude=exclude,
+            compile_model=compile_model,
+            report=_say,
+        )
+    if not is_first():
+        return
+    checkpoint = run_dir / "checkpoint.pt"
+    if parts is not None:
+        written = split(checkpoint, parts, optimizer=moments)
+        _say(f"{parts}: checkpoint in {len(written)} parts")
+    fingerprint = _export(model, store, settings.seed, exported)
+    _say(f"{exported}: weights {fingerprint}")
+    if stage != "export":
+        _draw_curves(run_dir)
+    if evaluate:
+        _evaluate(exported, evaluate, run_dir, _when(load_checkpoint(checkpoint)))
+
+
+def _draw_curves(run_dir: Path) -> None:
+    from .curves import draw
+    from .log import read_log
+
+    try:
+        draw([(run_dir.resolve().name, read_log(run_dir / "log.csv"))], run_dir / "curves.png")
+    except ImportError:
+        _say(f"{run_dir}: no curves.png (matplotlib is not installed)")

@@ -1,0 +1,72 @@
+"""What several processes (torchrun) have to agree on; with one process all of it does nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+
+def rank() -> int:
+    """Number of this process, 0 if it is the only one."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files, also before and after :func:`process_group`."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[torch.device]:
+    """Join the processes that torchrun started; yields this process's device.
+
+    gloo for tensors on the CPU, NCCL for those on GPUs. Without torchrun's environment: nothing.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """The first process goes through the block before the others."""
+    if dist.is_initialized() and rank() != 0:
+        dist.barrier()
+    yield
+    if dist.is_initialized() and rank() == 0:
+        dist.barrier()
+
+
+def agree(value: float) -> float:
+    """The first process's value, everywhere. Goes over the CPU: a GPU need not be waited for."""
+    if not dist.is_initialized():
+        return value
+    shared = torch.tensor(value, dtype=torch.float64)
+    dist.broadcast(shared, src=0)
+    return float(shared)
+
+
+def all_true(flag: torch.Tensor) -> bool:
+    """Whether a boolean scalar tensor is true in every process. Waits for the device."""
+    if dist.is_initialized():
+        count = flag.int()
+        dist.all_reduce(count, op=dist.ReduceOp.MIN)
+        return bool(count)
+    return bool(flag)

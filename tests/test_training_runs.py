@@ -1,0 +1,272 @@
+"""Runs of the trainer as a whole: checkpoints in parts, late data, several processes, stages, curves."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from ctc_codec.evaluation.bench import synthetic_image
+from ctc_codec.training import curves
+from ctc_codec.training.checkpoint import PART_BYTES, join, load_checkpoint, split
+from ctc_codec.training.command import train as train_command
+from ctc_codec.training.data import PatchStore
+from ctc_codec.training.log import read_log
+from ctc_codec.training.loop import averaged_model, train
+from ctc_codec.training.stages import Settings
+from make_golden import TINY
+
+CPU = torch.device("cpu")
+SHORT = Settings(max_steps=6, crop=64, batch=2, warmup_steps=2, log_every=2)
+LOOP = """
+import sys, torch
+from pathlib import Path
+from make_golden import TINY
+from ctc_codec.training.loop import train
+from ctc_codec.training.stages import Settings
+photos, run, batch, steps = sys.argv[1:]
+settings = Settings(max_steps=int(steps), crop=64, batch=int(batch), warmup_steps=5, log_every=20,
+                    lmbda=1e-3, lr_entropy=3e-3)
+model, _ = train([Path(photos)], Path(run), settings, config=TINY, device=torch.device("cpu"))
+print("weights", sum(float(p.double().abs().sum()) for p in model.parameters()))
+"""
+
+
+def _quiet(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    synthetic_image(400, 300).save(folder / "first.png")
+    synthetic_image(300, 350).save(folder / "second.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train([photos], folder, SHORT, config=TINY, device=CPU, report=_quiet)
+    return folder
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize("optimizer", [True, False])
+def test_checkpoint_travels_in_parts(finished_run: Path, tmp_path: Path, optimizer: bool) -> None:
+    whole = finished_run / "checkpoint.pt"
+    (tmp_path / "checkpoint-0123456789abcdef.part-1-of-1").write_bytes(b"older")
+    parts = split(whole, tmp_path, optimizer=optimizer, part_bytes=100_000)
+    assert sorted(tmp_path.iterdir()) == sorted(parts)
+    assert len(parts) > 1
+    assert max(part.stat().st_size for part in parts) <= 100_000
+    assert sum(part.stat().st_size for part in parts) < (0.72 if optimizer else 0.45) * whole.stat().st_size
+    assert join(tmp_path, tmp_path / "joined.pt")
+    before, after = load_checkpoint(whole), load_checkpoint(tmp_path / "joined.pt")
+    assert all(torch.equal(before["model"][name], after["model"][name]) for name in before["model"])
+    for name, mean in before["ema"].items():
+        moved = (mean - before["model"][name]).abs().max()
+        assert (mean - after["ema"][name]).abs().max() <= moved / 128
+    assert (after["optimizer"] is None) == (not optimizer)
+    assert after["step"] == before["step"] == 6
+
+
+def test_missing_or_damaged_parts_are_refused(finished_run: Path, tmp_path: Path) -> None:
+    assert not join(tmp_path, tmp_path / "checkpoint.pt")
+    parts = split(finished_run / "checkpoint.pt", tmp_path, part_bytes=100_000)
+    content = parts[1].read_bytes()
+    parts[1].unlink()
+    with pytest.raises(ValueError, match=r"part 2 of \d+ .* missing"):
+        join(tmp_path, tmp_path / "checkpoint.pt")
+    parts[1].write_bytes(content[:-1] + b"?")
+    with pytest.raises(ValueError, match="damaged"):
+        join(tmp_path, tmp_path / "checkpoint.pt")
+    parts[1].write_bytes(content)
+    (tmp_path / parts[0].name.replace("checkpoint-", "checkpoint-0").replace(".part", ".part", 1)).touch()
+    shutil.copy(parts[0], tmp_path / "checkpoint-0123456789abcdef.part-1-of-1")
+    with pytest.raises(ValueError, match="2 checkpoints"):
+        join(tmp_path, tmp_path / "checkpoint.pt")
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+def test_parts_fit_the_named_size() -> None:
+    assert PART_BYTES <= 15 * 1024 * 1024
+
+
+def test_run_goes_on_from_parts(photos: Path, finished_run: Path, tmp_path: Path) -> None:
+    """With and without the optimiser's moments: the next cycle begins at the step of the parts."""
+    for name, optimizer in (("with", True), ("without", False)):
+        run = tmp_path / name
+        split(finished_run / "checkpoint.pt", run, optimizer=optimizer, part_bytes=100_000)
+        train([photos], run, SHORT, device=CPU, report=_quiet)
+        assert load_checkpoint(run / "checkpoint.pt")["step"] == 12
+
+
+def test_averaged_weights_are_what_a_run_returns(photos: Path, tmp_path: Path) -> None:
+    model, _ = train([photos], tmp_path, SHORT, config=TINY, device=CPU, report=_quiet)
+    again = averaged_model(load_checkpoint(tmp_path / "checkpoint.pt"))
+    for (name, a), b in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_data_that_arrive_late_are_used(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    shutil.copy(photos / "first.png", folder)
+    store = PatchStore([folder], 64, CPU)
+    store.watch(every_s=0.05)
+    shard = tmp_path / "late.tar"
+    with tarfile.open(shard, "w") as tar:
+        tar.add(photos / "second.png", arcname="second.png")
+    half = folder / "half.tar"
+    half.write_bytes(shard.read_bytes()[:5000])  # still arriving
+    os.utime(half, (time.time() - 60,) * 2)
+    fresh = folder / "fresh.png"
+    shutil.copyfile(photos / "second.png", fresh)  # written a moment ago: may be incomplete
+    time.sleep(0.3)
+    assert store.poll() == 0
+    half.write_bytes(shard.read_bytes())
+    os.utime(half, (time.time() - 60,) * 2)
+    deadline = time.monotonic() + 20
+    while not store.poll() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert store.images == 2
+    assert store.megapixels == pytest.approx((400 * 300 + 300 * 350) / 1e6)
+    seen = store.batch(64, torch.Generator().manual_seed(0))
+    assert seen.shape == (64, 3, 64, 64)
+
+
+def test_damaged_shard_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.tar").write_bytes(b"no tar at all" * 100)
+    with pytest.raises(ValueError, match=r"bad\.tar"):
+        PatchStore([tmp_path / "bad.tar"], 64, CPU)
+
+
+def test_two_processes_learn_like_one_with_twice_the_batch(photos: Path, tmp_path: Path) -> None:
+    """torchrun with gloo: the loss curves agree within the noise of the crops."""
+    script = tmp_path / "run.py"
+    script.write_text(LOOP)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    commands = {
+        "two": [*torchrun, str(script), str(photos), str(tmp_path / "two"), "8", "100"],
+        "one": [sys.executable, str(script), str(photos), str(tmp_path / "one"), "16", "100"],
+    }
+    logs = {}
+    for name, command in commands.items():
+        done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("step 100 ") == 1  # only the first process reports
+        weights = [line for line in done.stdout.splitlines() if line.startswith("weights")]
+        assert len(weights) == (2 if name == "two" else 1)
+        assert len(set(weights)) == 1  # the processes hold the same model, to the last bit
+        logs[name] = read_log(tmp_path / name / "log.csv")
+    for two, one in zip(logs["two"], logs["one"], strict=True):
+        assert two["step"] == one["step"]
+        assert two["patches"] == one["patches"] == one["step"] * 16 * 64**2 / 256**2
+        assert two["loss"] == pytest.approx(one["loss"], rel=0.05)
+    assert logs["two"][-1]["loss"] < logs["two"][0]["loss"]
+
+
+def test_curves_are_drawn(finished_run: Path, tmp_path: Path) -> None:
+    log, picture = finished_run / "log.csv", tmp_path / "curves.png"
+    result = CliRunner().invoke(curves.main, [str(log), str(log), "-o", str(picture)])
+    assert result.exit_code == 0, result.output
+    with Image.open(picture) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert pixels.shape[0] > 500
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+    (tmp_path / "log.csv").write_text("step,loss\n")
+    result = CliRunner().invoke(curves.main, [str(tmp_path / "log.csv"), "-o", str(picture)])
+    assert result.exit_code == 1
+    assert "no rows" in result.output
+
+
+def test_log_row_cut_by_a_kill_is_left_out(finished_run: Path, tmp_path: Path) -> None:
+    text = (finished_run / "log.csv").read_text()
+    whole = read_log(finished_run / "log.csv")
+    (tmp_path / "log.csv").write_text(text[: text.rindex("\n", 0, -1) + 8])
+    assert repr(read_log(tmp_path / "log.csv")) == repr(whole[:-1])  # PSNR may be nan
+    assert [row["step"] for row in whole] == [2, 4, 6]
+
+
+def test_command_exports_a_run_without_training(photos: Path, finished_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    before = (run / "checkpoint.pt").read_bytes()
+    arguments = [str(photos), "--run", str(run), "--stage", "export", "--crop", "64", "--device", "cpu"]
+    result = CliRunner().invoke(train_command, [*arguments, "--export", str(tmp_path / "w.safetensors")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "w.safetensors").exists()
+    assert (run / "checkpoint.pt").read_bytes() == before
+    result = CliRunner().invoke(train_command, [*arguments[:2], str(tmp_path / "none"), *arguments[3:]])
+    assert result.exit_code == 1
+    assert "no checkpoint" in result.output
+
+
+def test_command_evaluates_before_and_after(photos: Path, finished_run: Path, tmp_path: Path) -> None:
+    """A cycle from a checkpoint, its parts, its curves, and what the codec makes of it, measured twice."""
+    images = tmp_path / "images"
+    images.mkdir()
+    synthetic_image(96, 64).save(images / "one.png")
+    run = tmp_path / "run"
+    arguments = [str(photos), "--run", str(run), "--start", str(finished_run / "checkpoint.pt")]
+    arguments += ["--smoke", "--minutes", "0.02", "--crop", "64", "--evaluate", str(images)]
+    arguments += ["--parts", str(tmp_path / "parts"), "--no-moments", "--device", "cpu"]
+    result = CliRunner().invoke(train_command, arguments)
+    assert result.exit_code == 0, result.output
+    with (run / "evaluation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    steps = [float(row["step"]) for row in rows]
+    assert len(rows) == 2 * 9
+    assert steps[0] < steps[-1]
+    whole = [row for row in rows if row["asked_bpp"] == "whole"]
+    assert all(5 < float(row["psnr"]) < 60 and float(row["bpp"]) > 0 for row in whole)
+    assert join(tmp_path / "parts", tmp_path / "again.pt")
+    assert (run / "curves.png").exists()
+
+
+def test_trainer_needs_no_entropy_coder(photos: Path, tmp_path: Path) -> None:
+    """On a rented GPU there may be torch, numpy, pillow, click and safetensors, and nothing else."""
+    program = (
+        "import sys\n"
+        "for name in ('constriction', 'matplotlib', 'scipy', 'skimage'): sys.modules[name] = None\n"
+        "from ctc_codec.training.command import train\n"
+        "train(sys.argv[1:])\n"
+    )
+    arguments = [str(photos), "--run", str(tmp_path), "--smoke", "--minutes", "0.02", "--crop", "64"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], env=_environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "matplotlib is not installed" in done.stderr
+    assert (tmp_path / "ctc.safetensors").exists()
+
+
+def test_wrong_stage_and_bad_arguments_are_refused(photos: Path, finished_run: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+    assert runner.invoke(train_command, ["--run", str(tmp_path)]).exit_code == 2
+    assert runner.invoke(train_command, [str(photos), "--run", str(tmp_path), "--stage", "x"]).exit_code == 2
+    (tmp_path / "bad.pt").write_bytes(b"?")
+    result = runner.invoke(
+        train_command, [str(photos), "--run", str(tmp_path / "r"), "--start", str(tmp_path / "bad.pt")]
+    )
+    assert result.exit_code == 1
+    assert "damaged checkpoint" in result.output
+    state = load_checkpoint(finished_run / "checkpoint.pt")
+    torch.save(state | {"stage": "other"}, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="stage other"):
+        train([photos], tmp_path, SHORT, device=CPU, report=_quiet)
