@@ -274,7 +274,7 @@ def _train(
         state = newest_state(run_dir)
     if state is not None and state.get("stage", "base") != stage_name:
         raise ValueError(f"{run_dir}: holds a run of stage {state['stage']}, not {stage_name}")
-    torch.manual_seed(settings.seed + rank())
+    torch.manual_seed(settings.seed)
     store = PatchStore(sources, settings.crop, device, exclude, settings.image_limit)
     report(f"{store.images} images, {store.megapixels:.0f} megapixels on {device}")
 
@@ -292,7 +292,9 @@ def _train(
     run = Run(STAGES[stage_name](model, settings), settings, device, progress)
     if state is not None:
         run.restore(state)
+    # From here on every process and every cycle has its own crops and its own noise.
     generator.manual_seed(settings.seed + (progress.step << 8) + rank())
+    torch.manual_seed(settings.seed + (progress.step << 8) + rank())
 
     def batch() -> tuple[Tensor, Tensor]:
         return store.batch(settings.batch, generator), run.stage.draw_missing(generator, device)
