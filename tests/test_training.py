@@ -133,8 +133,14 @@ def test_partial_states_of_training_are_those_of_the_codec() -> None:
     for plane, elements in planes:
         planes.advance(elements, planes.digits(s, plane, elements))
         all_s, all_levels = (torch.from_numpy(v).view(shape) for v in (s, level))
-        known = model.partial_residual(all_s, all_levels, torch.full((1, 1, 1, 1), plane))
-        assert np.array_equal(known.flatten().numpy() * 64, planes.residual().astype(np.float32))
+        known = model.tree_state(all_s, all_levels, torch.full((1, 1, 1, 1), plane))
+        assert np.array_equal(known.node.flatten().numpy(), planes.node)
+        assert np.array_equal(known.mean.flatten().numpy() * 64, planes.residual().astype(np.float32))
+        assert (known.low <= known.mean.round()).all()
+        assert (known.mean.round() <= known.high).all()
+        inside = (known.low <= all_s) & (all_s <= known.high)
+        assert inside.all()
+        assert torch.equal(known.high - known.low + 1, 3.0**known.drop)
 
 
 def test_linear_start_is_a_working_codec(photos: Path, tmp_path: Path) -> None:

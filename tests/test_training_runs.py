@@ -17,13 +17,16 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from ctc_codec._planes import Planes, build_tables, clip_residual
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.training import curves
 from ctc_codec.training.checkpoint import PART_BYTES, join, load_checkpoint, split
 from ctc_codec.training.command import train as train_command
+from ctc_codec.training.context import Latent
 from ctc_codec.training.data import PatchStore
 from ctc_codec.training.log import read_log
 from ctc_codec.training.loop import averaged_model, train
+from ctc_codec.training.model import TrainingModel
 from ctc_codec.training.stages import Settings
 from make_golden import TINY
 
@@ -270,3 +273,124 @@ def test_wrong_stage_and_bad_arguments_are_refused(photos: Path, finished_run: P
     torch.save(state | {"stage": "other"}, tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match="stage other"):
         train([photos], tmp_path, SHORT, device=CPU, report=_quiet)
+
+
+@pytest.fixture(scope="module")
+def patchwork(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Squares of busy noise and flat bright ones: what the neighbourhood is like tells a lot."""
+    folder = tmp_path_factory.mktemp("patchwork")
+    rng = np.random.default_rng(0)
+    busy = np.kron(rng.random((8, 8)) < 0.5, np.ones((64, 64)))[:, :, None]
+    noise = np.kron(rng.normal(100, 60, (128, 128, 3)), np.ones((4, 4, 1)))
+    pixels = np.where(busy, noise, 220 + rng.normal(0, 2, noise.shape)).clip(0, 255)
+    Image.fromarray(pixels.astype(np.uint8)).save(folder / "patchwork.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained_base(patchwork: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear base whose hyperprior says the same everywhere: all that context can tell is news."""
+    folder = tmp_path_factory.mktemp("base")
+    settings = Settings(max_steps=0, crop=64, batch=8)
+    train([patchwork], folder, settings, config=TINY, device=CPU, report=_quiet)
+    state = load_checkpoint(folder / "checkpoint.pt")
+    for weights in (state["model"], state["ema"]):
+        weights["hyper_synthesis.leave.weight"].zero_()
+    torch.save(state, folder / "checkpoint.pt")
+    return folder / "checkpoint.pt"
+
+
+def _base(path: Path) -> TrainingModel:
+    return averaged_model(load_checkpoint(path))
+
+
+def test_context_stages_begin_as_the_base(trained_base: Path, patchwork: Path) -> None:
+    """Untrained, CRR gives the table's rate and CDR the conditional means, to the bit."""
+    model = _base(trained_base)
+    model.add_context()
+    x = PatchStore([patchwork], 64, CPU).batch(4, torch.Generator().manual_seed(0))
+    latent = Latent(model, x)
+    for missing in range(5):
+        state = latent.state(torch.tensor(missing + 1))
+        table, reduced, active = latent.trit_bits(state, torch.tensor(missing))
+        assert torch.equal(table, reduced)
+        assert active.sum() == (state.trits > missing).sum()
+        assert torch.equal(latent.refined(state), state.mean)
+
+
+def test_bits_of_all_planes_are_those_of_the_coder(trained_base: Path, patchwork: Path) -> None:
+    """Summed over the planes, trit by trit, against the path frequencies in the tables."""
+    model = _base(trained_base)
+    model.add_context()
+    latent = Latent(model, PatchStore([patchwork], 64, CPU).batch(1, torch.Generator().manual_seed(0)))
+    total = 0.0
+    for plane in range(9):
+        table, _, active = latent.trit_bits(latent.state(torch.tensor(plane + 1)), torch.tensor(plane))
+        total += float((table * active).sum().detach())
+    tables = build_tables()
+    level = latent.level.flatten().numpy()
+    s = clip_residual(latent.s.flatten().numpy(), level, tables)
+    planes, bits = Planes(level, np.zeros(len(level), np.int16), tables), 0.0
+    for plane, elements in planes:
+        digits = planes.digits(s, plane, elements)
+        bits -= np.log2(tables.frequencies[planes.node[elements], digits] / 65536).sum()
+        planes.advance(elements, digits)
+    assert total == pytest.approx(bits, rel=1e-4)
+    assert bits > 500
+
+
+@pytest.mark.parametrize("stage", ["crr", "cdr", "joint"])
+def test_context_stage_learns_and_leaves_the_rest_alone(
+    stage: str, trained_base: Path, patchwork: Path, tmp_path: Path
+) -> None:
+    base = _base(trained_base)
+    settings = Settings(
+        max_steps=60, crop=64, batch=8, warmup_steps=5, log_every=15, lr_entropy=2e-3, full_share=0.2, ema=0.9
+    )
+    model, store = train(
+        [patchwork], tmp_path, settings, stage=stage, start=_base(trained_base), device=CPU, report=_quiet
+    )
+    learned = {"crr": ("crr",), "cdr": ("cdr",), "joint": ("cdr", "synthesis")}[stage]
+    for name, tensor in base.state_dict().items():
+        if not name.startswith(learned):
+            assert torch.equal(tensor, model.state_dict()[name]), name
+    x = store.batch(16, torch.Generator().manual_seed(5))
+    latent, gains = Latent(model, x), []
+    for missing in (1, 2, 3) if stage == "crr" else (5, 6, 7):
+        if stage == "crr":
+            bits = latent.trit_bits(latent.state(torch.tensor(missing + 1)), torch.tensor(missing))
+            table, reduced = (float((b * bits[2]).sum().detach()) for b in bits[:2])
+            gains.append(1 - reduced / table)
+        else:
+            state = latent.state(torch.tensor(missing))
+            before = base.synthesis(latent.mu + state.mean) - x
+            after = model.synthesis(latent.mu + latent.refined(state)) - x
+            gains.append(1 - float((after.square().mean() / before.square().mean()).detach()))
+            refined = latent.refined(state)
+            assert (state.low <= refined).all()
+            assert (refined <= state.high).all()
+    assert np.mean(gains) > 0.01
+    train([patchwork], tmp_path, SHORT, stage=stage, device=CPU, report=_quiet)  # and resumes
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] > 60
+
+
+def test_command_measures_context_models_plane_by_plane(
+    trained_base: Path, patchwork: Path, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    synthetic_image(100, 70).save(images / "one.png")  # sides that are no multiples of 16
+    run = tmp_path / "run"
+    arguments = [str(patchwork), "--run", str(run), "--stage", "crr", "--smoke", "--minutes", "0.02"]
+    result = CliRunner().invoke(train_command, [*arguments, "--crop", "64"])
+    assert result.exit_code == 1
+    assert "needs a trained base" in result.output
+    arguments += ["--crop", "64", "--start", str(trained_base), "--evaluate", str(images)]
+    result = CliRunner().invoke(train_command, arguments)
+    assert result.exit_code == 0, result.output
+    assert "all planes" in result.output
+    with (run / "evaluation.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["plane"]) for row in rows] == list(range(8, -1, -1))
+    quality = [float(row["psnr_table"]) for row in rows]
+    assert quality[-1] > quality[0] + 3

@@ -23,6 +23,8 @@ ACTIVATION_MAX = 64.0
 LEAK = 1 / 8
 """Slope of its activations below zero. With plain ReLU almost all units died within 500 steps."""
 
+ANALYSIS_LEAK = 0.1
+
 LEVEL_GAIN = 8.0
 MU_GAIN = 16.0
 """The last layer's outputs are multiplied by these: its weights then have the size of the others'."""
@@ -72,8 +74,8 @@ class HyperAnalysis(nn.Module):
             if any(pad):
                 t = F.pad(t, pad, mode="replicate")
             t = t.contiguous(memory_format=torch.channels_last)
-            t = F.leaky_relu(self.enter(torch.cat((t, t.abs()), dim=1)), 0.1)
-            t = F.leaky_relu(self.down1(t), 0.1)
+            t = F.leaky_relu(self.enter(torch.cat((t, t.abs()), dim=1)), ANALYSIS_LEAK)
+            t = F.leaky_relu(self.down1(t), ANALYSIS_LEAK)
             return self.down2(t)
 
 

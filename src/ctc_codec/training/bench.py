@@ -21,9 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from .._config import ModelConfig
 from .data import PatchStore
 from .klt import init_linear
-from .loop import Run, compiled, prepare_device
+from .loop import STAGES, Run, compiled, prepare_device
 from .model import TrainingModel
-from .stages import STAGES, Settings
+from .stages import Settings
 
 _MATRIX_OPS = ("convolution", "aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm")
 _PROFILED_STEPS = 3

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .data import PatchStore
     from .model import TrainingModel
 
-STAGE_NAMES = ("base", "export")
+STAGE_NAMES = ("base", "crr", "cdr", "joint", "export")
 
 _PRIORITY_IMAGES = 40
 """Enough to measure channel priorities on, when a model is evaluated before training."""
@@ -62,22 +62,48 @@ def _export(model: TrainingModel, store: PatchStore, seed: int, path: Path) -> s
     return exact_fingerprint(read_weights(path).arrays).hex()
 
 
-def _evaluate(weights: Path, folder: Path, run_dir: Path, when: dict[str, float]) -> None:
+def _add_rows(path: Path, header: list[str], rows: list[list[object]]) -> None:
+    """Append to a CSV file, header first in a new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([header, *rows] if new else rows)
+
+
+def _evaluate_codec(weights: Path, folder: Path, run_dir: Path, when: dict[str, float]) -> None:
     """Rate and distortion of the real codec on a folder, reported and added to RUN/evaluation.csv."""
     from ..evaluation.rate_distortion import RATES, mean_curve
 
     curve = mean_curve(folder, str(weights))
-    run_dir.mkdir(parents=True, exist_ok=True)
-    path = run_dir / "evaluation.csv"
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow([*when, "asked_bpp", "bpp", "psnr"])
-        for asked, (bpp, psnr) in zip((*RATES, "whole"), curve, strict=True):
-            writer.writerow([*(f"{v:.6g}" for v in when.values()), asked, f"{bpp:.5f}", f"{psnr:.4f}"])
+    moment = [f"{v:.6g}" for v in when.values()]
+    rows: list[list[object]] = [
+        [*moment, asked, f"{bpp:.5f}", f"{psnr:.4f}"]
+        for asked, (bpp, psnr) in zip((*RATES, "whole"), curve, strict=True)
+    ]
+    _add_rows(run_dir / "evaluation.csv", [*when, "asked_bpp", "bpp", "psnr"], rows)
     points = "  ".join(f"{psnr:.2f} dB at {bpp:.3f}" for bpp, psnr in curve)
     _say(f"step {when['step']:.0f}, {folder}: {points} bpp")
+
+
+def _evaluate_context(model: TrainingModel, folder: Path, run_dir: Path, when: dict[str, float]) -> None:
+    """What CRR and CDR are worth, plane by plane, reported and added to RUN/evaluation.csv."""
+    from ..evaluation.context import measure_planes
+
+    results = measure_planes(model.cpu(), folder)
+    moment = [f"{v:.6g}" for v in when.values()]
+    values = [[f"{v:.6g}" for v in dataclasses.astuple(r)] for r in results]
+    names = [field.name for field in dataclasses.fields(results[0])]
+    _add_rows(run_dir / "evaluation.csv", [*when, *names], [[*moment, *v] for v in values])
+    _say(f"step {when['step']:.0f}, {folder}:")
+    for r in results:
+        saved = r.bpp_crr / r.bpp_table - 1 if r.bpp_table else 0.0
+        _say(
+            f"  plane {r.plane}: {r.bpp_table:.4f} bpp, CRR {r.bpp_crr:.4f} ({saved:+.1%});  "
+            f"{r.psnr_table:.2f} dB, CDR {r.psnr_cdr:.2f} dB"
+        )
+    table, crr = (sum(getattr(r, name) for r in results) for name in ("bpp_table", "bpp_crr"))
+    _say(f"  all planes: {table:.4f} bpp, CRR {crr:.4f} ({crr / table - 1:+.1%})")
 
 
 def _when(state: dict[str, Any]) -> dict[str, float]:
@@ -138,7 +164,10 @@ def train(
     """Train on photographs for some minutes, from the newest state in RUN, and export the weights.
 
     A run that was killed goes on where it was; a finished one gets another cycle. Parts of a checkpoint
-    in RUN are joined. The stage "export" only exports. torchrun -m ctc_codec.training uses several GPUs.
+    in RUN are joined. torchrun -m ctc_codec.training uses several GPUs.
+
+    Stages: base (transforms and hyperprior); on a trained base (--start): crr and cdr (the context
+    models) and joint (CDR with the synthesis), which leave a checkpoint; export (no training).
     """
     if not sources:
         raise click.UsageError("give at least one folder or tar shard of images")
@@ -193,9 +222,9 @@ def _run(
     from .checkpoint import load_checkpoint, split
     from .data import PatchStore
     from .distributed import is_first
-    from .loop import averaged_model, newest_state
+    from .loop import STAGES, averaged_model, newest_state
     from .loop import train as run_training
-    from .stages import STAGES, Settings
+    from .stages import Settings
 
     defaults = {} if stage == "export" else STAGES[stage].defaults
     settings = dataclasses.replace(Settings(), **(defaults | given))  # type: ignore[arg-type]
@@ -210,12 +239,12 @@ def _run(
     else:
         origin = _started_from(start) if start else None
         before = averaged_model(state) if state is not None else origin
-        if evaluate and before is not None and is_first():
+        if evaluate and before is not None and is_first() and stage == "base":
             few = PatchStore(sources, settings.crop, device, exclude, limit=_PRIORITY_IMAGES)
             with tempfile.TemporaryDirectory() as folder:
                 weights = Path(folder) / "before.safetensors"
                 _export(before.to(device), few, settings.seed, weights)
-                _evaluate(weights, evaluate, run_dir, _when(state or {}))
+                _evaluate_codec(weights, evaluate, run_dir, _when(state or {}))
         model, store = run_training(
             sources,
             run_dir,
@@ -233,12 +262,16 @@ def _run(
     if parts is not None:
         written = split(checkpoint, parts, optimizer=moments)
         _say(f"{parts}: checkpoint in {len(written)} parts")
-    fingerprint = _export(model, store, settings.seed, exported)
-    _say(f"{exported}: weights {fingerprint}")
     if stage != "export":
         _draw_curves(run_dir)
-    if evaluate:
-        _evaluate(exported, evaluate, run_dir, _when(load_checkpoint(checkpoint)))
+    after = _when(load_checkpoint(checkpoint))
+    if stage in ("base", "export"):
+        fingerprint = _export(model, store, settings.seed, exported)
+        _say(f"{exported}: weights {fingerprint}")
+        if evaluate:
+            _evaluate_codec(exported, evaluate, run_dir, after)
+    elif evaluate:
+        _evaluate_context(model, evaluate, run_dir, after)
 
 
 def _draw_curves(run_dir: Path) -> None:

@@ -15,14 +15,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .._config import ModelConfig
 from .checkpoint import join, load_checkpoint, save_checkpoint
+from .context import Cdr, Crr, Joint
 from .data import PatchStore
 from .distributed import agree, all_true, first_alone, process_group, rank, world_size
 from .klt import init_linear
 from .log import Meter, Row, csv_log
 from .model import TrainingModel
-from .stages import STAGES, Settings, Stage
+from .stages import Base, Settings, Stage
 
 Report = Callable[[str], None]
+
+STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Base, Crr, Cdr, Joint)}
 
 _PATCH_PIXELS = 256 * 256
 _ROLLBACKS = 3
@@ -90,9 +93,15 @@ class Progress:
         return cls(**known)
 
 
+def _sized_like(state: dict[str, Any]) -> TrainingModel:
+    """An untrained model with the networks of a checkpoint."""
+    context = any(name.startswith("crr.") for name in state["model"])
+    return TrainingModel(ModelConfig.from_json(str(state["config"])), context=context)
+
+
 def averaged_model(state: dict[str, Any]) -> TrainingModel:
     """The model of a checkpoint with its averaged weights. Raises ValueError."""
-    model = TrainingModel(ModelConfig.from_json(str(state["config"])))
+    model = _sized_like(state)
     model.load_state_dict(state["model"])
     model.load_state_dict(state["ema"], strict=False)
     return model.eval()
@@ -190,7 +199,11 @@ def compiled(stage: Stage, x: Tensor, missing: Tensor, report: Report) -> nn.Mod
 def _line(row: Row, minutes_left: float) -> str:
     parts = [f"step {row['step']:.0f}", f"loss {row['loss']:.4f}"]
     if "bpp" in row:
-        parts.append(f"bpp {row['bpp']:.4f} (z {row['bpp_z']:.4f})")
+        parts.append(f"bpp {row['bpp']:.4f}")
+    if "bpp_z" in row:
+        parts[-1] += f" (z {row['bpp_z']:.4f})"
+    if "bpp_table" in row:
+        parts[-1] += f" ({row['bpp'] / row['bpp_table'] - 1:+.1%} against the table)"
     if "psnr" in row:
         parts.append(f"full-rate PSNR {row['psnr']:.2f}")
     parts += [
@@ -279,7 +292,9 @@ def _train(
     report(f"{store.images} images, {store.megapixels:.0f} megapixels on {device}")
 
     if state is not None:
-        model = TrainingModel(ModelConfig.from_json(str(state["config"])))
+        model = _sized_like(state)
+    elif start is None and STAGES[stage_name].context:
+        raise ValueError(f"stage {stage_name} needs a trained base to start from")
     else:
         model = start or TrainingModel(config or ModelConfig())
     model = model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._config import ModelConfig
+from .._context import DistortionReduction, RateReduction
 from .._hyperprior import FactorizedPrior, HyperAnalysis, HyperSynthesis
 from .._planes import LEVELS, MEAN_SCALE, SIGMA_MAX, SIGMA_MIN, TreeTables, build_tables
 from .._transforms import Analysis, Synthesis
@@ -20,6 +22,9 @@ DEEPEST_CUT = 7
 PLANE_DISTORTION = 3.0
 """About how much the MSE grows with every missing plane, over the whole range of planes."""
 
+
+LEVEL_STEP = math.log(SIGMA_MAX / SIGMA_MIN) / (LEVELS - 1)
+"""Sigma of level k is SIGMA_MIN exp(k LEVEL_STEP)."""
 
 _OUTLIER_SIGMAS = 8.0
 
@@ -64,15 +69,38 @@ def gaussian_bits(residual: Tensor, inverse_sigma: Tensor) -> Tensor:
     return (_OUTLIER_SIGMAS**2 * beyond - log_p) / math.log(2)
 
 
+class TreeState(NamedTuple):
+    """What the decoder knows of residuals; all [B, N, h, w]."""
+
+    trits: Tensor
+    """Trits of the element."""
+    drop: Tensor
+    """Trits of the element that are not known yet."""
+    node: Tensor
+    """Node of the level's tree."""
+    mean: Tensor
+    """Conditional mean of the residual, float32, in quantiser steps."""
+    low: Tensor
+    """Lowest value of the node's interval, float32."""
+    high: Tensor
+    """Highest value of the node's interval, float32."""
+
+
 class TrainingModel(nn.Module):
-    """Analysis, synthesis and hyperprior with the straight-through trit-plane quantiser."""
+    """Analysis, synthesis and hyperprior with the straight-through trit-plane quantiser.
+
+    With ``context`` also CRR and CDR (:mod:`ctc_codec._context`), else ``crr`` and ``cdr`` are None.
+    """
 
     trits: Tensor
     bases: Tensor
     means: Tensor
     powers: Tensor
+    log_frequencies: Tensor
 
-    def __init__(self, config: ModelConfig, tables: TreeTables | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, tables: TreeTables | None = None, *, context: bool = False
+    ) -> None:
         super().__init__()
         tables = tables or build_tables()
         self.config = config
@@ -81,28 +109,59 @@ class TrainingModel(nn.Module):
         self.hyper_analysis = HyperAnalysis(config)
         self.hyper_synthesis = HyperSynthesis(config)
         self.prior = FactorizedPrior(config.hyper_channels)
+        self.crr: RateReduction | None = None
+        self.cdr: DistortionReduction | None = None
+        if context:
+            self.add_context()
         powers = 3 ** np.arange(int(tables.trits.max()) + 1)
         for name, table in (
             ("trits", tables.trits),
             ("bases", tables.bases),
             ("means", tables.means),
             ("powers", powers),
+            ("log_frequencies", np.log(np.maximum(tables.frequencies, 1)).astype(np.float32)),
         ):
             self.register_buffer(name, torch.from_numpy(table.copy()), persistent=False)
 
+    def add_context(self) -> None:
+        """Begin CRR and CDR, with zeros at their ends, if they are not there yet."""
+        device = self.analysis.log_gain.device
+        self.crr = self.crr or RateReduction(self.config).to(device)
+        self.cdr = self.cdr or DistortionReduction(self.config).to(device)
+
     @torch.no_grad()
-    def partial_residual(self, s: Tensor, level: Tensor, missing: Tensor) -> Tensor:
+    def tree_state(self, s: Tensor, level: Tensor, missing: Tensor) -> TreeState:
         """What the decoder knows of residuals when the last planes are missing.
 
-        s, level: integers [B, N, h, w]; missing: number of missing planes [B, 1, 1, 1].
-        Returns the conditional means, float32, same shape.
+        s, level: integers [B, N, h, w]; missing: number of missing planes, integers that broadcast to
+        that shape.
         """
         count = self.trits[level]
         half = (self.powers[count] - 1) // 2
         offset = s.clamp(-half, half) + half
         drop = torch.minimum(missing, count)
-        node = self.bases[level] + (self.powers[count - drop] - 1) // 2 + offset // self.powers[drop]
-        return self.means[node].float() / MEAN_SCALE
+        width = self.powers[drop]
+        first = offset // width
+        node = self.bases[level] + (self.powers[count - drop] - 1) // 2 + first
+        low = first * width - half
+        mean = self.means[node].float() / MEAN_SCALE
+        return TreeState(count, drop, node, mean, low.float(), (low + width - 1).float())
+
+    def entropy_parameters(self, z: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Level (a real number, 0..63) and mu for hyper-latents z, cut to the size of latent ``like``."""
+        level, mu = self.hyper_synthesis(_round_through(z))
+        level, mu = (t[..., : like.shape[2], : like.shape[3]] for t in (level, mu))
+        return _LowerBound.apply(level, 0.0).clamp(max=LEVELS - 1), mu
+
+    def rate(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Bits of y and of z per image, float32 [B], with uniform noise in place of rounding; level and mu
+        as in :meth:`entropy_parameters`, from the rounded z."""
+        z = self.hyper_analysis(y)
+        bits_z = _bits(self.prior.likelihood(z + torch.rand_like(z) - 0.5)).sum((1, 2, 3))
+        level, mu = self.entropy_parameters(z, y)
+        inverse_sigma = torch.exp(level * -LEVEL_STEP) / SIGMA_MIN
+        bits_y = gaussian_bits(y - mu + torch.rand_like(y) - 0.5, inverse_sigma).sum((1, 2, 3))
+        return bits_y, bits_z, level, mu
 
     def forward(self, x: Tensor, missing: Tensor) -> dict[str, Tensor]:
         """x: float [B, 3, 16h, 16w] in 0..1; missing: int [B], planes hidden from the decoder.
@@ -111,27 +170,21 @@ class TrainingModel(nn.Module):
         float32 [B].
         """
         y = self.analysis(x)
-        z = self.hyper_analysis(y)
-        noise = torch.rand_like(z) - 0.5
-        bits_z = _bits(self.prior.likelihood(z + noise)).sum((1, 2, 3))
-        level, mu = self.hyper_synthesis(_round_through(z))
-        level, mu = (t[..., : y.shape[2], : y.shape[3]] for t in (level, mu))
-
-        level = _LowerBound.apply(level, 0.0).clamp(max=LEVELS - 1)
-        step = math.log(SIGMA_MAX / SIGMA_MIN) / (LEVELS - 1)
-        inverse_sigma = torch.exp(level * -step) / SIGMA_MIN
-        residual = y - mu
-        bits_y = gaussian_bits(residual + torch.rand_like(y) - 0.5, inverse_sigma).sum((1, 2, 3))
-
-        # Not a number becomes 0 here: the loss reports it, an index out of a table would not.
-        s, index = (t.detach().nan_to_num(0).clamp(-1e6, 1e6).round().int() for t in (residual, level))
-        known = self.partial_residual(s, index, missing.int()[:, None, None, None])
-        y_hat = y + (mu + known - y).detach()
+        bits_y, bits_z, level, mu = self.rate(y)
+        s, index = integers(y - mu), integers(level)
+        hidden = missing.int()[:, None, None, None]
+        state = self.tree_state(s, index, hidden)
+        y_hat = y + (mu + state.mean - y).detach()
         # Where a cut hides all trits, the decoder's picture depends on mu and not on y: so does the
         # gradient. (At full rate it goes to y even there, or channels once silent would stay so.)
-        hidden = missing[:, None, None, None]
-        y_hat = torch.where((hidden > 0) & (self.trits[index] <= hidden), mu, y_hat)
+        y_hat = torch.where((hidden > 0) & (state.trits <= hidden), mu, y_hat)
         return {"x_hat": self.synthesis(y_hat), "bits_y": bits_y, "bits_z": bits_z}
+
+
+def integers(t: Tensor) -> Tensor:
+    """Rounded, int32, no gradient. Not a number becomes 0: the loss is what reports it, where an index
+    out of a table would crash."""
+    return t.detach().nan_to_num(0).clamp(-1e6, 1e6).round().int()
 
 
 def draw_missing(batch: int, full_share: float, generator: torch.Generator, device: torch.device) -> Tensor:

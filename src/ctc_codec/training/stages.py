@@ -88,9 +88,13 @@ class Stage(nn.Module):
     """Modules with the large one."""
     defaults: ClassVar[dict[str, float]] = {}
     """Settings that differ from the usual ones."""
+    context: ClassVar[bool] = False
+    """Whether the stage needs the context models, and a trained base to begin with."""
 
     def __init__(self, model: TrainingModel, settings: Settings) -> None:
         super().__init__()
+        if self.context:
+            model.add_context()
         self.model = model
         self.settings = settings
         for name, parameter in model.named_parameters():
@@ -127,6 +131,3 @@ class Base(Stage):
     def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         out = self.model(x, missing)
         return rate_distortion_loss(out, x, missing, self.settings.lmbda, z_weight)
-
-
-STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Base,)}
