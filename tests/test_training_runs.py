@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ from ctc_codec.training.data import PatchStore
 from ctc_codec.training.log import read_log
 from ctc_codec.training.loop import averaged_model, train
 from ctc_codec.training.model import TrainingModel
-from ctc_codec.training.stages import Settings
+from ctc_codec.training.optimizer import Optimizer
+from ctc_codec.training.stages import Base, Settings
 from make_golden import TINY
 
 CPU = torch.device("cpu")
@@ -182,6 +184,91 @@ def test_two_processes_learn_like_one_with_twice_the_batch(photos: Path, tmp_pat
         assert two["patches"] == one["patches"] == one["step"] * 16 * 64**2 / 256**2
         assert two["loss"] == pytest.approx(one["loss"], rel=0.05)
     assert logs["two"][-1]["loss"] < logs["two"][0]["loss"]
+
+
+def test_killed_run_ends_like_an_undisturbed_one(photos: Path, tmp_path: Path) -> None:
+    """SIGKILL three times at arbitrary moments; the loss at the end is that of a quiet run."""
+    script = tmp_path / "run.py"
+    script.write_text(LOOP.replace("log_every=20", "log_every=20, save_every_s=0.3"))
+    command = [sys.executable, str(script), str(photos)]
+    quiet = [*command, str(tmp_path / "quiet"), "8", "160"]
+    subprocess.run(quiet, env=_environment(), check=True, capture_output=True, timeout=300)
+    killed, run = [*command, str(tmp_path / "killed"), "8", "160"], tmp_path / "killed"
+    steps = []
+    for _ in range(3):
+        with subprocess.Popen(killed, env=_environment(), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:  # let it get somewhere first
+                if line.startswith("step"):
+                    break
+            time.sleep(0.4 + 0.3 * np.random.default_rng().random())
+            process.kill()
+        state = load_checkpoint(run / "checkpoint.pt")
+        steps.append(state["step"])
+        if state["finished"]:
+            break
+    assert steps[0] > 0
+    assert steps == sorted(steps)
+    if not state["finished"]:
+        subprocess.run(killed, env=_environment(), check=True, capture_output=True, timeout=300)
+    ends = [read_log(tmp_path / name / "log.csv")[-1] for name in ("quiet", "killed")]
+    assert ends[0]["step"] == ends[1]["step"] == 160
+    assert ends[1]["loss"] == pytest.approx(ends[0]["loss"], rel=0.05)
+
+
+def test_muon_updates_the_matrices_and_resumes(photos: Path, tmp_path: Path) -> None:
+    config = replace(TINY, blocks_8=1, blocks_16=1)
+    settings = replace(SHORT, lr_matrices=1e-3, lr_transforms=1e-12, lr_entropy=1e-12, warmup_steps=1)
+    train([photos], tmp_path, settings, config=config, device=CPU, report=_quiet)
+    first = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert first["optimizer"]["muon"]["state"]
+    # It starts as zeros; now it is up to six steps of a root mean square of 0.2 lr away.
+    project = first["model"]["synthesis.blocks_8.0.project.weight"]
+    lr = 1e-3 * settings.lr_factor()
+    assert 0.2 * lr < project.square().mean().sqrt() < 6 * 0.2 * lr * 1.2
+    assert project.square().mean() > 1e6 * first["model"]["synthesis.blocks_8.0.project.bias"].square().mean()
+    train([photos], tmp_path, settings, device=CPU, report=_quiet)
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 12
+    # Another division of the parameters: the moments are left behind, the weights are not.
+    train([photos], tmp_path, SHORT, device=CPU, report=_quiet)
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["optimizer"]["muon"] is None
+
+
+@pytest.mark.parametrize("lr_matrices", [None, 1e-3])
+def test_step_with_a_gradient_that_is_not_finite_changes_nothing(lr_matrices: float | None) -> None:
+    model = TrainingModel(replace(TINY, blocks_8=1))
+    stage = Base(model, replace(SHORT, lr_matrices=lr_matrices))
+    optimizer = Optimizer(stage, 1.0)
+    for _, p in stage.trained():
+        p.grad = torch.ones_like(p)
+    model.synthesis.log_gain.grad = torch.full_like(model.synthesis.log_gain, float("nan"))
+    before = {name: p.clone() for name, p in stage.trained()}
+    assert optimizer.step(1.0).isnan()
+    assert all(torch.equal(before[name], p) for name, p in stage.trained())
+    for _, p in stage.trained():
+        p.grad = torch.ones_like(p)
+    assert optimizer.step(1.0).isfinite()
+    assert all(not torch.equal(before[name], p) for name, p in stage.trained())
+
+
+def test_run_goes_on_where_the_compiler_fails(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compile_nothing(module: torch.nn.Module) -> object:
+        def fail(*_: object) -> None:
+            raise RuntimeError("no C++ compiler\nand a long story")
+
+        return fail
+
+    for compiler, said in (
+        (compile_nothing, "not compiled: no C++ compiler"),
+        (lambda m: m, "compiled in 0 s"),
+    ):
+        monkeypatch.setattr(torch, "compile", compiler)
+        lines: list[str] = []
+        train([photos], tmp_path, SHORT, config=TINY, device=CPU, compile_model=True, report=lines.append)
+        assert said in lines
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 12
 
 
 def test_curves_are_drawn(finished_run: Path, tmp_path: Path) -> None:

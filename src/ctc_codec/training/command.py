@@ -130,6 +130,7 @@ def _when(state: dict[str, Any]) -> dict[str, float]:
 @click.option("--lambda", "lmbda", type=_POSITIVE, help="Weight of the distortion.  [default: 0.05]")
 @click.option("--lr-transforms", type=_POSITIVE, help="For steps of 4 crops of 256.  [default: 0.0001]")
 @click.option("--lr-entropy", type=_POSITIVE, help="Likewise.  [default: 0.001]")
+@click.option("--lr-matrices", type=_POSITIVE, help="Likewise, for Muon on 1x1 layers (default: Adam).")
 @click.option("--decay", "decay_share", type=click.FloatRange(0, 1, min_open=True),
               help="Share of the minutes for the final decay.  [default: 0.4]")  # fmt: skip
 @click.option("--exclude", multiple=True, metavar="PREFIX", help="Leave out images named PREFIX...")
@@ -153,6 +154,7 @@ def train(
     lmbda: float | None,
     lr_transforms: float | None,
     lr_entropy: float | None,
+    lr_matrices: float | None,
     decay_share: float | None,
     exclude: tuple[str, ...],
     seed: int,
@@ -181,6 +183,7 @@ def train(
         "lmbda": lmbda,
         "lr_transforms": lr_transforms,
         "lr_entropy": lr_entropy,
+        "lr_matrices": lr_matrices,
         "decay_share": decay_share,
     }
     try:

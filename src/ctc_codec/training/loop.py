@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from .distributed import agree, all_true, first_alone, process_group, rank, worl
 from .klt import init_linear
 from .log import Meter, Row, csv_log
 from .model import TrainingModel
+from .optimizer import Optimizer
 from .stages import Base, Settings, Stage
 
 Report = Callable[[str], None]
@@ -126,23 +126,18 @@ class Run:
     settings: Settings
     device: torch.device
     progress: Progress = field(default_factory=Progress)
-    optimizer: torch.optim.Optimizer = field(init=False)
+    optimizer: Optimizer = field(init=False)
     ema: _Ema = field(init=False)
 
     def __post_init__(self) -> None:
-        groups = self.stage.parameter_groups(self.settings.lr_factor(world_size()))
-        self.optimizer = torch.optim.Adam(groups, lr=1e-4, fused=True)
+        self.optimizer = Optimizer(self.stage, self.settings.lr_factor(world_size()))
         self.ema = _Ema(self.stage, self.settings.ema)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Model, averages and, if it is in there, the optimiser of a checkpoint of the same stage."""
+        """Model, averages and, if they fit, the optimiser's moments of a checkpoint of the same stage."""
         self.stage.model.load_state_dict(state["model"])
         self.ema.load(state["ema"])
-        if state.get("optimizer") is not None:
-            rates = [group["base_lr"] for group in self.optimizer.param_groups]
-            self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-                group["base_lr"] = rate
+        self.optimizer.load_state_dict(state["optimizer"])
 
     def state(self, finished: bool) -> dict[str, Any]:
         return {
@@ -161,17 +156,11 @@ class Run:
         Nothing here waits for the device. A step whose gradient is not finite is skipped there.
         """
         p, settings = self.progress, self.settings
-        factor = settings.schedule(share, p.run_step) * p.caution
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
         z_weight = torch.tensor(min(1.0, p.step / settings.z_ramp_steps), device=self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             loss, metrics = network(x, missing, z_weight)
-        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_([q for _, q in self.stage.trained()], settings.clip_norm)
-        self.optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
-        self.optimizer.step()
+        norm = self.optimizer.step(settings.schedule(share, p.run_step) * p.caution)
         self.ema.update(p.step)
         p.step += 1
         p.run_step += 1

@@ -24,9 +24,11 @@ class Settings:
     """One run of a stage.
 
     ``minutes`` is wall time from the start of :func:`ctc_codec.training.loop.train`, loading included.
-    ``lr_transforms`` and ``lr_entropy`` fit steps of 4 crops of 256x256; they grow with the square root
-    of a step's pixels, at most threefold. (1.5e-4 and batches of 2: the noise of the step size alone
-    costs the live weights 8 dB, 34.6 without any quantisation against 43.2 of their running mean.)
+    Learning rates fit steps of 4 crops of 256x256; they grow with the square root of a step's pixels, at
+    most threefold. (With 1.5e-4 and batches of 2 the noise of the step size alone cost the live weights
+    8 dB: 34.6 without any quantisation, against 43.2 of their running mean.) ``lr_matrices`` is that of
+    the 1x1 layers inside the transforms' blocks, which then learn with Muon; with None they are left to
+    Adam like everything else.
     """
 
     minutes: float = 60.0
@@ -36,6 +38,7 @@ class Settings:
     lmbda: float = 0.05
     lr_transforms: float = 1e-4
     lr_entropy: float = 1e-3
+    lr_matrices: float | None = None
     warmup_steps: int = 200
     z_ramp_steps: int = 1500
     decay_share: float = 0.4
@@ -73,6 +76,11 @@ class Settings:
         return warmup * max(decay, 0.005)
 
 
+def _is_matrix(parameter: Tensor) -> bool:
+    """Whether these are the weights [out, in, 1, 1] of a 1x1 convolution."""
+    return parameter.ndim == 4 and parameter.shape[1] > 1 and parameter.shape[2:].numel() == 1
+
+
 class Stage(nn.Module):
     """A model and the part of it that is trained. Subclasses say which, and define ``forward``:
 
@@ -104,16 +112,18 @@ class Stage(nn.Module):
         """Names (in the model) and parameters that this stage trains."""
         return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
 
-    def parameter_groups(self, factor: float) -> list[dict[str, object]]:
-        """Groups for the optimiser, with their peak learning rates as ``base_lr``."""
-        groups: list[dict[str, object]] = []
-        for prefixes, rate in (
-            (self.transforms, self.settings.lr_transforms),
-            (self.entropy, self.settings.lr_entropy),
-        ):
-            parameters = [p for n, p in self.trained() if n.startswith(prefixes or ("\0",))]
-            if parameters:
-                groups.append({"params": parameters, "base_lr": rate * factor})
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """The trained parameters by the learning rate that they get: of Settings.lr_transforms, lr_entropy
+        or lr_matrices."""
+        groups: dict[str, list[nn.Parameter]] = {"transforms": [], "entropy": [], "matrices": []}
+        for name, parameter in self.trained():
+            if not name.startswith(self.transforms or ("\0",)):
+                group = "entropy"
+            elif self.settings.lr_matrices and ".blocks_" in name and _is_matrix(parameter):
+                group = "matrices"
+            else:
+                group = "transforms"
+            groups[group].append(parameter)
         return groups
 
     def draw_missing(self, generator: torch.Generator, device: torch.device) -> Tensor:
