@@ -119,6 +119,12 @@ def test_run_goes_on_from_parts(photos: Path, finished_run: Path, tmp_path: Path
         split(finished_run / "checkpoint.pt", run, optimizer=optimizer, part_bytes=100_000)
         train([photos], run, SHORT, device=CPU, report=_quiet)
         assert load_checkpoint(run / "checkpoint.pt")["step"] == 12
+        # The parts are older than the checkpoint now; newer ones count again.
+        train([photos], run, SHORT, device=CPU, report=_quiet)
+        assert load_checkpoint(run / "checkpoint.pt")["step"] == 18
+        split(finished_run / "checkpoint.pt", run, optimizer=optimizer, part_bytes=100_000)
+        train([photos], run, SHORT, device=CPU, report=_quiet)
+        assert load_checkpoint(run / "checkpoint.pt")["step"] == 12
 
 
 def test_averaged_weights_are_what_a_run_returns(photos: Path, tmp_path: Path) -> None:

@@ -108,19 +108,24 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def join(folder: Path, path: Path) -> bool:
-    """Put the parts in a folder together as checkpoint ``path``; False if there are none.
+    """Put the parts in a folder together as checkpoint ``path``; False, and nothing done, if there are none
+    or the checkpoint is newer.
 
     Raises ValueError when a part is missing or damaged, or when they are of several checkpoints.
     """
+    parts = _parts(folder)
+    if path.exists():
+        age = path.stat().st_mtime_ns
+        parts = [part for part in parts if part.stat().st_mtime_ns > age]
     found = {}
-    for part in _parts(folder):
+    for part in parts:
         match = _PART.fullmatch(part.name)
         assert match is not None
         found[int(match[2])] = part
         digest, count = match[1], int(match[3])
     if not found:
         return False
-    names = {re.sub(r"part-\d+", "", part.name) for part in _parts(folder)}
+    names = {re.sub(r"part-\d+", "", part.name) for part in parts}
     if len(names) > 1:
         raise ValueError(f"{folder}: parts of {len(names)} checkpoints")
     missing = [i for i in range(1, count + 1) if i not in found]

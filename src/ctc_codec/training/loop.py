@@ -108,14 +108,14 @@ def averaged_model(state: dict[str, Any]) -> TrainingModel:
 
 
 def newest_state(run_dir: Path) -> dict[str, Any] | None:
-    """The newest checkpoint of a run, joined from its parts if need be; None for a new run.
+    """The newest checkpoint of a run, joined from parts if those are newer; None for a new run.
 
     Raises ValueError when it is damaged.
     """
     path = run_dir / "checkpoint.pt"
-    if not path.exists() and not (run_dir.is_dir() and join(run_dir, path)):
-        return None
-    return load_checkpoint(path)
+    if run_dir.is_dir():
+        join(run_dir, path)
+    return load_checkpoint(path) if path.exists() else None
 
 
 @dataclass

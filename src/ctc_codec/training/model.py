@@ -56,17 +56,16 @@ def _bits(p: Tensor) -> Tensor:
 def gaussian_bits(residual: Tensor, inverse_sigma: Tensor) -> Tensor:
     """Bits of the unit interval around ``residual`` under N(0, sigma), float32, same shape.
 
-    From log-tails, so that an outlier of any size has a gradient; but beyond 8 sigma the bits grow with
-    the logarithm of the distance instead of its square (the coder clips there, see
-    :func:`ctc_codec._planes.clip_residual`), or a few outliers would drown all other gradients.
+    Beyond 8 sigma the bits grow with the logarithm of the distance instead of its square (the coder clips
+    there, see :func:`ctc_codec._planes.clip_residual`), or a few outliers would drown all other gradients.
+    Up to there the difference of two upper tails is exact enough in float32: within 3e-4 bits.
     """
     distance = residual.abs()
     inside = torch.minimum(distance, _OUTLIER_SIGMAS / inverse_sigma + 0.5)
-    near = torch.special.log_ndtr((0.5 - inside) * inverse_sigma)
-    far = torch.special.log_ndtr((-0.5 - inside) * inverse_sigma)
-    log_p = near + (-torch.expm1((far - near).clamp(max=-1e-6))).log()
+    scale = inverse_sigma * math.sqrt(0.5)
+    p = 0.5 * (torch.special.erfc((inside - 0.5) * scale) - torch.special.erfc((inside + 0.5) * scale))
     beyond = F.relu((distance.clamp(min=1e-6) * inverse_sigma / _OUTLIER_SIGMAS).log())
-    return (_OUTLIER_SIGMAS**2 * beyond - log_p) / math.log(2)
+    return (_OUTLIER_SIGMAS**2 * beyond - p.log()) / math.log(2)
 
 
 class TreeState(NamedTuple):
