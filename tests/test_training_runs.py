@@ -192,6 +192,20 @@ def test_two_processes_learn_like_one_with_twice_the_batch(photos: Path, tmp_pat
     assert logs["two"][-1]["loss"] < logs["two"][0]["loss"]
 
 
+def test_command_under_torchrun(photos: Path, finished_run: Path, tmp_path: Path) -> None:
+    """The whole command in two processes: one of them writes, exports and says so."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "--", "ctc_codec.training", str(photos), "--run", str(tmp_path / "run")]
+    command += ["--start", str(finished_run / "checkpoint.pt")]
+    command += ["--smoke", "--minutes", "0.05", "--crop", "64"]
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("weights") == 1
+    assert "Traceback" not in done.stderr
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["finished"]
+    assert (tmp_path / "run" / "ctc.safetensors").exists()
+
+
 def test_killed_run_ends_like_an_undisturbed_one(photos: Path, tmp_path: Path) -> None:
     """SIGKILL three times at arbitrary moments; the loss at the end is that of a quiet run."""
     script = tmp_path / "run.py"

@@ -1,4 +1,7 @@
-"""torchrun --nproc-per-node=K -m ctc_codec.training FOLDER|TAR... --run RUN --minutes N"""
+"""torchrun --nproc-per-node=K -m -- ctc_codec.training FOLDER|TAR... --run RUN --minutes N
+
+Without ``--`` torchrun takes ``--run`` and ``--start`` for abbreviations of its own options.
+"""
 
 from .command import train
 

@@ -166,7 +166,7 @@ def train(
     """Train on photographs for some minutes, from the newest state in RUN, and export the weights.
 
     A run that was killed goes on where it was; a finished one gets another cycle. Parts of a checkpoint
-    in RUN are joined. torchrun -m ctc_codec.training uses several GPUs.
+    in RUN are joined. torchrun -m -- ctc_codec.training uses several GPUs.
 
     Stages: base (transforms and hyperprior); on a trained base (--start): crr and cdr (the context
     models) and joint (CDR with the synthesis), which leave a checkpoint; export (no training).
@@ -281,7 +281,9 @@ def _draw_curves(run_dir: Path) -> None:
     from .curves import draw
     from .log import read_log
 
+    rows = read_log(run_dir / "log.csv")
     try:
-        draw([(run_dir.resolve().name, read_log(run_dir / "log.csv"))], run_dir / "curves.png")
+        if rows:
+            draw([(run_dir.resolve().name, rows)], run_dir / "curves.png")
     except ImportError:
         _say(f"{run_dir}: no curves.png (matplotlib is not installed)")

@@ -307,7 +307,7 @@ def _train(
     if compile_model if compile_model is not None else device.type == "cuda":
         network = compiled(run.stage, *batch(), report)
     if world_size() > 1:
-        network = DistributedDataParallel(network, broadcast_buffers=False)
+        network = DistributedDataParallel(network)
 
     store.watch()
     finite = torch.ones((), dtype=torch.bool, device=device)
