@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.training.checkpoint import load_checkpoint
 from ctc_codec.training.data import PatchStore
 from ctc_codec.training.export import channel_priorities, export, restore
-from ctc_codec.training.loop import train
+from ctc_codec.training.loop import Diverged, train
 from ctc_codec.training.model import TrainingModel, gaussian_bits
 from ctc_codec.training.stages import Settings
 from make_golden import TINY
@@ -201,10 +202,46 @@ def test_diverged_run_ends_and_keeps_its_last_good_checkpoint(photos: Path, tmp_
     sane = Settings(max_steps=3, crop=64, batch=2, warmup_steps=1, log_every=1)
     train([photos], tmp_path, sane, config=TINY, device=CPU, report=_quiet)
     good = (tmp_path / "checkpoint.pt").read_bytes()
-    mad = Settings(max_steps=30, crop=64, batch=2, warmup_steps=1, lr_transforms=1e30, lr_entropy=1e30)
-    with pytest.raises(ValueError, match="diverged"):
-        train([photos], tmp_path, mad, device=CPU, report=_quiet)
+    mad = Settings(
+        max_steps=300, crop=64, batch=2, warmup_steps=1, lr_transforms=1e30, lr_entropy=1e30, log_every=10
+    )
+    lines: list[str] = []
+    with pytest.raises(Diverged):
+        train([photos], tmp_path, mad, device=CPU, report=lines.append)
     assert (tmp_path / "checkpoint.pt").read_bytes() == good
+    assert [line for line in lines if line.startswith("diverged")] == [
+        f"diverged: back to step 3 with learning rates x {caution}" for caution in (0.5, 0.25, 0.125)
+    ]
+    # A new run has something to go back to from the start; at the end of its time it returns that.
+    new = tmp_path / "new"
+    model, _ = train(
+        [photos], new, replace(mad, max_steps=8, log_every=100), config=TINY, device=CPU, report=_quiet
+    )
+    assert load_checkpoint(new / "checkpoint.pt")["step"] == 0
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_diverged_run_recovers_with_smaller_steps(photos: Path, tmp_path: Path) -> None:
+    """Rates that overflow at first and are harmless when halved twice."""
+    sane = Settings(max_steps=3, crop=64, batch=2, warmup_steps=1, log_every=1)
+    train([photos], tmp_path, sane, config=TINY, device=CPU, report=_quiet)
+    wild = replace(sane, max_steps=40, log_every=10, warmup_steps=40)
+    lines: list[str] = []
+
+    def spoil(line: str) -> None:
+        lines.append(line)
+
+    original = Settings.schedule
+
+    def schedule(self: Settings, progress: float, run_step: int) -> float:
+        return original(self, progress, run_step) if any("diverged" in s for s in lines) else 1e30
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Settings, "schedule", schedule)
+        train([photos], tmp_path, wild, device=CPU, report=spoil)
+    assert sum(line.startswith("diverged") for line in lines) == 1
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["finished"]
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3 + 40
 
 
 def test_damaged_checkpoint_is_named(photos: Path, tmp_path: Path) -> None:
@@ -227,20 +264,38 @@ def test_killed_run_goes_on_where_it_was(photos: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(photos), str(tmp_path)], env=environment, stdout=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "checkpoint.pt").exists() and time.monotonic() < deadline:
+    deadline, path = time.monotonic() + 100, tmp_path / "checkpoint.pt"
+    while not (path.exists() and load_checkpoint(path)["step"]) and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(1)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    killed = load_checkpoint(tmp_path / "checkpoint.pt")
+    killed = load_checkpoint(path)
     assert not killed["finished"]
-    settings = Settings(minutes=killed["elapsed"] / 60 + 0.03, crop=64, batch=2, warmup_steps=2, log_every=5)
+    assert 0 < killed["elapsed"] < 100
+    settings = Settings(
+        minutes=10, max_steps=killed["run_step"] + 4, crop=64, batch=2, warmup_steps=2, log_every=5
+    )
     train([photos], tmp_path, settings, device=CPU, report=_quiet)
-    done = load_checkpoint(tmp_path / "checkpoint.pt")
+    done = load_checkpoint(path)
     assert done["finished"]
-    assert done["step"] > killed["step"] > 0
-    assert done["run_step"] > killed["run_step"]
+    assert done["step"] == killed["step"] + 4
+    assert done["run_step"] == killed["run_step"] + 4
+    assert done["elapsed"] > killed["elapsed"]
+
+
+def test_run_whose_time_is_over_says_so_and_stays_as_it_is(photos: Path, tmp_path: Path) -> None:
+    settings = Settings(max_steps=3, crop=64, batch=2, warmup_steps=1)
+    train([photos], tmp_path, settings, config=TINY, device=CPU, report=_quiet)
+    before, lines = (tmp_path / "checkpoint.pt").read_bytes(), []
+    hurried = Settings(minutes=1e-6, crop=64, batch=2)
+    train([photos], tmp_path, hurried, device=CPU, report=lines.append)
+    assert "no time was left for a single step" in lines
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_crops_must_fit_the_latent(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="multiple of 16"):
+        train([photos], tmp_path, Settings(crop=100), config=TINY, device=CPU, report=_quiet)
 
 
 def test_smoke_command_trains_exports_and_codes(photos: Path, tmp_path: Path) -> None:

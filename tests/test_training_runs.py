@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import os
 import shutil
@@ -68,7 +69,8 @@ def finished_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    path = str(Path(__file__).parent)
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
 @pytest.mark.parametrize("optimizer", [True, False])
@@ -101,11 +103,12 @@ def test_missing_or_damaged_parts_are_refused(finished_run: Path, tmp_path: Path
     with pytest.raises(ValueError, match="damaged"):
         join(tmp_path, tmp_path / "checkpoint.pt")
     parts[1].write_bytes(content)
-    (tmp_path / parts[0].name.replace("checkpoint-", "checkpoint-0").replace(".part", ".part", 1)).touch()
-    shutil.copy(parts[0], tmp_path / "checkpoint-0123456789abcdef.part-1-of-1")
-    with pytest.raises(ValueError, match="2 checkpoints"):
-        join(tmp_path, tmp_path / "checkpoint.pt")
+    # Part of another set, newer: a copy that broke off. The complete set counts.
+    shutil.copyfile(parts[0], tmp_path / "checkpoint-0123456789abcdef.part-1-of-2")
     assert not (tmp_path / "checkpoint.pt").exists()
+    assert join(tmp_path, tmp_path / "checkpoint.pt")
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 6
+    assert not join(tmp_path, tmp_path / "checkpoint.pt")
 
 
 def test_parts_fit_the_named_size() -> None:
@@ -197,12 +200,14 @@ def test_command_under_torchrun(photos: Path, finished_run: Path, tmp_path: Path
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "--", "ctc_codec.training", str(photos), "--run", str(tmp_path / "run")]
     command += ["--start", str(finished_run / "checkpoint.pt")]
-    command += ["--smoke", "--minutes", "0.05", "--crop", "64"]
+    command += ["--smoke", "--minutes", "5", "--steps", "3", "--crop", "64"]
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("weights") == 1
     assert "Traceback" not in done.stderr
-    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["finished"]
+    state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert state["finished"]
+    assert state["pixels"] == 2 * 2 * 64**2 * (state["step"] - Settings().z_ramp_steps) > 0
     assert (tmp_path / "run" / "ctc.safetensors").exists()
 
 
@@ -214,8 +219,10 @@ def test_killed_run_ends_like_an_undisturbed_one(photos: Path, tmp_path: Path) -
     quiet = [*command, str(tmp_path / "quiet"), "8", "160"]
     subprocess.run(quiet, env=_environment(), check=True, capture_output=True, timeout=300)
     killed, run = [*command, str(tmp_path / "killed"), "8", "160"], tmp_path / "killed"
-    steps = []
+    steps, state = [], {"finished": False}
     for _ in range(3):
+        if state["finished"]:
+            break
         with subprocess.Popen(killed, env=_environment(), stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:  # let it get somewhere first
@@ -225,9 +232,7 @@ def test_killed_run_ends_like_an_undisturbed_one(photos: Path, tmp_path: Path) -
             process.kill()
         state = load_checkpoint(run / "checkpoint.pt")
         steps.append(state["step"])
-        if state["finished"]:
-            break
-    assert steps[0] > 0
+    assert 0 < steps[0] < 160
     assert steps == sorted(steps)
     if not state["finished"]:
         subprocess.run(killed, env=_environment(), check=True, capture_output=True, timeout=300)
@@ -241,7 +246,7 @@ def test_muon_updates_the_matrices_and_resumes(photos: Path, tmp_path: Path) -> 
     settings = replace(SHORT, lr_matrices=1e-3, lr_transforms=1e-12, lr_entropy=1e-12, warmup_steps=1)
     train([photos], tmp_path, settings, config=config, device=CPU, report=_quiet)
     first = load_checkpoint(tmp_path / "checkpoint.pt")
-    assert first["optimizer"]["muon"]["state"]
+    assert all(buffer.abs().max() > 0 for buffer in first["optimizer"]["muon"].values())
     # It starts as zeros; now it is up to six steps of a root mean square of 0.2 lr away.
     project = first["model"]["synthesis.blocks_8.0.project.weight"]
     lr = 1e-3 * settings.lr_factor()
@@ -262,8 +267,17 @@ def test_step_with_a_gradient_that_is_not_finite_changes_nothing(lr_matrices: fl
     for _, p in stage.trained():
         p.grad = torch.ones_like(p)
     model.synthesis.log_gain.grad = torch.full_like(model.synthesis.log_gain, float("nan"))
+    finite = torch.full_like(model.synthesis.log_gain, 1.0)
+    bad, model.synthesis.log_gain.grad = model.synthesis.log_gain.grad, finite
+    assert optimizer.step(1.0).isfinite()  # from here on there is momentum
+    for _, p in stage.trained():
+        p.grad = torch.ones_like(p)
+    model.synthesis.log_gain.grad = bad
     before = {name: p.clone() for name, p in stage.trained()}
+    moments = copy.deepcopy(optimizer.state_dict()["muon"])
     assert optimizer.step(1.0).isnan()
+    for name, buffer in (moments or {}).items():
+        assert torch.equal(buffer, optimizer.state_dict()["muon"][name])
     assert all(torch.equal(before[name], p) for name, p in stage.trained())
     for _, p in stage.trained():
         p.grad = torch.ones_like(p)
@@ -282,12 +296,12 @@ def test_run_goes_on_where_the_compiler_fails(
 
     for compiler, said in (
         (compile_nothing, "not compiled: no C++ compiler"),
-        (lambda m: m, "compiled in 0 s"),
+        (lambda m: m, "compiled in"),
     ):
         monkeypatch.setattr(torch, "compile", compiler)
         lines: list[str] = []
         train([photos], tmp_path, SHORT, config=TINY, device=CPU, compile_model=True, report=lines.append)
-        assert said in lines
+        assert any(line.startswith(said) for line in lines)
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 12
 
 
@@ -334,7 +348,8 @@ def test_command_evaluates_before_and_after(photos: Path, finished_run: Path, tm
     synthetic_image(96, 64).save(images / "one.png")
     run = tmp_path / "run"
     arguments = [str(photos), "--run", str(run), "--start", str(finished_run / "checkpoint.pt")]
-    arguments += ["--smoke", "--minutes", "0.02", "--crop", "64", "--evaluate", str(images)]
+    arguments += ["--smoke", "--minutes", "5", "--steps", "3", "--crop", "64"]
+    arguments += ["--evaluate", str(images)]
     arguments += ["--parts", str(tmp_path / "parts"), "--no-moments", "--device", "cpu"]
     result = CliRunner().invoke(train_command, arguments)
     assert result.exit_code == 0, result.output
@@ -357,12 +372,14 @@ def test_trainer_needs_no_entropy_coder(photos: Path, tmp_path: Path) -> None:
         "from ctc_codec.training.command import train\n"
         "train(sys.argv[1:])\n"
     )
-    arguments = [str(photos), "--run", str(tmp_path), "--smoke", "--minutes", "0.02", "--crop", "64"]
+    arguments = [str(photos), "--run", str(tmp_path), "--smoke", "--steps", "2", "--crop", "64"]
+    arguments += ["--minutes", "5"]
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], env=_environment(), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "matplotlib is not installed" in done.stderr
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] > 0
     assert (tmp_path / "ctc.safetensors").exists()
 
 
@@ -488,7 +505,7 @@ def test_command_measures_context_models_plane_by_plane(
     images.mkdir()
     synthetic_image(100, 70).save(images / "one.png")  # sides that are no multiples of 16
     run = tmp_path / "run"
-    arguments = [str(patchwork), "--run", str(run), "--stage", "crr", "--smoke", "--minutes", "0.02"]
+    arguments = [str(patchwork), "--run", str(run), "--stage", "crr", "--smoke", "--steps", "3"]
     result = CliRunner().invoke(train_command, [*arguments, "--crop", "64"])
     assert result.exit_code == 1
     assert "needs a trained base" in result.output

@@ -132,7 +132,8 @@ class FactorizedPrior(nn.Module):
     def _logits_cumulative(self, v: Tensor) -> Tensor:
         """Logits of the cumulative distribution; v and the result float32 [C, 1, n]."""
         for i, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
-            v = F.softplus(matrix) @ v + bias
+            # Not "@": autocast would do that in bfloat16, and a z of 30 needs its fractions.
+            v = (F.softplus(matrix)[..., None] * v[:, None]).sum(2) + bias
             if i < len(self.factors):
                 v = v + torch.tanh(self.factors[i]) * torch.tanh(v)
         return v

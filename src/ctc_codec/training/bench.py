@@ -14,18 +14,18 @@ import click
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from .._config import ModelConfig
+from .command import device_named
 from .data import PatchStore
 from .klt import init_linear
 from .loop import STAGES, Run, compiled, prepare_device
 from .model import TrainingModel
 from .stages import Settings
 
-_MATRIX_OPS = ("convolution", "aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm")
+_MATRIX_OPS = ("convolution", "::mm", "::bmm", "::addmm", "::baddbmm")
 _PROFILED_STEPS = 3
 
 
@@ -66,7 +66,7 @@ def peak_flops(device: torch.device) -> float:
 
 
 def _is_matrix_op(name: str, shapes: list[list[int]]) -> bool:
-    if not any(part in name for part in _MATRIX_OPS):
+    if not name.startswith("aten::") or not any(part in name for part in _MATRIX_OPS):
         return False
     weights = [shape for shape in shapes if len(shape) == 4][1:]
     return not any(shape[1] == 1 for shape in weights)  # depthwise layers are no matrix products
@@ -95,50 +95,47 @@ def matrix_share(step: Callable[[], object], device: torch.device) -> float:
 
 
 @click.command()
-@click.option("--device", default=None, help="cpu or cuda (default: cuda where there is one).")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=None, help="Default: 4, on CUDA 32.")
 @click.option("--crop", type=click.IntRange(min=64), default=256, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--compile/--no-compile", "compile_model", default=None, help="Default: on CUDA only.")
+@click.option("--lr-matrices", type=float, default=None, help="With Muon, as in ctc train.")
 @click.option("--threads", type=click.IntRange(min=1), default=None)
 def main(
-    device: str | None,
+    device: str,
     batch: int | None,
     crop: int,
     steps: int,
     compile_model: bool | None,
+    lr_matrices: float | None,
     threads: int | None,
 ) -> None:
     """Time one training step of the base stage and its parts."""
     if threads is not None:
         torch.set_num_threads(threads)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = device_named(device)
     cuda = where.type == "cuda"
     prepare_device(where)
-    settings = Settings(batch=batch or (32 if cuda else 4), crop=crop)
+    settings = Settings(batch=batch or (32 if cuda else 4), crop=crop, lr_matrices=lr_matrices)
     store = _store(crop, where)
-    generator = torch.Generator(where).manual_seed(0)
     model = TrainingModel(ModelConfig()).to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    init_linear(model, store, generator)
-    run = Run(STAGES["base"](model, settings), settings, where)
+    init_linear(model, store, torch.Generator(where).manual_seed(0))
+    run = Run(STAGES["base"](model, settings), settings, where, Path(), store)
+    run.seed_anew()
     one = torch.ones((), device=where)
-
-    def batches() -> tuple[torch.Tensor, torch.Tensor]:
-        return store.batch(settings.batch, generator), run.stage.draw_missing(generator, where)
-
-    x, missing = batches()
+    x, missing = run.batch()
     with FlopCounterMode(display=False) as counter:
         run.stage(x[:1], missing[:1], one)
     # The backward pass is twice the forward one (the counter's own number for it ignores groups).
     flops_per_pixel = 3 * counter.get_total_flops() / crop**2
     kmac_per_pixel = counter.get_total_flops() / 2e3 / crop**2
 
-    network: nn.Module = run.stage
     if compile_model if compile_model is not None else cuda:
-        network = compiled(run.stage, x, missing, click.echo)
+        run.network = compiled(run.stage, x, missing, click.echo)
 
     def step() -> None:
-        run.take_step(network, *batches(), share=0.0)
+        run.take_step(*run.batch(), share=0.0)
 
     for _ in range(3):
         step()
@@ -151,9 +148,9 @@ def main(
 
     def forward() -> torch.Tensor:
         with torch.autocast(where.type, dtype=torch.bfloat16):
-            return network(x, missing, one)[0]
+            return run.network(x, missing, one)[0]
 
-    data = _seconds(batches, where, steps)
+    data = _seconds(run.batch, where, steps)
     ahead = _seconds(forward, where, steps)
     both = _seconds(lambda: forward().backward(), where, steps)
     pixels = settings.batch * crop**2

@@ -22,7 +22,7 @@ State = dict[str, Any]
 
 @contextlib.contextmanager
 def _atomically(path: Path) -> Iterator[BinaryIO]:
-    partial = path.with_suffix(".partial")
+    partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         yield file
         file.flush()
@@ -85,21 +85,22 @@ def _widened(state: State) -> State:
 def split(path: Path, folder: Path, optimizer: bool = True, part_bytes: int = PART_BYTES) -> list[Path]:
     """Write a slim copy of a checkpoint as parts of at most ``part_bytes``; their hash is in their names.
 
-    Parts of other checkpoints in the folder are deleted. Raises ValueError, OSError.
+    Parts of other checkpoints in the folder are deleted, but only when the new ones are all there.
+    Raises ValueError, OSError.
     """
     buffer = io.BytesIO()
     torch.save(slimmed(load_checkpoint(path), optimizer), buffer)
     data = buffer.getvalue()
     name = f"checkpoint-{hashlib.sha256(data).hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in _parts(folder):
-        old.unlink()
     count = -(-len(data) // part_bytes)
-    parts = []
-    for i in range(count):
-        part = folder / f"{name}.part-{i + 1}-of-{count}"
-        part.write_bytes(data[i * part_bytes : (i + 1) * part_bytes])
-        parts.append(part)
+    parts = [folder / f"{name}.part-{i + 1}-of-{count}" for i in range(count)]
+    for i, part in enumerate(parts):
+        with _atomically(part) as file:
+            file.write(data[i * part_bytes : (i + 1) * part_bytes])
+    for old in _parts(folder):
+        if old not in parts:
+            old.unlink()
     return parts
 
 
@@ -108,26 +109,27 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def join(folder: Path, path: Path) -> bool:
-    """Put the parts in a folder together as checkpoint ``path``; False, and nothing done, if there are none
-    or the checkpoint is newer.
+    """Put the newest complete set of parts in a folder together as checkpoint ``path``; False, and nothing
+    done, if there are none or the checkpoint is newer.
 
-    Raises ValueError when a part is missing or damaged, or when they are of several checkpoints.
+    Raises ValueError when no set is complete, or when the parts are damaged.
     """
-    parts = _parts(folder)
-    if path.exists():
-        age = path.stat().st_mtime_ns
-        parts = [part for part in parts if part.stat().st_mtime_ns > age]
-    found = {}
-    for part in parts:
+    sets: dict[tuple[str, int], dict[int, Path]] = {}
+    for part in _parts(folder):
         match = _PART.fullmatch(part.name)
         assert match is not None
-        found[int(match[2])] = part
-        digest, count = match[1], int(match[3])
-    if not found:
+        sets.setdefault((match[1], int(match[3])), {})[int(match[2])] = part
+    if not sets:
         return False
-    names = {re.sub(r"part-\d+", "", part.name) for part in parts}
-    if len(names) > 1:
-        raise ValueError(f"{folder}: parts of {len(names)} checkpoints")
+
+    def age(parts: dict[int, Path]) -> int:
+        return max(part.stat().st_mtime_ns for part in parts.values())
+
+    complete = [key for key, parts in sets.items() if len(parts) == key[1]]
+    digest, count = max(complete or sets, key=lambda key: age(sets[key]))
+    found = sets[digest, count]
+    if path.exists() and path.stat().st_mtime_ns >= age(found):
+        return False
     missing = [i for i in range(1, count + 1) if i not in found]
     if missing:
         raise ValueError(f"{folder}: part {missing[0]} of {count} of the checkpoint is missing")

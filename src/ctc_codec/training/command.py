@@ -32,7 +32,8 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` to a device. Raises ClickException if it is not there."""
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():
@@ -58,6 +59,7 @@ def _export(model: TrainingModel, store: PatchStore, seed: int, path: Path) -> s
     from .._weights import exact_fingerprint, read_weights
     from .export import channel_priorities, export
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     export(model, path, channel_priorities(model, store, seed))
     return exact_fingerprint(read_weights(path).arrays).hex()
 
@@ -106,6 +108,13 @@ def _evaluate_context(model: TrainingModel, folder: Path, run_dir: Path, when: d
     _say(f"  all planes: {table:.4f} bpp, CRR {crr:.4f} ({crr / table - 1:+.1%})")
 
 
+def _need_codec() -> None:
+    try:
+        from .. import _codec  # noqa: F401 (is it there?)
+    except ImportError as error:
+        raise click.ClickException(f"--evaluate needs the codec: {error}") from None
+
+
 def _when(state: dict[str, Any]) -> dict[str, float]:
     return {
         "step": state.get("step", 0),
@@ -119,9 +128,12 @@ def _when(state: dict[str, Any]) -> dict[str, float]:
 @click.option("--run", "run_dir", type=_PATH, required=True, help="Folder of the run.")
 @click.option("--stage", type=click.Choice(STAGE_NAMES), default="base", show_default=True)
 @click.option("--minutes", type=_POSITIVE, default=60.0, show_default=True, help="Ends with a decay.")
+@click.option("--steps", "max_steps", type=_COUNT, help="At most so many steps, decay included.")
 @click.option("--start", type=_PATH, help="Weights or checkpoint (.pt) for a new run to begin with.")
 @click.option("--export", "exported", type=_PATH, help="Frozen weights. Default: RUN/ctc.safetensors.")
-@click.option("--parts", type=_PATH, help="Also write the checkpoint there, in parts of at most 15 MiB.")
+@click.option(
+    "--parts", type=_PATH, help="Whenever saving, write the checkpoint there too, in parts of at most 15 MiB."
+)
 @click.option("--moments/--no-moments", default=True, help="Keep the optimiser's state in the parts.")
 @click.option("--evaluate", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
               help="Code the images in FOLDER before and after; RUN/evaluation.csv.")  # fmt: skip
@@ -144,6 +156,7 @@ def train(
     run_dir: Path,
     stage: str,
     minutes: float,
+    max_steps: int | None,
     start: Path | None,
     exported: Path | None,
     parts: Path | None,
@@ -178,6 +191,7 @@ def train(
 
         torch.set_num_threads(threads)
     given = {
+        "max_steps": max_steps,
         "batch": batch,
         "crop": crop,
         "lmbda": lmbda,
@@ -200,7 +214,7 @@ def train(
             evaluate=evaluate,
             exclude=exclude,
             compile_model=compile_model,
-            device=_device(device),
+            device=device_named(device),
         )
     except (CtcError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
@@ -225,7 +239,7 @@ def _run(
     from .checkpoint import load_checkpoint, split
     from .data import PatchStore
     from .distributed import is_first
-    from .loop import STAGES, averaged_model, newest_state
+    from .loop import STAGES, averaged_model, check_stage, newest_state
     from .loop import train as run_training
     from .stages import Settings
 
@@ -233,7 +247,18 @@ def _run(
     settings = dataclasses.replace(Settings(), **(defaults | given))  # type: ignore[arg-type]
     if smoke:
         settings = settings.for_smoke()
+    if evaluate:
+        _need_codec()
     state = newest_state(run_dir) if is_first() else None
+    if state is not None and stage != "export":
+        check_stage(state, stage, run_dir)
+    if state is not None and start is not None:
+        _say(f"{run_dir}: goes on from its own checkpoint, not from {start}")
+
+    def write_parts(checkpoint: Path) -> None:
+        assert parts is not None
+        split(checkpoint, parts, optimizer=moments)
+
     if stage == "export":
         if state is None:
             raise ValueError(f"{run_dir}: no checkpoint to export")
@@ -257,14 +282,12 @@ def _run(
             device=device,
             exclude=exclude,
             compile_model=compile_model,
+            on_save=write_parts if parts is not None else None,
             report=_say,
         )
     if not is_first():
         return
     checkpoint = run_dir / "checkpoint.pt"
-    if parts is not None:
-        written = split(checkpoint, parts, optimizer=moments)
-        _say(f"{parts}: checkpoint in {len(written)} parts")
     if stage != "export":
         _draw_curves(run_dir)
     after = _when(load_checkpoint(checkpoint))

@@ -12,7 +12,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +46,19 @@ def _images(path: Path) -> Iterator[tuple[str, bytes]]:
                 data = tar.extractfile(member) if member.isfile() else None
                 if data is not None and Path(member.name).suffix.lower() in _SUFFIXES:
                     yield Path(member.name).name, data.read()
-    except tarfile.TarError as error:
+    except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{path}: not a usable shard ({error})") from None
+
+
+def _settled(path: Path) -> bool:
+    """Whether a file is probably complete: nobody writes to it, and a shard ends as tar files do."""
+    if time.time() - path.stat().st_mtime < _SETTLED_S:
+        return False
+    if path.suffix.lower() != ".tar":
+        return True
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 1024, 0))
+        return file.read() == bytes(1024)
 
 
 def _decode(named: tuple[str, bytes]) -> np.ndarray:
@@ -55,7 +66,7 @@ def _decode(named: tuple[str, bytes]) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name}: not a usable training image ({error})") from None
 
 
@@ -90,25 +101,35 @@ class PatchStore:
 
     def _decode_new(self, strict: bool) -> list[np.ndarray]:
         """Images of files not seen before. A damaged file is an error or, if not strict, left for the
-        next time, like one that was written to a moment ago: it may not be complete yet."""
+        next time, like one that may not be complete yet."""
         images: list[np.ndarray] = []
-        for path in _files(self._sources):
-            if path in self._known:
-                continue
-            try:
-                if not strict and time.time() - path.stat().st_mtime < _SETTLED_S:
+        with ThreadPoolExecutor() as pool:
+            waiting: list[tuple[Path, list[Future[np.ndarray]]]] = []
+            count = self.images
+            for path in _files(self._sources):
+                if path in self._known or (not strict and not _settled(path)):
                     continue
-                encoded = [item for item in _images(path) if not item[0].startswith(self._exclude)]
+                try:
+                    named = [item for item in _images(path) if not item[0].startswith(self._exclude)]
+                except (OSError, ValueError):
+                    if strict:
+                        raise
+                    continue
                 if self._limit is not None:
-                    encoded = encoded[: self._limit - self.images - len(images)]
-                with ThreadPoolExecutor() as pool:
-                    decoded = list(pool.map(_decode, encoded))
-            except (OSError, ValueError):
-                if strict:
-                    raise
-                continue
-            self._known.add(path)
-            images += [a for a in decoded if min(a.shape[:2]) >= self.crop]
+                    named = named[: max(self._limit - count, 0)]
+                count += len(named)
+                waiting.append((path, [pool.submit(_decode, item) for item in named]))
+                if self._limit is not None and count >= self._limit:
+                    break
+            for path, decoding in waiting:
+                try:
+                    decoded = [future.result() for future in decoding]
+                except (OSError, ValueError):
+                    if strict:
+                        raise
+                    continue
+                self._known.add(path)
+                images += [a for a in decoded if min(a.shape[:2]) >= self.crop]
         return images
 
     def _append(self, images: list[np.ndarray]) -> None:
@@ -131,9 +152,10 @@ class PatchStore:
         def look() -> None:
             while True:
                 time.sleep(every_s)
-                images = self._decode_new(strict=False)
-                if images:
-                    self._arrived.put(images)
+                with contextlib.suppress(Exception):  # a folder that goes away must not end the watch
+                    images = self._decode_new(strict=False)
+                    if images:
+                        self._arrived.put(images)
 
         threading.Thread(target=look, daemon=True).start()
 

@@ -63,10 +63,9 @@ def agree(value: float) -> float:
     return float(shared)
 
 
-def all_true(flag: torch.Tensor) -> bool:
-    """Whether a boolean scalar tensor is true in every process. Waits for the device."""
+def largest(value: torch.Tensor) -> float:
+    """The largest value of a scalar tensor among the processes. Waits for the device."""
     if dist.is_initialized():
-        count = flag.int()
-        dist.all_reduce(count, op=dist.ReduceOp.MIN)
-        return bool(count)
-    return bool(flag)
+        value = value.clone()
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return float(value)

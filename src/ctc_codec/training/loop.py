@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .._config import ModelConfig
+from .._config import LATENT_STRIDE, ModelConfig
+from .._weights import reason_of
 from .checkpoint import join, load_checkpoint, save_checkpoint
 from .context import Cdr, Crr, Joint
 from .data import PatchStore
-from .distributed import agree, all_true, first_alone, process_group, rank, world_size
+from .distributed import agree, first_alone, largest, process_group, rank, world_size
 from .klt import init_linear
 from .log import Meter, Row, csv_log
 from .model import TrainingModel
@@ -24,12 +25,15 @@ from .optimizer import Optimizer
 from .stages import Base, Settings, Stage
 
 Report = Callable[[str], None]
+OnSave = Callable[[Path], None]
 
 STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Base, Crr, Cdr, Joint)}
 
 _PATCH_PIXELS = 256 * 256
 _ROLLBACKS = 3
-"""A run that diverges so often is given up."""
+"""A run that diverges more often is given up."""
+_BAD_STEPS = 5
+"""So many steps in a row without a finite loss and gradient, all of them skipped: the run has diverged."""
 
 
 class Diverged(ValueError):
@@ -100,11 +104,21 @@ def _sized_like(state: dict[str, Any]) -> TrainingModel:
 
 
 def averaged_model(state: dict[str, Any]) -> TrainingModel:
-    """The model of a checkpoint with its averaged weights. Raises ValueError."""
-    model = _sized_like(state)
-    model.load_state_dict(state["model"])
-    model.load_state_dict(state["ema"], strict=False)
+    """The model of a checkpoint with its averaged weights. Raises ValueError if it is of another kind."""
+    try:
+        model = _sized_like(state)
+        model.load_state_dict(state["model"])
+        model.load_state_dict(state["ema"], strict=False)
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"not a checkpoint of such a model ({reason_of(error)})") from None
     return model.eval()
+
+
+def check_stage(state: dict[str, Any], stage: str, run_dir: Path) -> None:
+    """Raise ValueError if a run's checkpoint is one of another stage."""
+    found = state.get("stage", "base")
+    if found != stage:
+        raise ValueError(f"{run_dir}: holds a run of stage {found}, not {stage}")
 
 
 def newest_state(run_dir: Path) -> dict[str, Any] | None:
@@ -120,24 +134,62 @@ def newest_state(run_dir: Path) -> dict[str, Any] | None:
 
 @dataclass
 class Run:
-    """A stage, its optimiser and its averages on one device."""
+    """A stage, its data, its optimiser and its averages on one device."""
 
     stage: Stage
     settings: Settings
     device: torch.device
+    folder: Path
+    store: PatchStore
     progress: Progress = field(default_factory=Progress)
+    network: nn.Module = field(init=False)
+    """The stage as it is called: perhaps compiled, perhaps distributed."""
     optimizer: Optimizer = field(init=False)
     ema: _Ema = field(init=False)
+    has_moments: bool = False
 
     def __post_init__(self) -> None:
+        self.network = self.stage
         self.optimizer = Optimizer(self.stage, self.settings.lr_factor(world_size()))
         self.ema = _Ema(self.stage, self.settings.ema)
+        self._generator = torch.Generator(self.device)
+
+    def seed_anew(self) -> None:
+        """From here on every process and every cycle has its own crops and its own noise."""
+        seed = self.settings.seed + (self.progress.step << 8) + rank()
+        self._generator.manual_seed(seed)
+        torch.manual_seed(seed)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Crops, and the planes missing of each."""
+        x = self.store.batch(self.settings.batch, self._generator)
+        return x, self.stage.draw_missing(self._generator, self.device)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Model, averages and, if they fit, the optimiser's moments of a checkpoint of the same stage."""
+        """Model, averages and, if they fit, the optimiser's moments of a checkpoint."""
         self.stage.model.load_state_dict(state["model"])
         self.ema.load(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.has_moments = self.optimizer.load_state_dict(state["optimizer"])
+
+    def go_back(self) -> None:
+        """To the newest checkpoint, and on with half the learning rates, warmed up if they need it."""
+        with first_alone():
+            state = newest_state(self.folder)
+        assert state is not None
+        self.restore(state)
+        self.progress.step = state["step"]
+        fresh = state["finished"] or not self.has_moments
+        self.progress.run_step = 0 if fresh else state["run_step"]
+        self.progress.caution /= 2
+        self.seed_anew()
+
+    def save(self, finished: bool, on_save: OnSave | None) -> None:
+        """Write the checkpoint, in the first process."""
+        if rank() == 0:
+            path = self.folder / "checkpoint.pt"
+            save_checkpoint(path, self.state(finished))
+            if on_save is not None:
+                on_save(path)
 
     def state(self, finished: bool) -> dict[str, Any]:
         return {
@@ -150,22 +202,23 @@ class Run:
             **self.progress.state(),
         }
 
-    def take_step(self, network: nn.Module, x: Tensor, missing: Tensor, share: float) -> dict[str, Tensor]:
+    def take_step(self, x: Tensor, missing: Tensor, share: float) -> dict[str, Tensor]:
         """One step of the optimiser at ``share`` of the run; returns what goes into the log.
 
         Nothing here waits for the device. A step whose gradient is not finite is skipped there.
         """
         p, settings = self.progress, self.settings
-        z_weight = torch.tensor(min(1.0, p.step / settings.z_ramp_steps), device=self.device)
+        z_weight = torch.full((), min(1.0, p.step / settings.z_ramp_steps), device=self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            loss, metrics = network(x, missing, z_weight)
+            loss, metrics = self.network(x, missing, z_weight)
         loss.backward()
         norm = self.optimizer.step(settings.schedule(share, p.run_step) * p.caution)
         self.ema.update(p.step)
         p.step += 1
         p.run_step += 1
         p.pixels += world_size() * x.shape[0] * x.shape[2] * x.shape[3]
-        return metrics | {"norm": norm, "finite": loss.detach().isfinite()}
+        finite = norm.isfinite() & loss.detach().isfinite()
+        return metrics | {"norm": norm.nan_to_num(0, 0, 0), "skipped": (~finite).float()}
 
 
 def compiled(stage: Stage, x: Tensor, missing: Tensor, report: Report) -> nn.Module:
@@ -176,8 +229,10 @@ def compiled(stage: Stage, x: Tensor, missing: Tensor, report: Report) -> nn.Mod
         with torch.autocast(x.device.type, dtype=torch.bfloat16):
             loss, _ = network(x, missing, torch.ones((), device=x.device))
         loss.backward()
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # a missing C++ compiler, an operator it can't do: slower, not worse
-        report(f"not compiled: {(str(error).splitlines() or [type(error).__name__])[0]}")
+        report(f"not compiled: {reason_of(error)}")
         network = stage
     else:
         report(f"compiled in {time.monotonic() - started:.0f} s")
@@ -193,6 +248,8 @@ def _line(row: Row, minutes_left: float) -> str:
         parts[-1] += f" (z {row['bpp_z']:.4f})"
     if "bpp_table" in row:
         parts[-1] += f" ({row['bpp'] / row['bpp_table'] - 1:+.1%} against the table)"
+    if row["skipped"]:
+        parts.append(f"{row['skipped']:.0%} of the steps skipped")
     if "psnr" in row:
         parts.append(f"full-rate PSNR {row['psnr']:.2f}")
     parts += [
@@ -214,6 +271,7 @@ def train(
     device: torch.device | None = None,
     exclude: tuple[str, ...] = (),
     compile_model: bool | None = None,
+    on_save: OnSave | None = None,
     report: Report = print,
 ) -> tuple[TrainingModel, PatchStore]:
     """Run a stage for ``settings.minutes`` from the newest state in ``run_dir``; return the model with
@@ -228,20 +286,43 @@ def train(
     constant, decay) from its weights. Images that arrive in ``sources`` meanwhile are used too.
 
     ``compile_model``: use torch.compile; by default on CUDA only (on two CPU cores it was 9 % slower).
+    ``on_save`` is called with the checkpoint's path whenever it was written.
     Started by torchrun, all processes train one model, each on its own crops.
 
-    When the loss is no longer finite the run goes back to its newest checkpoint and goes on with half the
-    learning rates. Raises Diverged, a ValueError, if that does not help or the minutes are over, and
-    ValueError for unusable data or checkpoints.
+    A step without a finite loss and gradient is skipped. After some of them in a row the run goes back to its
+    newest checkpoint and goes on with half the learning rates. Raises Diverged, a ValueError, if that does
+    not help, and ValueError for unusable data, settings or checkpoints.
     """
     started = time.monotonic()
+    if settings.crop % LATENT_STRIDE:
+        raise ValueError(f"crops of {settings.crop}: the side must be a multiple of {LATENT_STRIDE}")
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with process_group(device) as device:
         if rank() != 0:
             report = _silent
-        return _train(
-            started, sources, run_dir, settings, stage, config, start, device, exclude, compile_model, report
-        )
+        prepare_device(device)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with first_alone():
+            state = newest_state(run_dir)
+        if state is not None:
+            check_stage(state, stage, run_dir)
+        torch.manual_seed(settings.seed)
+        store = PatchStore(sources, settings.crop, device, exclude, settings.image_limit)
+        report(f"{store.images} images, {store.megapixels:.0f} megapixels on {device}")
+        run = _begin(run_dir, state, stage, settings, config, start, store, device)
+        if state is not None and not run.has_moments:
+            report("the checkpoint's moments do not fit or are not there: the optimiser starts afresh")
+        run.seed_anew()
+        if compile_model if compile_model is not None else device.type == "cuda":
+            run.network = compiled(run.stage, *run.batch(), report)
+        if world_size() > 1:
+            run.network = DistributedDataParallel(run.network)
+        store.watch()
+        if state is None:
+            run.save(False, on_save)  # what a run that diverges at once goes back to
+        _take_steps(run, started, on_save, report)
+        run.ema.become_live()
+        return run.stage.model.eval(), store
 
 
 def prepare_device(device: torch.device) -> None:
@@ -256,89 +337,68 @@ def _silent(_: str) -> None:
     pass
 
 
-def _train(
-    started: float,
-    sources: list[Path],
+def _begin(
     run_dir: Path,
+    state: dict[str, Any] | None,
+    stage: str,
     settings: Settings,
-    stage_name: str,
     config: ModelConfig | None,
     start: TrainingModel | None,
+    store: PatchStore,
     device: torch.device,
-    exclude: tuple[str, ...],
-    compile_model: bool | None,
-    report: Report,
-) -> tuple[TrainingModel, PatchStore]:
-    prepare_device(device)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    path = run_dir / "checkpoint.pt"
-    with first_alone():
-        state = newest_state(run_dir)
-    if state is not None and state.get("stage", "base") != stage_name:
-        raise ValueError(f"{run_dir}: holds a run of stage {state['stage']}, not {stage_name}")
-    torch.manual_seed(settings.seed)
-    store = PatchStore(sources, settings.crop, device, exclude, settings.image_limit)
-    report(f"{store.images} images, {store.megapixels:.0f} megapixels on {device}")
-
+) -> Run:
+    """The run of a checkpoint or, without one, a new run from ``start`` or from the linear codec."""
     if state is not None:
         model = _sized_like(state)
-    elif start is None and STAGES[stage_name].context:
-        raise ValueError(f"stage {stage_name} needs a trained base to start from")
+    elif start is None and STAGES[stage].context:
+        raise ValueError(f"stage {stage} needs a trained base to start from")
     else:
         model = start or TrainingModel(config or ModelConfig())
     model = model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    generator = torch.Generator(device).manual_seed(settings.seed)
-    if state is None and start is None:
-        init_linear(model, store, generator)
     progress = Progress.of(state) if state is not None else Progress()
-    if state is None and start is not None:
+    if state is None and start is None:
+        init_linear(model, store, torch.Generator(device).manual_seed(settings.seed))
+    elif state is None:
         progress.step = settings.z_ramp_steps  # its z is in use already
-    run = Run(STAGES[stage_name](model, settings), settings, device, progress)
+    run = Run(STAGES[stage](model, settings), settings, device, run_dir, store, progress)
     if state is not None:
         run.restore(state)
-    # From here on every process and every cycle has its own crops and its own noise.
-    generator.manual_seed(settings.seed + (progress.step << 8) + rank())
-    torch.manual_seed(settings.seed + (progress.step << 8) + rank())
+    return run
 
-    def batch() -> tuple[Tensor, Tensor]:
-        return store.batch(settings.batch, generator), run.stage.draw_missing(generator, device)
 
-    network: nn.Module = run.stage
-    if compile_model if compile_model is not None else device.type == "cuda":
-        network = compiled(run.stage, *batch(), report)
-    if world_size() > 1:
-        network = DistributedDataParallel(network)
-
-    store.watch()
-    finite = torch.ones((), dtype=torch.bool, device=device)
+def _take_steps(run: Run, started: float, on_save: OnSave | None, report: Report) -> None:
+    """Steps until the time is over, with logging, saving and, when the run diverges, going back."""
+    settings, p = run.settings, run.progress
+    before, first_step = (p.elapsed, p.seconds), p.run_step
+    bad_steps = torch.zeros((), device=run.device)
     rollbacks = 0
-    before = progress.elapsed, progress.seconds
-    last_save = started
+    last_save = 0.0
     meter = Meter()
     pixels_per_step = world_size() * settings.batch * settings.crop**2
-    with csv_log(run_dir / "log.csv" if rank() == 0 else None) as write_row:
+    with csv_log(run.folder / "log.csv" if rank() == 0 else None) as write_row:
         while True:
-            now = time.monotonic()
-            passed = agree(now - started)
-            p = run.progress
+            passed = agree(time.monotonic() - started)
             p.elapsed, p.seconds = before[0] + passed, before[1] + passed
             share = p.elapsed / (settings.minutes * 60)
             if settings.max_steps is not None:
                 share = max(share, p.run_step / settings.max_steps if settings.max_steps else 1.0)
             over = share >= 1
+            if over and settings.max_steps is None and p.run_step == first_step:
+                report("no time was left for a single step")
+                return
             logging = over or p.run_step % settings.log_every == 0
-            saving = over or passed - (last_save - started) > settings.save_every_s
-            if (logging or saving) and not all_true(finite):
-                state = newest_state(run_dir)
+            saving = over or passed - last_save > settings.save_every_s
+            bad = largest(bad_steps) if logging or saving else 0.0
+            if bad >= _BAD_STEPS or (bad and over):
                 rollbacks += 1
-                if state is None or over or rollbacks > _ROLLBACKS:
+                if rollbacks > _ROLLBACKS:
                     raise Diverged(f"diverged before step {p.step}: the checkpoint from before is kept")
-                run.restore(state)
-                p.step, p.run_step = state["step"], p.run_step if state["finished"] else state["run_step"]
-                p.caution /= 2
-                finite.fill_(True)
-                meter = Meter()
+                run.go_back()
                 report(f"diverged: back to step {p.step} with learning rates x {p.caution:g}")
+                bad_steps.zero_()
+                meter = Meter()
+                if over:
+                    return
                 continue
             if logging and meter.steps:
                 row = {
@@ -350,17 +410,14 @@ def _train(
                 }
                 write_row(row)
                 report(_line(row, settings.minutes - p.elapsed / 60))
-            if saving and rank() == 0:
-                save_checkpoint(path, run.state(finished=over))
-            if saving:
-                last_save = started + passed
+            if saving and not bad:
+                run.save(over, on_save)
+                last_save = passed
             if over:
-                break
-            added = store.poll()
+                return
+            added = run.store.poll()
             if added:
-                report(f"{added} images more: {store.images}, {store.megapixels:.0f} megapixels")
-            metrics = run.take_step(network, *batch(), share)
-            finite &= metrics.pop("finite")
+                report(f"{added} images more: {run.store.images}, {run.store.megapixels:.0f} megapixels")
+            metrics = run.take_step(*run.batch(), share)
+            bad_steps = (bad_steps + 1) * metrics["skipped"]
             meter.add(metrics)
-    run.ema.become_live()
-    return model.eval(), store

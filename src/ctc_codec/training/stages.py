@@ -45,7 +45,7 @@ class Settings:
     full_share: float = 0.5
     clip_norm: float = 2.0
     ema: float = 0.999
-    save_every_s: float = 110.0
+    save_every_s: float = 60.0
     log_every: int = 50
     seed: int = 1
     image_limit: int | None = None
@@ -54,7 +54,7 @@ class Settings:
         """The same path within about a minute on two cores."""
         return dataclasses.replace(
             self,
-            minutes=min(self.minutes, 0.5),
+            minutes=min(self.minutes, 0.5) if self.max_steps is None else self.minutes,
             batch=min(self.batch, 2),
             crop=min(self.crop, 128),
             warmup_steps=5,
