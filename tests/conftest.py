@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ctc_codec.evaluation.bench import synthetic_image
+
 PHOTO_SIZE = (120, 88)
 
 
@@ -56,3 +58,14 @@ def photo_ctc(photo_png: Path, weights: str | None) -> bytes:
 
     with Image.open(photo_png) as image:
         return ctc_codec.encode(image, weights=weights)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to train on: two usable images, a narrow one and a text."""
+    folder = tmp_path_factory.mktemp("photos")
+    synthetic_image(400, 300).save(folder / "first.png")
+    synthetic_image(300, 350).save(folder / "second.png")
+    synthetic_image(40, 500).save(folder / "narrow.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder

@@ -33,16 +33,6 @@ from make_golden import TINY
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    synthetic_image(400, 300).save(folder / "first.png")
-    synthetic_image(300, 350).save(folder / "second.png")
-    synthetic_image(40, 500).save(folder / "narrow.png")
-    (folder / "notes.txt").write_text("no image")
-    return folder
-
-
 def _quiet(_: str) -> None:
     pass
 

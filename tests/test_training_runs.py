@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from torch import nn
 
 from ctc_codec._planes import Planes, build_tables, clip_residual
 from ctc_codec.evaluation.bench import synthetic_image
@@ -51,14 +53,6 @@ print("weights", sum(float(p.double().abs().sum()) for p in model.parameters()))
 
 def _quiet(_: str) -> None:
     pass
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    synthetic_image(400, 300).save(folder / "first.png")
-    synthetic_image(300, 350).save(folder / "second.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +141,16 @@ def test_data_that_arrive_late_are_used(photos: Path, tmp_path: Path) -> None:
     with tarfile.open(shard, "w") as tar:
         tar.add(photos / "second.png", arcname="second.png")
     half = folder / "half.tar"
-    half.write_bytes(shard.read_bytes()[:5000])  # still arriving
-    os.utime(half, (time.time() - 60,) * 2)
+    size = (photos / "second.png").stat().st_size
+    for arrived in (5000, 512 + size + -size % 512):  # in the middle of a photograph, and after it
+        half.write_bytes(shard.read_bytes()[:arrived])
+        os.utime(half, (time.time() - 60,) * 2)
+        time.sleep(0.2)
+        assert store.poll() == 0
     fresh = folder / "fresh.png"
     shutil.copyfile(photos / "second.png", fresh)  # written a moment ago: may be incomplete
-    time.sleep(0.3)
+    os.utime(fresh, (time.time() + 600,) * 2)
+    time.sleep(0.2)
     assert store.poll() == 0
     half.write_bytes(shard.read_bytes())
     os.utime(half, (time.time() - 60,) * 2)
@@ -162,6 +161,22 @@ def test_data_that_arrive_late_are_used(photos: Path, tmp_path: Path) -> None:
     assert store.megapixels == pytest.approx((400 * 300 + 300 * 350) / 1e6)
     seen = store.batch(64, torch.Generator().manual_seed(0))
     assert seen.shape == (64, 3, 64, 64)
+
+
+def test_image_limit_stops_reading(photos: Path, tmp_path: Path) -> None:
+    for i in range(3):
+        shutil.copyfile(photos / "first.png", tmp_path / f"{i}.png")
+    (tmp_path / "9.png").write_bytes(b"damaged, and never looked at")
+    assert PatchStore([tmp_path], 64, CPU, limit=2).images == 2
+    with pytest.raises(ValueError, match=r"9\.png"):
+        PatchStore([tmp_path], 64, CPU, limit=4)
+
+
+def test_huge_training_image_is_an_error_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synthetic_image(100, 100).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match=r"huge\.png"):
+        PatchStore([tmp_path], 64, CPU)
 
 
 def test_damaged_shard_is_named(tmp_path: Path) -> None:
@@ -257,6 +272,30 @@ def test_muon_updates_the_matrices_and_resumes(photos: Path, tmp_path: Path) -> 
     # Another division of the parameters: the moments are left behind, the weights are not.
     train([photos], tmp_path, SHORT, device=CPU, report=_quiet)
     assert load_checkpoint(tmp_path / "checkpoint.pt")["optimizer"]["muon"] is None
+
+
+def test_muon_is_that_of_torch() -> None:
+    """Three steps on matrices of all shapes; torch's has one matrix after the other."""
+    model = TrainingModel(replace(TINY, blocks_8=1, blocks_16=1))
+    stage = Base(model, replace(SHORT, lr_matrices=0.01, clip_norm=1e9))
+    matrices = stage.groups()["matrices"]
+    assert len(matrices) == 2 * 2 * 4  # transforms, resolutions, layers
+    twins = [nn.Parameter(p.detach()[:, :, 0, 0].clone()) for p in matrices]
+    ours = Optimizer(stage, 1.0)
+    theirs = torch.optim.Muon(twins, lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for _, p in stage.trained():
+            p.grad = torch.randn(p.shape, generator=generator)
+        for p, twin in zip(matrices, twins, strict=True):
+            assert p.grad is not None
+            twin.grad = p.grad[:, :, 0, 0].clone()
+        ours.step(1.0)
+        theirs.step()
+    for p, twin in zip(matrices, twins, strict=True):
+        step = 0.01 * 0.2 * max(twin.shape) ** 0.5 / max(twin.shape) ** 0.5
+        assert (p[:, :, 0, 0] - twin).abs().max() < 0.1 * step  # bfloat16
+        assert torch.linalg.matrix_norm(p[:, :, 0, 0] - twin) < 0.02 * 0.01 * twin.numel() ** 0.5
 
 
 @pytest.mark.parametrize("lr_matrices", [None, 1e-3])
@@ -518,3 +557,15 @@ def test_command_measures_context_models_plane_by_plane(
     assert [int(row["plane"]) for row in rows] == list(range(8, -1, -1))
     quality = [float(row["psnr_table"]) for row in rows]
     assert quality[-1] > quality[0] + 3
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # the profiler's own
+def test_bench_accounts_for_the_step() -> None:
+    arguments = ["--steps", "1", "--batch", "1", "--crop", "64", "--device", "cpu", "--threads", "1"]
+    command = [sys.executable, "-m", "ctc_codec.training.bench", *arguments]
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=True)
+    assert " 61.1 kMAC/pixel forward" in done.stdout
+    share = re.search(r"(\d+)% of the step in matrix kernels", done.stdout)
+    assert share is not None
+    assert 10 < int(share[1]) < 100
+    assert re.search(r"^[\d.e-]+ Mpixel/s$", done.stdout, re.M)

@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from .._config import ModelConfig
-from .command import device_named
+from .command import CUDA_BATCH, device_named
 from .data import PatchStore
 from .klt import init_linear
 from .loop import STAGES, Run, compiled, prepare_device
@@ -117,7 +117,7 @@ def main(
     where = device_named(device)
     cuda = where.type == "cuda"
     prepare_device(where)
-    settings = Settings(batch=batch or (32 if cuda else 4), crop=crop, lr_matrices=lr_matrices)
+    settings = Settings(batch=batch or (CUDA_BATCH if cuda else 4), crop=crop, lr_matrices=lr_matrices)
     store = _store(crop, where)
     model = TrainingModel(ModelConfig()).to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     init_linear(model, store, torch.Generator(where).manual_seed(0))

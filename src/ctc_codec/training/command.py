@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 STAGE_NAMES = ("base", "crr", "cdr", "joint", "export")
 
+CUDA_BATCH = 32
+"""Crops a step on a GPU: with few, it waits for its launches."""
+
 _PRIORITY_IMAGES = 40
 """Enough to measure channel priorities on, when a model is evaluated before training."""
 
@@ -137,7 +140,7 @@ def _when(state: dict[str, Any]) -> dict[str, float]:
 @click.option("--moments/--no-moments", default=True, help="Keep the optimiser's state in the parts.")
 @click.option("--evaluate", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
               help="Code the images in FOLDER before and after; RUN/evaluation.csv.")  # fmt: skip
-@click.option("--batch", type=_COUNT, help="Crops a step and process.  [default: 4]")
+@click.option("--batch", type=_COUNT, help="Crops a step and process.  [default: 4, on CUDA 32]")
 @click.option("--crop", type=click.IntRange(min=64), help="Side of the crops.  [default: 256]")
 @click.option("--lambda", "lmbda", type=_POSITIVE, help="Weight of the distortion.  [default: 0.05]")
 @click.option("--lr-transforms", type=_POSITIVE, help="For steps of 4 crops of 256.  [default: 0.0001]")
@@ -244,6 +247,8 @@ def _run(
     from .stages import Settings
 
     defaults = {} if stage == "export" else STAGES[stage].defaults
+    if device.type == "cuda":
+        defaults = {"batch": CUDA_BATCH} | defaults
     settings = dataclasses.replace(Settings(), **(defaults | given))  # type: ignore[arg-type]
     if smoke:
         settings = settings.for_smoke()
