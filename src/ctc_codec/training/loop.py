@@ -208,7 +208,8 @@ class Run:
         Nothing here waits for the device. A step whose gradient is not finite is skipped there.
         """
         p, settings = self.progress, self.settings
-        z_weight = torch.full((), min(1.0, p.step / settings.z_ramp_steps), device=self.device)
+        ramp = min(1.0, p.step / settings.z_ramp_steps)
+        z_weight = torch.full((), settings.z_rate_weight * ramp, device=self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             loss, metrics = self.network(x, missing, z_weight)
         loss.backward()

@@ -202,10 +202,11 @@ def rate_distortion_loss(
     the same at every rate. (With lambda / 9 a plane, the slope of an ideal curve, low rates got no
     training to speak of: 23.8 dB at 0.1 bpp, less than the linear start's 25.1.)
 
-    ``z_weight`` below 1 lets z become useful before its own rate counts: at full weight from the first
-    step z collapses to a constant (seen: 0.004 bpp, and a loss stuck at that of static sigmas).
+    ``z_weight`` is that of z's rate. Near 0 it lets z become useful before its own rate counts: with its
+    full weight from the first step z collapses to a constant (seen: 0.004 bpp, and a loss stuck at that of
+    static sigmas).
 
-    Returns the loss to minimise, and for the log, detached: the loss at full weight of z, bpp, bpp of z,
+    Returns the loss to minimise, and for the log, detached: the loss with z's plain rate, bpp, bpp of z,
     the sum of MSEs at full rate and their count.
     """
     pixels = x.shape[2] * x.shape[3]
