@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from .data import PatchStore
+    from .loop import Progress
     from .model import TrainingModel
 
 STAGE_NAMES = ("base", "crr", "cdr", "joint", "export")
@@ -46,15 +47,17 @@ def device_named(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _started_from(path: Path) -> TrainingModel:
-    """The model of a weights file or of a checkpoint."""
+def _started_from(path: Path, stage: str) -> tuple[TrainingModel, Progress | None]:
+    """The model of a weights file or of a checkpoint, and what it has behind it, if in the same stage."""
     from .checkpoint import load_checkpoint
     from .export import restore
-    from .loop import averaged_model
+    from .loop import Progress, averaged_model
 
-    if path.suffix == ".pt":
-        return averaged_model(load_checkpoint(path))
-    return restore(path)
+    if path.suffix != ".pt":
+        return restore(path), None
+    state = load_checkpoint(path)
+    same = state.get("stage", "base") == stage
+    return averaged_model(state), Progress.of(state | {"finished": True}) if same else None
 
 
 def _export(model: TrainingModel, store: PatchStore, seed: int, path: Path) -> str:
@@ -270,20 +273,22 @@ def _run(
         store = PatchStore(sources, settings.crop, device, exclude, settings.image_limit)
         model = averaged_model(state).to(device)
     else:
-        origin = _started_from(start) if start else None
+        origin, history = _started_from(start, stage) if start else (None, None)
         before = averaged_model(state) if state is not None else origin
         if evaluate and before is not None and is_first() and stage == "base":
             few = PatchStore(sources, settings.crop, device, exclude, limit=_PRIORITY_IMAGES)
             with tempfile.TemporaryDirectory() as folder:
                 weights = Path(folder) / "before.safetensors"
                 _export(before.to(device), few, settings.seed, weights)
-                _evaluate_codec(weights, evaluate, run_dir, _when(state or {}))
+                past = state or (history.state() if history else {})
+                _evaluate_codec(weights, evaluate, run_dir, _when(past))
         model, store = run_training(
             sources,
             run_dir,
             settings,
             stage=stage,
             start=origin,
+            history=history,
             device=device,
             exclude=exclude,
             compile_model=compile_model,

@@ -269,6 +269,7 @@ def train(
     stage: str = "base",
     config: ModelConfig | None = None,
     start: TrainingModel | None = None,
+    history: Progress | None = None,
     device: torch.device | None = None,
     exclude: tuple[str, ...] = (),
     compile_model: bool | None = None,
@@ -279,7 +280,8 @@ def train(
     its averaged (EMA) weights, and the data.
 
     An empty ``run_dir`` begins with ``start`` (see :func:`ctc_codec.training.export.restore` and
-    :func:`averaged_model`) or, without it, as a linear codec of the sizes of ``config``.
+    :func:`averaged_model`), whose counts of steps, seconds and pixels go on from ``history``, or, without
+    it, as a linear codec of the sizes of ``config``.
 
     ``run_dir/checkpoint.pt`` is written every ``save_every_s`` seconds and at the end, and
     ``run_dir/log.csv`` grows by a row per ``log_every`` steps. A run that was killed goes on from its
@@ -310,7 +312,7 @@ def train(
         torch.manual_seed(settings.seed)
         store = PatchStore(sources, settings.crop, device, exclude, settings.image_limit)
         report(f"{store.images} images, {store.megapixels:.0f} megapixels on {device}")
-        run = _begin(run_dir, state, stage, settings, config, start, store, device)
+        run = _begin(run_dir, state, stage, settings, config, start, history, store, device)
         if state is not None and not run.has_moments:
             report("the checkpoint's moments do not fit or are not there: the optimiser starts afresh")
         run.seed_anew()
@@ -345,6 +347,7 @@ def _begin(
     settings: Settings,
     config: ModelConfig | None,
     start: TrainingModel | None,
+    history: Progress | None,
     store: PatchStore,
     device: torch.device,
 ) -> Run:
@@ -356,11 +359,13 @@ def _begin(
     else:
         model = start or TrainingModel(config or ModelConfig())
     model = model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    progress = Progress.of(state) if state is not None else Progress()
-    if state is None and start is None:
+    if state is not None:
+        progress = Progress.of(state)
+    elif start is not None:
+        progress = history or Progress(step=settings.z_ramp_steps)  # its z is in use already
+    else:
+        progress = Progress()
         init_linear(model, store, torch.Generator(device).manual_seed(settings.seed))
-    elif state is None:
-        progress.step = settings.z_ramp_steps  # its z is in use already
     run = Run(STAGES[stage](model, settings), settings, device, run_dir, store, progress)
     if state is not None:
         run.restore(state)
