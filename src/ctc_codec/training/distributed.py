@@ -40,6 +40,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
+        dist.barrier()  # nobody leaves while another may still be waiting for it
     finally:
         dist.destroy_process_group()
 

@@ -325,6 +325,7 @@ def train(
             run.save(False, on_save)  # what a run that diverges at once goes back to
         _take_steps(run, started, on_save, report)
         run.ema.become_live()
+        run.network = run.stage  # the wrapper must be gone before its process group is
         return run.stage.model.eval(), store
 
 
