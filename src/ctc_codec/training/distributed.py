@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
         yield device
         dist.barrier()  # nobody leaves while another may still be waiting for it
     finally:
+        gc.collect()  # a wrapper that outlives the group may abort the process at its end
         dist.destroy_process_group()
 
 
