@@ -53,7 +53,8 @@ def test_every_size_comes_back_in_its_size(size: tuple[int, int], model: CodecMo
     decoded = decode(encode(image, weights=model), weights=model)
     assert decoded.size == size
     assert decoded.mode == "RGB"
-    assert psnr(_pixels(image), _pixels(decoded)) > 20  # two pixels alone are no photograph
+    # Two pixels alone are no photograph: the weights of run 2 give them 23.4 dB.
+    assert psnr(_pixels(image), _pixels(decoded)) > (20 if size == (2, 1) else 25)
 
 
 def test_grey_comes_back_grey(model: CodecModel) -> None:

@@ -25,11 +25,12 @@ from ctc_codec._planes import Planes, build_tables, clip_residual
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.training import curves
 from ctc_codec.training.checkpoint import PART_BYTES, join, load_checkpoint, split
+from ctc_codec.training.command import STAGE_NAMES
 from ctc_codec.training.command import train as train_command
 from ctc_codec.training.context import Latent
 from ctc_codec.training.data import PatchStore
 from ctc_codec.training.log import read_log
-from ctc_codec.training.loop import averaged_model, train
+from ctc_codec.training.loop import STAGES, averaged_model, train
 from ctc_codec.training.model import TrainingModel
 from ctc_codec.training.optimizer import Optimizer
 from ctc_codec.training.stages import Base, Settings
@@ -420,6 +421,10 @@ def test_trainer_needs_no_entropy_coder(photos: Path, tmp_path: Path) -> None:
     assert "matplotlib is not installed" in done.stderr
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] > 0
     assert (tmp_path / "ctc.safetensors").exists()
+
+
+def test_the_command_names_every_stage() -> None:
+    assert (*STAGES, "export") == STAGE_NAMES
 
 
 def test_wrong_stage_and_bad_arguments_are_refused(photos: Path, finished_run: Path, tmp_path: Path) -> None:

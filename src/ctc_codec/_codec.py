@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ._config import LATENT_STRIDE
 from ._container import MAX_PIXELS, Header, frame, truncate, unframe
+from ._device import resolve_device
 from ._entropy import RangeDecoder, RangeEncoder
 from ._errors import DamageError, TargetError, WeightsError
 from ._hyperprior import Z_LIMIT, hyper_size
@@ -38,18 +39,6 @@ IntArray = npt.NDArray[np.int32]
 
 _Z_CHUNK = 128
 """Hyper-latent positions whose probability rows are built at a time."""
-
-
-def resolve_device(name: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` to a torch device. Only float transforms ever run there.
-
-    Raises TargetError when CUDA is asked for and not there.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise TargetError("no CUDA device is available")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 # --- transforms -------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ def _use_threads(threads: int | None) -> None:
 
 def _load(weights: str | None, threads: int | None, device: str) -> Any:
     """The model, loaded before the first input, so that wrong weights fail once and at once."""
-    from ._codec import resolve_device
+    from ._device import resolve_device
     from ._model import load_model
 
     _use_threads(threads)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from .._config import LATENT_STRIDE
+from .._image import Pixels, psnr
 from ..training.context import Latent
 from ..training.model import TrainingModel
 from .rate_distortion import image_files
@@ -45,10 +46,9 @@ def measure_planes(model: TrainingModel, folder: Path) -> list[PlaneResult]:
         pad = (0, -width % LATENT_STRIDE, 0, -height % LATENT_STRIDE)
         latent = Latent(model, F.pad(original, pad, mode="replicate"))
 
-        def psnr(residual: torch.Tensor, latent: Latent = latent, original: torch.Tensor = original) -> float:
-            x_hat = model.synthesis(latent.mu + residual)[..., : original.shape[2], : original.shape[3]]
-            levels = (x_hat.clamp(0, 1) * 255).round() / 255
-            return -10 * float((levels - original).square().mean().log10())
+        def quality(residual: torch.Tensor, latent: Latent = latent, pixels: Pixels = pixels) -> float:
+            x_hat = model.synthesis(latent.mu + residual)[0].permute(1, 2, 0).clamp(0, 1)
+            return psnr((x_hat * 255).round().byte().numpy()[: pixels.shape[0], : pixels.shape[1]], pixels)
 
         planes = []
         for plane in range(DEEPEST, -1, -1):
@@ -56,7 +56,7 @@ def measure_planes(model: TrainingModel, folder: Path) -> list[PlaneResult]:
             table, reduced, active = latent.trit_bits(latent.state(at + 1), at)
             after = latent.state(at)
             bits = [float((t * active).sum()) / (width * height) for t in (table, reduced)]
-            planes.append([*bits, psnr(after.mean), psnr(latent.refined(after))])
+            planes.append([*bits, quality(after.mean), quality(latent.refined(after))])
         rows.append(planes)
     means = np.mean(rows, axis=0)
     return [

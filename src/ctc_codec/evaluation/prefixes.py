@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .._codec import decode_latent, encode, resolve_device, synthesise
+from .._codec import decode_latent, encode, synthesise
 from .._container import Header
+from .._device import resolve_device
 from .._image import psnr, source_image
 from .._model import load_model
 from .._planes import TreeTables

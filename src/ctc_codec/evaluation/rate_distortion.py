@@ -6,7 +6,7 @@ python -m ctc_codec.evaluation.rate_distortion FOLDER [--json FILE]
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -48,13 +48,18 @@ def measure(
     return points
 
 
+def measure_files(files: Iterable[Path], model: CodecModel) -> dict[str, list[tuple[float, float]]]:
+    """The points of each image at RATES and of its whole file, by the file's name."""
+    results = {}
+    for path in files:
+        with Image.open(path) as image:
+            results[path.name] = measure(image, (*RATES, None), model)
+    return results
+
+
 def mean_curve(folder: Path, weights: str | None) -> list[tuple[float, float]]:
     """Mean bpp and mean PSNR over the images of a folder at RATES and of the whole files."""
-    model = load_model(weights)
-    points = []
-    for path in image_files(folder):
-        with Image.open(path) as image:
-            points.append(measure(image, (*RATES, None), model))
+    points = list(measure_files(image_files(folder), load_model(weights)).values())
     return [(float(bpp), float(quality)) for bpp, quality in np.array(points).mean(axis=0)]
 
 
@@ -66,11 +71,8 @@ def main(folder: Path, weights: str | None, output: Path | None) -> None:
     """Mean PSNR of the images in FOLDER at some rates, from prefixes of one file each."""
     files = image_files(folder)
     model = load_model(weights)
-    results: dict[str, list[tuple[float, float]]] = {}
     with click.progressbar(files, label="images") as progress:
-        for path in progress:
-            with Image.open(path) as image:
-                results[path.name] = measure(image, (*RATES, None), model)
+        results = measure_files(progress, model)
     means = np.array(list(results.values())).mean(axis=0)
     click.echo(f"{len(files)} images, weights {model.fingerprint.hex()}")
     click.echo("| asked bpp | file bpp | PSNR dB |\n|---|---|---|")

@@ -17,12 +17,11 @@ from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from .._config import ModelConfig
-from .command import CUDA_BATCH, device_named
+from .._device import resolve_device
+from .._errors import CtcError
+from .command import CUDA_BATCH
 from .data import PatchStore
-from .klt import init_linear
-from .loop import STAGES, Run, compiled, prepare_device
-from .model import TrainingModel
+from .loop import begin, compiled, prepare_device
 from .stages import Settings
 
 _MATRIX_OPS = ("convolution", "::mm", "::bmm", "::addmm", "::baddbmm")
@@ -114,14 +113,15 @@ def main(
     """Time one training step of the base stage and its parts."""
     if threads is not None:
         torch.set_num_threads(threads)
-    where = device_named(device)
+    try:
+        where = resolve_device(device)
+    except CtcError as error:
+        raise click.ClickException(str(error)) from None
     cuda = where.type == "cuda"
     prepare_device(where)
     settings = Settings(batch=batch or (CUDA_BATCH if cuda else 4), crop=crop, lr_matrices=lr_matrices)
     store = _store(crop, where)
-    model = TrainingModel(ModelConfig()).to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    init_linear(model, store, torch.Generator(where).manual_seed(0))
-    run = Run(STAGES["base"](model, settings), settings, where, Path(), store)
+    run = begin(Path(), None, "base", settings, store)
     run.seed_anew()
     one = torch.ones((), device=where)
     x, missing = run.batch()
@@ -156,7 +156,7 @@ def main(
     pixels = settings.batch * crop**2
     peak = peak_flops(where)
     done = flops_per_pixel * pixels / whole
-    parameters = sum(p.numel() for p in model.parameters()) / 1e6
+    parameters = sum(p.numel() for p in run.stage.parameters()) / 1e6
     name = torch.cuda.get_device_name(where) if cuda else f"CPU, {torch.get_num_threads()} threads"
     click.echo(f"{name}; torch {torch.__version__}; {settings.batch} crops of {crop}x{crop}")
     click.echo(f"{parameters:.1f} M parameters, {kmac_per_pixel:.1f} kMAC/pixel forward")

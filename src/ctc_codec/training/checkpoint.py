@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from .._weights import reason_of
+
 PART_BYTES = 15 << 20
 _PART = re.compile(r"checkpoint-([0-9a-f]{16})\.part-(\d+)-of-(\d+)")
 
@@ -46,8 +48,7 @@ def load_checkpoint(path: Path) -> State:
     except OSError:
         raise
     except Exception as error:  # the unpickler lets all kinds through
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: damaged checkpoint ({reason})") from None
+        raise ValueError(f"{path}: damaged checkpoint ({reason_of(error)})") from None
     if not isinstance(state, dict) or "model" not in state:
         raise ValueError(f"{path}: not a training checkpoint")
     return _widened(state) if state.get("slim") else state

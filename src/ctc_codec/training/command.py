@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -36,17 +35,6 @@ def _say(line: str) -> None:
     click.echo(line, err=True)
 
 
-def device_named(name: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` to a device. Raises ClickException if it is not there."""
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise click.ClickException("no CUDA device is available")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
 def _started_from(path: Path, stage: str) -> tuple[TrainingModel, Progress | None]:
     """The model of a weights file or of a checkpoint, and what it has behind it, if in the same stage."""
     from .checkpoint import load_checkpoint
@@ -70,26 +58,17 @@ def _export(model: TrainingModel, store: PatchStore, seed: int, path: Path) -> s
     return exact_fingerprint(read_weights(path).arrays).hex()
 
 
-def _add_rows(path: Path, header: list[str], rows: list[list[object]]) -> None:
-    """Append to a CSV file, header first in a new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerows([header, *rows] if new else rows)
-
-
 def _evaluate_codec(weights: Path, folder: Path, run_dir: Path, when: dict[str, float]) -> None:
     """Rate and distortion of the real codec on a folder, reported and added to RUN/evaluation.csv."""
     from ..evaluation.rate_distortion import RATES, mean_curve
+    from .log import csv_log
 
     curve = mean_curve(folder, str(weights))
-    moment = [f"{v:.6g}" for v in when.values()]
-    rows: list[list[object]] = [
-        [*moment, asked, f"{bpp:.5f}", f"{psnr:.4f}"]
-        for asked, (bpp, psnr) in zip((*RATES, "whole"), curve, strict=True)
-    ]
-    _add_rows(run_dir / "evaluation.csv", [*when, "asked_bpp", "bpp", "psnr"], rows)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    rates: tuple[float | str, ...] = (*RATES, "whole")
+    with csv_log(run_dir / "evaluation.csv") as write_row:
+        for asked, (bpp, psnr) in zip(rates, curve, strict=True):
+            write_row({**when, "asked_bpp": asked, "bpp": bpp, "psnr": psnr})
     points = "  ".join(f"{psnr:.2f} dB at {bpp:.3f}" for bpp, psnr in curve)
     _say(f"step {when['step']:.0f}, {folder}: {points} bpp")
 
@@ -97,12 +76,12 @@ def _evaluate_codec(weights: Path, folder: Path, run_dir: Path, when: dict[str, 
 def _evaluate_context(model: TrainingModel, folder: Path, run_dir: Path, when: dict[str, float]) -> None:
     """What CRR and CDR are worth, plane by plane, reported and added to RUN/evaluation.csv."""
     from ..evaluation.context import measure_planes
+    from .log import csv_log
 
     results = measure_planes(model.cpu(), folder)
-    moment = [f"{v:.6g}" for v in when.values()]
-    values = [[f"{v:.6g}" for v in dataclasses.astuple(r)] for r in results]
-    names = [field.name for field in dataclasses.fields(results[0])]
-    _add_rows(run_dir / "evaluation.csv", [*when, *names], [[*moment, *v] for v in values])
+    with csv_log(run_dir / "evaluation.csv") as write_row:
+        for r in results:
+            write_row({**when, **dataclasses.asdict(r)})
     _say(f"step {when['step']:.0f}, {folder}:")
     for r in results:
         saved = r.bpp_crr / r.bpp_table - 1 if r.bpp_table else 0.0
@@ -121,12 +100,8 @@ def _need_codec() -> None:
         raise click.ClickException(f"--evaluate needs the codec: {error}") from None
 
 
-def _when(state: dict[str, Any]) -> dict[str, float]:
-    return {
-        "step": state.get("step", 0),
-        "patches": state.get("pixels", 0) / 256**2,
-        "seconds": state.get("seconds", 0.0),
-    }
+def _when(progress: Progress) -> dict[str, float]:
+    return {"step": progress.step, "patches": progress.patches, "seconds": progress.seconds}
 
 
 @click.command()
@@ -192,6 +167,8 @@ def train(
     """
     if not sources:
         raise click.UsageError("give at least one folder or tar shard of images")
+    from .._device import resolve_device
+
     if threads is not None:
         import torch
 
@@ -220,7 +197,7 @@ def train(
             evaluate=evaluate,
             exclude=exclude,
             compile_model=compile_model,
-            device=device_named(device),
+            device=resolve_device(device),
         )
     except (CtcError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
@@ -245,7 +222,7 @@ def _run(
     from .checkpoint import load_checkpoint, split
     from .data import PatchStore
     from .distributed import is_first
-    from .loop import STAGES, averaged_model, check_stage, newest_state
+    from .loop import STAGES, Progress, averaged_model, check_stage, newest_state
     from .loop import train as run_training
     from .stages import Settings
 
@@ -257,31 +234,31 @@ def _run(
         settings = settings.for_smoke()
     if evaluate:
         _need_codec()
-    state = newest_state(run_dir) if is_first() else None
-    if state is not None and stage != "export":
-        check_stage(state, stage, run_dir)
-    if state is not None and start is not None:
-        _say(f"{run_dir}: goes on from its own checkpoint, not from {start}")
 
     def write_parts(checkpoint: Path) -> None:
         assert parts is not None
         split(checkpoint, parts, optimizer=moments)
 
     if stage == "export":
+        state = newest_state(run_dir)
         if state is None:
             raise ValueError(f"{run_dir}: no checkpoint to export")
         store = PatchStore(sources, settings.crop, device, exclude, settings.image_limit)
         model = averaged_model(state).to(device)
     else:
         origin, history = _started_from(start, stage) if start else (None, None)
-        before = averaged_model(state) if state is not None else origin
-        if evaluate and before is not None and is_first() and stage == "base":
-            few = PatchStore(sources, settings.crop, device, exclude, limit=_PRIORITY_IMAGES)
-            with tempfile.TemporaryDirectory() as folder:
-                weights = Path(folder) / "before.safetensors"
-                _export(before.to(device), few, settings.seed, weights)
-                past = state or (history.state() if history else {})
-                _evaluate_codec(weights, evaluate, run_dir, _when(past))
+        if evaluate and is_first() and stage == "base":
+            before, past = origin, history or Progress()
+            state = newest_state(run_dir)
+            if state is not None:
+                check_stage(state, stage, run_dir)
+                before, past = averaged_model(state), Progress.of(state)
+            if before is not None:
+                few = PatchStore(sources, settings.crop, device, exclude, limit=_PRIORITY_IMAGES)
+                with tempfile.TemporaryDirectory() as folder:
+                    weights = Path(folder) / "before.safetensors"
+                    _export(before.to(device), few, settings.seed, weights)
+                    _evaluate_codec(weights, evaluate, run_dir, _when(past))
         model, store = run_training(
             sources,
             run_dir,
@@ -297,17 +274,17 @@ def _run(
         )
     if not is_first():
         return
-    checkpoint = run_dir / "checkpoint.pt"
     if stage != "export":
         _draw_curves(run_dir)
-    after = _when(load_checkpoint(checkpoint))
     if stage in ("base", "export"):
         fingerprint = _export(model, store, settings.seed, exported)
         _say(f"{exported}: weights {fingerprint}")
-        if evaluate:
+    if evaluate:
+        after = _when(Progress.of(load_checkpoint(run_dir / "checkpoint.pt")))
+        if stage in ("base", "export"):
             _evaluate_codec(exported, evaluate, run_dir, after)
-    elif evaluate:
-        _evaluate_context(model, evaluate, run_dir, after)
+        else:
+            _evaluate_context(model, evaluate, run_dir, after)
 
 
 def _draw_curves(run_dir: Path) -> None:

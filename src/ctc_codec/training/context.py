@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._planes import SIGMA_MIN
-from .model import DEEPEST_CUT, LEVEL_STEP, PLANE_DISTORTION, TrainingModel, TreeState, integers
+from .model import DEEPEST_CUT, LEVEL_STEP, TrainingModel, TreeState, integers, weighted_distortion
 from .stages import Stage
 
 _RATE_FLOOR = 0.01
@@ -49,9 +49,7 @@ class Latent:
         """Bits of the next trit by the table's probabilities and by CRR's, and where there is one:
         float32, float32, bool, all [B, N, h, w]. ``plane`` broadcasts to that; its trit is the next."""
         assert self.model.crr is not None
-        half = (self.model.powers[state.trits] - 1) // 2
-        offset = self.s.clamp(-half, half) + half
-        trit = offset // self.model.powers[plane] % 3
+        trit = self.model.offset(self.s, state.trits) // self.model.powers[plane] % 3
         table = self.model.log_frequencies[state.node].movedim(-1, 1)
         added = self.model.crr(self.features(state), self.static)
         active = (state.trits > plane) & (state.drop == plane + 1)
@@ -111,11 +109,9 @@ class Cdr(Stage):
         known = _partly(plane, latent.mu, none=0.5) & (plane > 0)
         state = latent.state(plane - known.long())
         x_hat = self.model.synthesis(latent.mu + latent.refined(state))
-        mse = (x_hat.float() - x).square().mean((1, 2, 3))
-        loss = (self.settings.lmbda * 255**2 * mse * PLANE_DISTORTION**-missing).mean()
-        full = missing == 0
-        metrics = {"loss": loss, "full_mse": (mse * full).sum(), "full_count": full.sum()}
-        return loss, {name: value.detach() for name, value in metrics.items()}
+        distortion, metrics = weighted_distortion(x_hat, x, missing, self.settings.lmbda)
+        loss = distortion.mean()
+        return loss, metrics | {"loss": loss.detach()}
 
 
 class Joint(Cdr):

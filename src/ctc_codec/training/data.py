@@ -89,7 +89,7 @@ class PatchStore:
         self.images = 0
         self.megapixels = 0.0
         self._sources = list(sources)
-        self._exclude = exclude or ("\0",)
+        self._exclude = exclude
         self._limit = limit
         self._known: set[Path] = set()
         self._arrived: queue.SimpleQueue[list[np.ndarray]] = queue.SimpleQueue()

@@ -50,7 +50,7 @@ def process_group(device: torch.device) -> Iterator[torch.device]:
 @contextmanager
 def first_alone() -> Iterator[None]:
     """The first process goes through the block before the others."""
-    if dist.is_initialized() and rank() != 0:
+    if rank() != 0:
         dist.barrier()
     yield
     if dist.is_initialized() and rank() == 0:
@@ -66,9 +66,18 @@ def agree(value: float) -> float:
     return float(shared)
 
 
+def _reduced(values: torch.Tensor, operation: dist.ReduceOp.RedOpType) -> torch.Tensor:
+    if dist.is_initialized():
+        values = values.clone()
+        dist.all_reduce(values, op=operation)
+    return values
+
+
+def total(values: torch.Tensor) -> torch.Tensor:
+    """Sums over the processes, element by element."""
+    return _reduced(values, dist.ReduceOp.SUM)
+
+
 def largest(value: torch.Tensor) -> float:
     """The largest value of a scalar tensor among the processes. Waits for the device."""
-    if dist.is_initialized():
-        value = value.clone()
-        dist.all_reduce(value, op=dist.ReduceOp.MAX)
-    return float(value)
+    return float(_reduced(value, dist.ReduceOp.MAX))

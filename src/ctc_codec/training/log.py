@@ -6,12 +6,13 @@ import contextlib
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+from .distributed import total, world_size
 
 Row = dict[str, float]
 
@@ -32,13 +33,9 @@ class Meter:
     def row(self, pixels_per_step: int) -> Row:
         """Means since the last call, over all processes."""
         names = sorted(self._sums)
-        sums = torch.stack([self._sums[name].double() for name in names])
-        processes = 1
-        if dist.is_initialized():
-            dist.all_reduce(sums)
-            processes = dist.get_world_size()
+        sums = total(torch.stack([self._sums[name].double() for name in names]))
         values = dict(zip(names, sums.tolist(), strict=True))
-        count = self.steps * processes
+        count = self.steps * world_size()
         now = time.monotonic()
         row = {name: value / count for name, value in values.items() if not name.startswith("full_")}
         if "full_mse" in values:
@@ -50,18 +47,18 @@ class Meter:
 
 
 @contextlib.contextmanager
-def csv_log(path: Path | None) -> Iterator[Callable[[Row], None]]:
+def csv_log(path: Path | None) -> Iterator[Callable[[Mapping[str, float | str]], None]]:
     """A function that appends one row to a CSV file, header first in a new one; None writes nothing."""
     if path is None:
         yield lambda row: None
         return
     with path.open("a", newline="") as file:
 
-        def write(row: Row) -> None:
+        def write(row: Mapping[str, float | str]) -> None:
             writer = csv.DictWriter(file, list(row))
             if file.tell() == 0:
                 writer.writeheader()
-            writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
+            writer.writerow({k: v if isinstance(v, str) else f"{v:.6g}" for k, v in row.items()})
             file.flush()
 
         yield write

@@ -85,6 +85,11 @@ class Progress:
     caution: float = 1.0
     """Factor on the learning rates, halved when the run had to be rolled back."""
 
+    @property
+    def patches(self) -> float:
+        """Pixels in patches of 256x256."""
+        return self.pixels / _PATCH_PIXELS
+
     def state(self) -> dict[str, float]:
         return dict(vars(self))
 
@@ -309,10 +314,12 @@ def train(
             state = newest_state(run_dir)
         if state is not None:
             check_stage(state, stage, run_dir)
+            if start is not None:
+                report(f"{run_dir}: goes on from its own checkpoint, not from the given start")
         torch.manual_seed(settings.seed)
         store = PatchStore(sources, settings.crop, device, exclude, settings.image_limit)
         report(f"{store.images} images, {store.megapixels:.0f} megapixels on {device}")
-        run = _begin(run_dir, state, stage, settings, config, start, history, store, device)
+        run = begin(run_dir, state, stage, settings, store, config, start, history)
         if state is not None and not run.has_moments:
             report("the checkpoint's moments do not fit or are not there: the optimiser starts afresh")
         run.seed_anew()
@@ -341,18 +348,21 @@ def _silent(_: str) -> None:
     pass
 
 
-def _begin(
+def begin(
     run_dir: Path,
     state: dict[str, Any] | None,
     stage: str,
     settings: Settings,
-    config: ModelConfig | None,
-    start: TrainingModel | None,
-    history: Progress | None,
     store: PatchStore,
-    device: torch.device,
+    config: ModelConfig | None = None,
+    start: TrainingModel | None = None,
+    history: Progress | None = None,
 ) -> Run:
-    """The run of a checkpoint or, without one, a new run from ``start`` or from the linear codec."""
+    """The run of a checkpoint or, without one, a new run from ``start`` or from the linear codec.
+
+    On the device of the data. The other arguments are those of :func:`train`.
+    """
+    device = store.device
     if state is not None:
         model = _sized_like(state)
     elif start is None and STAGES[stage].context:
@@ -410,7 +420,7 @@ def _take_steps(run: Run, started: float, on_save: OnSave | None, report: Report
             if logging and meter.steps:
                 row = {
                     "step": p.step,
-                    "patches": p.pixels / _PATCH_PIXELS,
+                    "patches": p.patches,
                     "seconds": p.seconds,
                     "lr_factor": settings.schedule(share, p.run_step) * p.caution,
                     **meter.row(pixels_per_step),

@@ -128,6 +128,12 @@ class TrainingModel(nn.Module):
         self.crr = self.crr or RateReduction(self.config).to(device)
         self.cdr = self.cdr or DistortionReduction(self.config).to(device)
 
+    def offset(self, s: Tensor, count: Tensor) -> Tensor:
+        """Residuals counted from the lowest value of their interval: the number that ``count`` trits
+        write. Integers, all of one shape."""
+        half = (self.powers[count] - 1) // 2
+        return s.clamp(-half, half) + half
+
     @torch.no_grad()
     def tree_state(self, s: Tensor, level: Tensor, missing: Tensor) -> TreeState:
         """What the decoder knows of residuals when the last planes are missing.
@@ -137,7 +143,7 @@ class TrainingModel(nn.Module):
         """
         count = self.trits[level]
         half = (self.powers[count] - 1) // 2
-        offset = s.clamp(-half, half) + half
+        offset = self.offset(s, count)
         drop = torch.minimum(missing, count)
         width = self.powers[drop]
         first = offset // width
@@ -193,14 +199,27 @@ def draw_missing(batch: int, full_share: float, generator: torch.Generator, devi
     return torch.where(full, 0, cut)
 
 
-def rate_distortion_loss(
-    out: dict[str, Tensor], x: Tensor, missing: Tensor, lmbda: float, z_weight: Tensor | float = 1.0
+def weighted_distortion(
+    x_hat: Tensor, x: Tensor, missing: Tensor, lmbda: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """``bpp + lambda 255^2 MSE``, with a smaller lambda for every missing plane.
+    """``lambda 255^2 MSE`` per image, float32 [B], with a smaller lambda for every missing plane.
 
     Each plane's MSE is divided by about what it is relative to the full rate's, so that a decibel counts
     the same at every rate. (With lambda / 9 a plane, the slope of an ideal curve, low rates got no
     training to speak of: 23.8 dB at 0.1 bpp, less than the linear start's 25.1.)
+
+    Also returns, for the log and detached, the sum of MSEs at full rate and their count.
+    """
+    mse = (x_hat.float() - x).square().mean((1, 2, 3))
+    full = missing == 0
+    metrics = {"full_mse": (mse.detach() * full).sum(), "full_count": full.sum()}
+    return lmbda * 255**2 * mse * PLANE_DISTORTION**-missing, metrics
+
+
+def rate_distortion_loss(
+    out: dict[str, Tensor], x: Tensor, missing: Tensor, lmbda: float, z_weight: Tensor | float = 1.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """``bpp + lambda 255^2 MSE``, with the lambda of :func:`weighted_distortion`.
 
     ``z_weight`` is that of z's rate. Near 0 it lets z become useful before its own rate counts: with its
     full weight from the first step z collapses to a constant (seen: 0.004 bpp, and a loss stuck at that of
@@ -210,15 +229,12 @@ def rate_distortion_loss(
     the sum of MSEs at full rate and their count.
     """
     pixels = x.shape[2] * x.shape[3]
-    mse = (out["x_hat"].float() - x).square().mean((1, 2, 3))
+    distortion, metrics = weighted_distortion(out["x_hat"], x, missing, lmbda)
     bpp = (out["bits_y"] + out["bits_z"]) / pixels
-    loss = (bpp + lmbda * 255**2 * mse * PLANE_DISTORTION**-missing).mean()
-    full = missing == 0
-    metrics = {
+    loss = (bpp + distortion).mean()
+    metrics |= {
         "loss": loss.detach(),
         "bpp": bpp.detach().mean(),
         "bpp_z": out["bits_z"].detach().mean() / pixels,
-        "full_mse": (mse.detach() * full).sum(),
-        "full_count": full.sum(),
     }
     return loss - (1 - z_weight) * out["bits_z"].mean() / pixels, metrics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -117,7 +116,7 @@ class Optimizer:
             if self._muon is not None:
                 self._muon.reset()
             return False
-        self._adam.load_state_dict(copy.deepcopy(state["adam"]))
+        self._adam.load_state_dict(state["adam"])
         if self._muon is not None:
             self._muon.load_state_dict(state["muon"])
         return True

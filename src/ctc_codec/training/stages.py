@@ -121,7 +121,7 @@ class Stage(nn.Module):
         or lr_matrices."""
         groups: dict[str, list[nn.Parameter]] = {"transforms": [], "entropy": [], "matrices": []}
         for name, parameter in self.trained():
-            if not name.startswith(self.transforms or ("\0",)):
+            if not name.startswith(self.transforms):
                 group = "entropy"
             elif self.settings.lr_matrices and ".blocks_" in name and _is_matrix(parameter):
                 group = "matrices"
