@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KODAK ?= ../shared/kodak
+PUBLISHED ?= ../shared/anchors/kodak_rd.json
+REPORT ?= report
 TRAIN ?= $(wildcard ../shared/train/*.tar)
 RUN ?= runs/base
 MINUTES ?= 60
@@ -14,7 +16,7 @@ help:
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo,eval]'
 	touch $@
 
 install: $(VENV)/installed
@@ -36,8 +38,8 @@ bench: install  ## times of every part, one 768x512 image, warm
 bench-train: install  ## Mpixel/s of training and where a step's time goes
 	$(BIN)/python -m ctc_codec.training.bench
 
-eval: install  ## rate-distortion table over the images of KODAK=folder
-	$(BIN)/python -m ctc_codec.evaluation.rate_distortion $(KODAK)
+eval: install  ## report/ over the images of KODAK=folder, beside the other codecs; PUBLISHED=file of curves
+	$(BIN)/ctc eval $(KODAK) -o $(REPORT) $(addprefix --published ,$(wildcard $(PUBLISHED)))
 
 train: install  ## MINUTES=n TRAIN="folder shard.tar ..." RUN=folder
 	$(BIN)/ctc train $(TRAIN) --run $(RUN) --minutes $(MINUTES)

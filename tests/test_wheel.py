@@ -23,6 +23,7 @@ def test_wheel_codes_an_image_from_another_folder(tmp_path: Path) -> None:
         names = archive.namelist()
         assert "ctc_codec/weights/ctc.safetensors" in names
         assert "ctc_codec/py.typed" in names
+        assert "ctc_codec/evaluation/page.html.jinja" in names
         assert not [name for name in names if "test" in name]
         archive.extractall(tmp_path / "site")
     synthetic_image(64, 48).save(tmp_path / "a.png")

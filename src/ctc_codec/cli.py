@@ -37,6 +37,7 @@ from ._files import (
     write_output,
     write_stdout,
 )
+from .evaluation.command import evaluate
 from .training.command import train
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -525,6 +526,7 @@ def info(
     batch.finish()
 
 
+main.add_command(evaluate)
 main.add_command(train)
 
 

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from .._config import LATENT_STRIDE
 from .._image import Pixels, psnr
 from ..training.context import Latent
 from ..training.model import TrainingModel
-from .rate_distortion import image_files
+from .images import image_files, read_image
 
 DEEPEST = 8
 
@@ -39,8 +38,7 @@ def measure_planes(model: TrainingModel, folder: Path) -> list[PlaneResult]:
     """The planes of the images in a folder, most significant first. ``model`` has context models."""
     rows = []
     for path in image_files(folder):
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = read_image(path).pixels
         height, width = pixels.shape[:2]
         original = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
         pad = (0, -width % LATENT_STRIDE, 0, -height % LATENT_STRIDE)

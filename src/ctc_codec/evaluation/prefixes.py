@@ -13,15 +13,14 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from PIL import Image
 
 from .._codec import decode_latent, encode, synthesise
 from .._container import Header
 from .._device import resolve_device
-from .._image import psnr, source_image
+from .._image import psnr
 from .._model import load_model
 from .._planes import TreeTables
-from .rate_distortion import image_files
+from .images import image_files, read_image
 
 
 def is_prefix(node: np.ndarray, later: np.ndarray, tables: TreeTables) -> bool:
@@ -49,8 +48,7 @@ def main(folder: Path, cuts: int, tolerance: float, seed: int, weights: str | No
     rng = np.random.default_rng(seed)
     tried, broken, worst = 0, [], 0.0
     for path in image_files(folder):
-        with Image.open(path) as image:
-            source = source_image(image)
+        source = read_image(path)
         data = encode(source, weights=model)
         whole = decode_latent(data, weights=model)[1]
         places = np.sort(rng.integers(Header.parse(data)[1], len(data), cuts)).tolist()

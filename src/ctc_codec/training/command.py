@@ -60,14 +60,16 @@ def _export(model: TrainingModel, store: PatchStore, seed: int, path: Path) -> s
 
 def _evaluate_codec(weights: Path, folder: Path, run_dir: Path, when: dict[str, float]) -> None:
     """Rate and distortion of the real codec on a folder, reported and added to RUN/evaluation.csv."""
-    from ..evaluation.rate_distortion import RATES, mean_curve
+    from ..evaluation.codecs import TABLE_RATES, Ctc
+    from ..evaluation.images import image_files
+    from ..evaluation.measure import mean_psnr
     from .log import csv_log
 
-    curve = mean_curve(folder, str(weights))
+    rates = (0.05, *TABLE_RATES)
+    curve = mean_psnr(image_files(folder), Ctc(weights, rates))
     run_dir.mkdir(parents=True, exist_ok=True)
-    rates: tuple[float | str, ...] = (*RATES, "whole")
     with csv_log(run_dir / "evaluation.csv") as write_row:
-        for asked, (bpp, psnr) in zip(rates, curve, strict=True):
+        for asked, (bpp, psnr) in zip((*map(str, rates), "whole"), curve, strict=True):
             write_row({**when, "asked_bpp": asked, "bpp": bpp, "psnr": psnr})
     points = "  ".join(f"{psnr:.2f} dB at {bpp:.3f}" for bpp, psnr in curve)
     _say(f"step {when['step']:.0f}, {folder}: {points} bpp")

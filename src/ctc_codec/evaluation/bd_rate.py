@@ -1,0 +1,109 @@
+"""Curves and the Bjontegaard rate difference between them; published curves to compare with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .._errors import InputError
+
+PUBLISHED = {
+    "DPICT": "DPICT",
+    "CTC (spliced anchor)": "CTC",
+    "VTM (CompressAI)": "VTM",
+    "mbt2018-mean": "mbt2018-mean",
+    "BPG444": "BPG 4:4:4",
+}
+"""Curves that are drawn, of those in a file of published ones, and what they are called here."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Rate and quality, both rising: bits per pixel and, for example, dB."""
+
+    bpp: tuple[float, ...]
+    quality: tuple[float, ...]
+
+    @classmethod
+    def of(cls, points: Sequence[tuple[float, float]]) -> Curve:
+        """From (bpp, quality) in any order. Points that cost more and are no better are left out."""
+        kept: list[tuple[float, float]] = []
+        for bpp, quality in sorted(points):
+            if not kept or (quality > kept[-1][1] and bpp > kept[-1][0]):
+                kept.append((bpp, quality))
+        return cls(tuple(b for b, _ in kept), tuple(q for _, q in kept))
+
+    def at(self, bpp: float) -> float | None:
+        """Quality at a rate, PCHIP over log-rate between the points; None outside of them."""
+        from scipy.interpolate import PchipInterpolator
+
+        if len(self.bpp) < 2 or not self.bpp[0] <= bpp <= self.bpp[-1]:
+            return None
+        return float(PchipInterpolator(np.log(self.bpp), self.quality)(math.log(bpp)))
+
+
+@dataclass(frozen=True)
+class BdRate:
+    """percent: bits that the codec needs more (positive) than the anchor for equal quality, on average over
+    the qualities from ``low`` to ``high`` that both reach."""
+
+    percent: float
+    low: float
+    high: float
+
+
+def bd_rate(anchor: Curve, tested: Curve) -> BdRate | None:
+    """Bjontegaard delta rate (VCEG-M33), PCHIP over log-rate. None if the curves share no quality."""
+    import bjontegaard
+
+    if min(len(anchor.bpp), len(tested.bpp)) < 2:
+        return None
+    low = max(anchor.quality[0], tested.quality[0])
+    high = min(anchor.quality[-1], tested.quality[-1])
+    if low >= high:
+        return None
+    percent = bjontegaard.bd_rate(
+        anchor.bpp,
+        anchor.quality,
+        tested.bpp,
+        tested.quality,
+        method="pchip",
+        require_matching_points=False,
+        min_overlap=0,
+    )
+    return BdRate(float(percent), low, high)
+
+
+@dataclass(frozen=True)
+class PublishedCurve:
+    """PSNR of somebody else's codec over Kodak, and where the numbers are from."""
+
+    label: str
+    source: str
+    curve: Curve
+
+
+def published_curves(path: Path) -> list[PublishedCurve]:
+    """The curves of PUBLISHED in a JSON file {name: {bpp, psnr, source}}. Raises InputError."""
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("no object")
+        return [
+            PublishedCurve(
+                label,
+                str(content[name]["source"]),
+                Curve.of(list(zip(content[name]["bpp"], content[name]["psnr"], strict=True))),
+            )
+            for name, label in PUBLISHED.items()
+            if name in content
+        ]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a file of published curves ({error})") from None

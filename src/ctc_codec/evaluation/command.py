@@ -1,0 +1,271 @@
+"""``ctc eval``: the codec beside its peers on folders of images, with a report."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .._errors import CtcError
+
+if TYPE_CHECKING:
+    from .codecs import Codec
+    from .images import EvaluationImage
+    from .measure import Cache
+    from .results import Results
+
+_PATH = click.Path(path_type=Path)
+_EXTRA = ("matplotlib", "scipy", "bjontegaard", "jinja2")
+_TIMED_IMAGES = 3
+
+
+class _List(click.ParamType[list[str]]):
+    name = "A,B,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        return [word.strip() for word in value.split(",") if word.strip()]
+
+
+class _Rates(click.ParamType[list[float]]):
+    name = "BPP,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[float]:
+        try:
+            rates = sorted({float(word) for word in value.split(",")})
+        except ValueError:
+            rates = []
+        if not rates or not all(0 < rate < float("inf") for rate in rates):
+            self.fail(f"{value!r} is not a list of positive bits per pixel (0.1,0.5,1)", param, ctx)
+        return rates
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _chosen(kind: str, wanted: list[str] | None, known: Sequence[str]) -> list[str]:
+    """The names asked for, in the known order. Raises UsageError."""
+    unknown = [name for name in wanted or () if name not in known]
+    if unknown:
+        raise click.UsageError(f"no {kind} {unknown[0]!r}; there are {', '.join(known)}")
+    return [name for name in known if wanted is None or name in wanted]
+
+
+@click.command("eval")
+@click.argument(
+    "places", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="DIR..."
+)
+@click.option(
+    "-o", "--output", type=_PATH, default=Path("report"), show_default=True, help="Folder of the report."
+)
+@click.option(
+    "--points", type=_Rates(), help="Bits per pixel at which our files are cut, besides not at all."
+)
+@click.option("--codecs", "codec_names", type=_List(), help="Default: all; ctc, jpeg, webp, ...")
+@click.option("--metrics", "metric_names", type=_List(), help="Default: all; psnr, ms_ssim, ssimulacra2.")
+@click.option(
+    "--published", type=_PATH, help="JSON file of published Kodak curves: name: {bpp, psnr, source}."
+)
+@click.option(
+    "--show", metavar="NAME", help="Image on the page's slider.  [default: one of middling BD-rate]"
+)
+@click.option("--times/--no-times", default=True, help="Measure time and memory of each codec, alone.")
+@click.option("--ablation", is_flag=True, help="Compare modes of our own codec.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes (default: all cores).")
+@click.option("--json", "as_json", is_flag=True, help="Print results.json instead of tables.")
+@click.option("--weights", type=_PATH, envvar="CTC_WEIGHTS", help="Weights file (default: built in).")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, only results.")
+def evaluate(
+    places: tuple[Path, ...],
+    output: Path,
+    points: list[float] | None,
+    codec_names: list[str] | None,
+    metric_names: list[str] | None,
+    published: Path | None,
+    show: str | None,
+    times: bool,
+    ablation: bool,
+    jobs: int | None,
+    as_json: bool,
+    weights: Path | None,
+    quiet: bool,
+) -> None:
+    """Measure the codec and its peers on the images in DIR..., and write a report.
+
+    Every image is encoded once and its one file cut at many rates. The report is a folder: index.html,
+    results.json, curves.csv, tables.md and plots. What was measured is kept in its cache: an interrupted
+    evaluation goes on where it was. Needs pip install 'ctc-codec[eval]'.
+    """
+    lacking = [package for package in _EXTRA if importlib.util.find_spec(package) is None]
+    if lacking:
+        raise click.ClickException(f"{lacking[0]} is not installed: pip install 'ctc-codec[eval]'")
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        results = _evaluate(
+            places,
+            output,
+            points,
+            codec_names,
+            metric_names,
+            published,
+            show,
+            times=times,
+            ablation=ablation,
+            jobs=jobs or _cores(),
+            weights=weights,
+            quiet=quiet,
+        )
+    except BrokenProcessPool:
+        raise click.ClickException(
+            "a process was killed (no memory?); run again to go on, perhaps with --jobs 1"
+        ) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or output}: {error.strerror}") from None
+    except CtcError as error:
+        raise click.ClickException(str(error)) from None
+    from .results import summary
+
+    click.echo(json.dumps(results) if as_json else summary(results))
+    if not quiet:
+        click.echo(f"{output / 'index.html'}: the report", err=True)
+
+
+def _evaluate(
+    places: Sequence[Path],
+    output: Path,
+    points: list[float] | None,
+    codec_names: list[str] | None,
+    metric_names: list[str] | None,
+    published: Path | None,
+    show: str | None,
+    *,
+    times: bool,
+    ablation: bool,
+    jobs: int,
+    weights: Path | None,
+    quiet: bool,
+) -> Results:
+    from .._model import default_weights
+    from .._weights import exact_fingerprint, read_weights
+    from .bd_rate import published_curves
+    from .codecs import RATES, Ctc, PeerError
+    from .images import evaluation_images
+    from .measure import Cache, code_digest, codec_key, file_digest, measure_all
+    from .metrics import METRICS, missing_packages
+    from .peers import PEERS
+    from .results import OURS, assemble
+
+    metrics = _chosen("metric", metric_names, [m.name for m in METRICS])
+    lacking = missing_packages(metrics)
+    if lacking:
+        raise click.ClickException(f"{lacking[0]} is not installed: pip install 'ctc-codec[eval]'")
+    path = weights or default_weights()
+    digest = {"fingerprint": exact_fingerprint(read_weights(path).arrays).hex(), "sha256": file_digest(path)}
+    candidates: list[Codec] = [Ctc(path, points or RATES), *PEERS]
+    wanted = _chosen("codec", codec_names, [codec.name for codec in candidates])
+    images = evaluation_images(places)
+    if show is not None and show not in [image.name for image in images]:
+        raise click.UsageError(f"no image {show!r}; the first is {images[0].name!r}")
+    curves = published_curves(published) if published else []
+
+    codecs: list[Codec] = []
+    versions, missing = {}, {}
+    for codec in candidates:
+        if codec.name in wanted:
+            try:
+                versions[codec.name] = codec.version()
+                codecs.append(codec)
+            except PeerError as error:
+                missing[codec.name] = str(error)
+    cache, code = Cache(output / "cache"), code_digest()
+    keys = {codec.name: codec_key(codec, digest["sha256"], code) for codec in codecs}
+    output.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        bar = None
+        if not quiet:
+            bar = stack.enter_context(
+                click.progressbar(
+                    length=len(images) * len(codecs),
+                    label=f"{len(images)} images, {len(codecs)} codecs",
+                    file=sys.stderr,
+                    item_show_func=lambda item: item,
+                )
+            )
+        measured = measure_all(
+            images,
+            codecs,
+            keys,
+            metrics,
+            cache,
+            jobs,
+            lambda done: bar.update(1, done) if bar is not None else None,
+        )
+    if OURS in measured.failed:
+        raise click.ClickException(measured.failed[OURS])
+    resources = _resources(codecs, images, keys, cache) if times else {}
+    results = assemble(
+        images, codecs, versions, measured, missing, resources, curves, metrics, digest, ablation
+    )
+    _write_report(results, output, images, show, path, cache, [code, digest])
+    return results
+
+
+def _resources(
+    codecs: Sequence[Codec], images: Sequence[EvaluationImage], keys: dict[str, Any], cache: Cache
+) -> dict[str, Any]:
+    """Times and memory of every codec, one after the other, on a few of the images."""
+    from .resources import resources_of
+
+    chosen = images[:: -(-len(images) // _TIMED_IMAGES)]
+    found = {}
+    for codec in codecs:
+        key = ["resources", keys[codec.name], [image.sha256 for image in chosen]]
+        known = cache.get(key)
+        if known is None:
+            known = resources_of(codec, [image.path for image in chosen])
+            if known is not None:
+                cache.put(key, known)
+        found[codec.name] = known
+    return found
+
+
+def _write_report(
+    results: Results,
+    output: Path,
+    images: Sequence[EvaluationImage],
+    show: str | None,
+    weights: Path,
+    cache: Cache,
+    key: list[object],
+) -> None:
+    from .._files import write_output
+    from . import page
+    from .measure import file_digest
+    from .page import RATES, frames, render, shown_image
+    from .plots import draw_all
+    from .results import OURS, curves_csv, summary
+
+    def write(name: str, data: bytes) -> None:
+        write_output(str(output / name), data, force=True)
+
+    write("results.json", (json.dumps(results, indent=1) + "\n").encode())
+    write("curves.csv", curves_csv(results).encode())
+    write("tables.md", (summary(results) + "\n").encode())
+    plots = draw_all(results)
+    for name, data in plots.items():
+        write(name, data)
+    shown = next((i for i in images if i.name == show), None) or shown_image(images, results)
+    frames_key = ["frames", shown.sha256, RATES, key, file_digest(Path(page.__file__))]
+    steps = cache.get(frames_key) if OURS in results["codecs"] else []
+    if steps is None:
+        steps = frames(shown.path, weights)
+        cache.put(frames_key, steps)
+    write("index.html", render(results, plots, shown, steps).encode())

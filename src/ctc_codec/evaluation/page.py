@@ -1,0 +1,107 @@
+"""The report as one HTML file: plots, tables, and one image at growing rates beside its peers."""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .._image import Pixels
+from .codecs import Ctc, PeerError
+from .images import EvaluationImage, read_image
+from .metrics import METRICS, quality
+from .peers import LayeredJpeg2000, jpeg_within, opened
+from .results import OURS, Results, bd_rows, per_image, rate_table_rows, resource_rows
+
+RATES = (0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
+"""Bits per pixel of the pictures on the page."""
+
+PER_IMAGE_RATES = (0.2, 0.5, 1.0)
+_DISPLAY = {"quality": 92, "method": 4}
+
+Panel = dict[str, Any]
+"""label, nbytes, psnr and data (an URI of the picture); or label and missing, in words."""
+
+
+def shown_image(images: Sequence[EvaluationImage], results: Results) -> EvaluationImage:
+    """The image in the middle: neither our best nor our worst against layered JPEG 2000."""
+    rows = [row for row in per_image(results, PER_IMAGE_RATES) if row["bd_rate"] is not None]
+    if not rows:
+        return images[0]
+    middle = sorted(rows, key=lambda row: float(row["bd_rate"]))[len(rows) // 2]["name"]
+    return next(image for image in images if image.name == middle)
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _picture(pixels: Pixels) -> str:
+    """For display only. WebP at a high quality, a tenth of a lossless one."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "WEBP", **_DISPLAY)
+    return _uri("webp", out.getvalue())
+
+
+def _panel(label: str, original: Pixels, nbytes: int, decoded: Pixels, data: str | None = None) -> Panel:
+    psnr = quality(original, decoded, ["psnr"])["psnr"]
+    return {"label": label, "nbytes": nbytes, "psnr": psnr, "data": data or _picture(decoded)}
+
+
+def frames(path: Path, weights: Path) -> list[dict[str, Any]]:
+    """For rising rates: bpp, and panels of our codec, layered JPEG 2000 and JPEG at no more bytes."""
+    original = read_image(path).pixels
+    count = original.shape[0] * original.shape[1]
+    cuts = {s.nbytes: s for s in Ctc(weights, RATES).streams(original)}
+    layered = LayeredJpeg2000([8 * nbytes / count for nbytes in cuts])
+    try:
+        layers = iter(list(layered.streams(original)))
+        layered.version()
+    except (PeerError, OSError, ValueError):
+        layers = iter(())
+    result = []
+    for nbytes, cut in cuts.items():
+        panels = [_panel(OURS, original, nbytes, cut.decode())]
+        layer = next(layers, None)
+        panels.append(
+            {"label": layered.label, "missing": "not available"}
+            if layer is None
+            else _panel(layered.label, original, layer.nbytes, layer.decode())
+        )
+        jpeg = jpeg_within(original, nbytes)
+        panels.append(
+            {"label": "JPEG", "missing": "cannot be made this small"}
+            if jpeg is None
+            else _panel("JPEG", original, len(jpeg), opened(jpeg), _uri("jpeg", jpeg))
+        )
+        result.append({"bpp": 8 * nbytes / count, "panels": panels})
+    return result
+
+
+def render(
+    results: Results, plots: dict[str, bytes], shown: EvaluationImage, steps: list[dict[str, Any]]
+) -> str:
+    """The page. It refers to nothing outside itself.
+
+    plots: files by name; steps: of :func:`frames`."""
+    import jinja2
+
+    template = importlib.resources.files(__package__).joinpath("page.html.jinja").read_text()
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    measured = [m for m in METRICS if m.name in results["metrics"]]
+    return environment.from_string(template).render(
+        results=results,
+        plots={n: _uri("png", data) for n, data in plots.items() if n.endswith(".png")},
+        rate_tables=[(m.label, *rate_table_rows(results, m.name)) for m in measured],
+        bd=bd_rows(results),
+        resources=resource_rows(results),
+        images=list(per_image(results, PER_IMAGE_RATES)),
+        image_rates=PER_IMAGE_RATES,
+        shown=shown,
+        steps=steps,
+    )

@@ -1,0 +1,91 @@
+"""Plots of a results document, as PNG and SVG."""
+
+from __future__ import annotations
+
+import io
+
+from .bd_rate import Curve
+from .metrics import METRICS
+from .results import OURS, Results, curve_of, published_of
+
+_MOST_BPP = 1.6
+_COLOURS = {
+    "ctc": "#c0182b",
+    "jpeg2000-layered": "#1f5fa8",
+    "jpeg2000": "#7fb0e0",
+    "jpeg": "#6b6b6b",
+    "jpeg-progressive": "#a8a8a8",
+    "webp": "#2a8c4a",
+    "avif": "#b07a00",
+    "jpegxl": "#7a3fa0",
+    "jpegxl-progressive": "#c79be0",
+}
+_LABELS = {"psnr": "PSNR (RGB), dB", "ms_ssim": "MS-SSIM, dB", "ssimulacra2": "SSIMULACRA 2"}
+
+
+def draw(results: Results, metric: str, log_rate: bool = False) -> dict[str, bytes]:
+    """Quality over bits per pixel, as files by suffix: our codec thick, embedded codecs solid, one file per
+    rate dotted, published curves dashed."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.4, 5.6), layout="constrained")
+    axes = figure.subplots()
+    for name, entry in results["codecs"].items():
+        curve = curve_of(entry["curve"], metric)
+        if curve.bpp:
+            axes.plot(
+                *_shown(curve, log_rate),
+                label=entry["label"],
+                color=_COLOURS.get(name),
+                lw=2.6 if name == OURS else 1.3,
+                ls="-" if entry["embedded"] else ":",
+                marker="o",
+                ms=4 if name == OURS else 2.5,
+                zorder=3 if name == OURS else 2,
+            )
+    if metric == "psnr":
+        for (label, curve), shade in zip(published_of(results).items(), _SHADES * 9, strict=False):
+            axes.plot(*_shown(curve, log_rate), label=f"{label}, published", color=shade, lw=1.2, ls="--")
+    if log_rate:
+        axes.set_xscale("log")
+    axes.set_xlabel("bits per pixel (file bytes)" + (", log scale" if log_rate else ""))
+    axes.set_ylabel(_LABELS[metric])
+    axes.set_title(f"{len(results['images'])} images, means; weights {results['weights']['fingerprint']}")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    files = {}
+    with matplotlib.rc_context({"svg.hashsalt": "ctc"}):
+        for suffix in ("png", "svg"):
+            out = io.BytesIO()
+            figure.savefig(out, format=suffix, dpi=110, metadata=_metadata(suffix, results))
+            files[suffix] = out.getvalue()
+    return files
+
+
+_SHADES = ("#222222", "#e07b00", "#009e9e", "#8a8a00", "#d16ba5")
+
+
+def _metadata(suffix: str, results: Results) -> dict[str, str | None]:
+    """The weights a picture is of, so that a stale one can be told; no date, so that it does not change."""
+    return {"Description": results["weights"]["sha256"], "Date" if suffix == "svg" else "Software": None}
+
+
+def _shown(curve: Curve, log_rate: bool) -> tuple[list[float], list[float]]:
+    kept = [(b, q) for b, q in zip(curve.bpp, curve.quality, strict=True) if b <= _MOST_BPP or log_rate]
+    return [b for b, _ in kept], [q for _, q in kept]
+
+
+def draw_all(results: Results) -> dict[str, bytes]:
+    """All plots of a document, by file name; rd_psnr_log is the one over log-rate."""
+    curves = {
+        m.name: [curve_of(entry["curve"], m.name).bpp for entry in results["codecs"].values()]
+        for m in METRICS
+    }
+    wanted = [(f"rd_{name}", name, False) for name, found in curves.items() if any(found)]
+    wanted += [("rd_psnr_log", "psnr", True)] if any(curves["psnr"]) else []
+    return {
+        f"{stem}.{suffix}": data
+        for stem, metric, log_rate in wanted
+        for suffix, data in draw(results, metric, log_rate).items()
+    }

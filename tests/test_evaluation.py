@@ -1,0 +1,512 @@
+"""``ctc eval``: metrics, peers, Bjontegaard rates, cache, and the report that users and the README get."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ctc_codec
+from ctc_codec._image import psnr
+from ctc_codec._model import default_weights
+from ctc_codec.evaluation import peers
+from ctc_codec.evaluation.bd_rate import Curve, bd_rate, published_curves
+from ctc_codec.evaluation.bench import synthetic_image
+from ctc_codec.evaluation.codecs import Ctc, PeerError, Stream
+from ctc_codec.evaluation.images import EvaluationImage, evaluation_images
+from ctc_codec.evaluation.measure import Cache, Measured, measure, measure_all
+from ctc_codec.evaluation.metrics import METRICS, PSNR_OF_EQUALS, quality
+from ctc_codec.evaluation.readme import BEGIN, with_section
+from ctc_codec.evaluation.results import assemble, curve_of, is_kodak, mean_points, rate_table
+
+ROOT = Path(__file__).parents[1]
+COMMITTED = ROOT / "docs" / "results.json"
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def pixels(make_photo: Callable[..., Image.Image]) -> np.ndarray:
+    return np.asarray(make_photo(256, 192))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    synthetic_image(192, 128).save(folder / "wide.png")
+    synthetic_image(120, 176).save(folder / "tall.png")
+    return folder
+
+
+def ctc(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ctc_codec.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, **options)  # type: ignore[call-overload]
+
+
+# Metrics
+
+
+def test_metrics_of_equal_images_are_the_best_there_are(pixels: np.ndarray) -> None:
+    found = quality(pixels, pixels, [m.name for m in METRICS])
+    assert found == {"psnr": PSNR_OF_EQUALS, "ms_ssim": pytest.approx(1), "ssimulacra2": pytest.approx(100)}
+
+
+def test_metrics_fall_with_noise(pixels: np.ndarray) -> None:
+    noise = np.random.default_rng(0).normal(size=pixels.shape)
+    little, much = (
+        quality(pixels, (pixels + sigma * noise).clip(0, 255).astype(np.uint8), [m.name for m in METRICS])
+        for sigma in (3, 20)
+    )
+    assert all(little[m.name] > much[m.name] for m in METRICS)  # type: ignore[operator]
+    assert 37 < little["psnr"] < 40  # type: ignore[operator]
+
+
+def test_metrics_are_absent_where_an_image_is_too_small_for_them() -> None:
+    small = np.zeros((100, 100, 3), np.uint8)
+    assert quality(small, small, ["psnr", "ms_ssim"]) == {"psnr": PSNR_OF_EQUALS, "ms_ssim": None}
+    with pytest.raises(ValueError, match="99x100"):
+        quality(small, small[:, 1:], ["psnr"])
+
+
+# Peers
+
+
+def test_layers_of_jpeg2000_end_where_their_packets_do(pixels: np.ndarray) -> None:
+    codec = peers.LayeredJpeg2000((0.1, 0.3, 0.8, 1.5))
+    streams = list(codec.streams(pixels))
+    sizes = [s.nbytes for s in streams]
+    for stream in streams:
+        assert 8 * stream.nbytes / pixels[..., 0].size == pytest.approx(stream.asked, rel=0.05)
+    assert sizes == sorted(sizes)
+    qualities = [psnr(pixels, s.decode()) for s in streams]
+    assert all(np.diff(qualities) > 0.3)
+    # the bytes that are counted suffice: a stream with these layers only, of that rate, is as good
+    for stream, found in zip(streams, qualities, strict=True):
+        (single,) = peers.Jpeg2000((8 * stream.nbytes / pixels[..., 0].size,)).streams(pixels)
+        assert psnr(pixels, single.decode()) == pytest.approx(found, abs=0.3)
+
+
+def test_layer_ends_leave_out_only_the_packet_lengths(pixels: np.ndarray) -> None:
+    rates = (0.2, 0.6, 1.2)
+    with_lengths = peers._jpeg2000(pixels, rates, progression="LRCP", plt=True)
+    without = peers._jpeg2000(pixels, rates, progression="LRCP")
+    assert peers.layer_ends(with_lengths)[-1] == len(without) - len(b"\xff\xd9")
+
+
+def test_progressive_jpeg_is_cut_between_scans(pixels: np.ndarray) -> None:
+    data = peers._saved(pixels, "JPEG", quality=90, subsampling="4:2:0", progressive=True)
+    ends = peers.scan_ends(data)
+    assert len(ends) == 10
+    assert ends[-1] == len(data) - 2
+    streams = list(peers.ProgressiveJpeg().streams(pixels))
+    assert [s.nbytes for s in streams] == ends
+    qualities = [psnr(pixels, s.decode()) for s in streams]
+    assert qualities[-1] > qualities[4] > qualities[0] + 3
+    assert np.array_equal(streams[-1].decode(), peers.opened(data))
+
+
+def test_best_jpeg_within_some_bytes(pixels: np.ndarray) -> None:
+    data = peers.jpeg_within(pixels, 6000)
+    assert data is not None
+    assert len(data) <= 6000
+    larger = peers.jpeg_within(pixels, 12000)
+    assert larger is not None
+    assert 6000 < len(larger) <= 12000
+    assert psnr(pixels, peers.opened(larger)) > psnr(pixels, peers.opened(data))
+    assert peers.jpeg_within(pixels, 300) is None
+
+
+@pytest.mark.parametrize("codec", peers.PEERS, ids=lambda codec: codec.name)
+def test_peers_get_better_with_bytes(codec: peers.Codec, pixels: np.ndarray) -> None:
+    try:
+        codec.version()
+    except PeerError as error:
+        pytest.skip(str(error))
+    points = measure(codec, pixels, ["psnr"])
+    curve = curve_of(points, "psnr")
+    assert len(curve.bpp) >= 0.9 * len({p["nbytes"] for p in points})
+    assert curve.quality[-1] > 37
+    assert len(curve.bpp) == 1 or curve.quality[-1] > curve.quality[0] + 4
+
+
+def test_a_missing_peer_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(PeerError, match="cjxl is not installed"):
+        peers.ProgressiveJpegXl().version()
+    monkeypatch.setattr(peers.features, "check", lambda feature: False)
+    for codec in (peers.LayeredJpeg2000(), *(c for c in peers.PEERS if c.name in ("webp", "avif"))):
+        with pytest.raises(PeerError, match="is built without"):
+            codec.version()
+
+
+# Our codec
+
+
+def test_our_points_are_prefixes_of_one_file(pixels: np.ndarray) -> None:
+    codec = Ctc(default_weights(), (0.1, 0.3, 50.0))
+    points = measure(codec, pixels, ["psnr"])
+    whole = ctc_codec.encode(Image.fromarray(pixels))
+    assert [p["asked"] for p in points] == [0.1, 0.3, 50.0, None]
+    assert [p["nbytes"] for p in points] == [614, 1843, len(whole), len(whole)]
+    assert points[1]["bpp"] == pytest.approx(0.3, abs=0.001)
+    for point in points:
+        decoded = np.asarray(ctc_codec.decode(whole[: point["nbytes"]]))
+        assert point["psnr"] == pytest.approx(psnr(pixels, decoded), abs=0.01)
+
+
+def test_rates_below_the_header_have_no_point() -> None:
+    tiny = np.asarray(synthetic_image(16, 16))
+    assert [p["asked"] for p in measure(Ctc(default_weights(), (0.03, 2.0)), tiny, ["psnr"])][-2:] == [
+        2.0,
+        None,
+    ]
+
+
+# Curves
+
+
+def test_bd_rate_of_a_codec_that_takes_a_fifth_less() -> None:
+    rates, qualities = (0.1, 0.25, 0.5, 1.0, 1.6), (27.0, 30.0, 32.5, 35.8, 38.0)
+    found = bd_rate(Curve(rates, qualities), Curve(tuple(0.8 * r for r in rates), qualities))
+    assert found is not None
+    assert found.percent == pytest.approx(-20)
+    assert (found.low, found.high) == (27, 38)
+    assert bd_rate(Curve(rates, qualities), Curve(rates, tuple(q + 20 for q in qualities))) is None
+    assert bd_rate(Curve(rates, qualities), Curve((0.5,), (30.0,))) is None
+    assert bd_rate(Curve((), ()), Curve(rates, qualities)) is None
+
+
+def test_curves_keep_only_points_that_are_worth_their_bits() -> None:
+    curve = Curve.of([(0.5, 30.0), (0.1, 25.0), (0.7, 29.0), (0.5, 31.0), (1.0, 33.0)])
+    assert curve == Curve((0.1, 0.5, 1.0), (25.0, 30.0, 33.0))
+    assert curve.at(0.5) == pytest.approx(30)
+    assert 25 < curve.at(0.2) < 30  # type: ignore[operator]
+    assert curve.at(1.1) is None
+
+
+def test_published_curves_are_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "curves.json"
+    path.write_text(
+        json.dumps({"DPICT": {"bpp": [0.5, 0.2], "psnr": [33, 30], "source": "authors"}, "X": {}})
+    )
+    (curve,) = published_curves(path)
+    assert (curve.label, curve.source, curve.curve) == ("DPICT", "authors", Curve((0.2, 0.5), (30, 33)))
+    for text in ("[1]", '{"DPICT": 3}', '{"DPICT": {"bpp": [1], "psnr": [], "source": ""}}', "no json"):
+        path.write_text(text)
+        with pytest.raises(ctc_codec.InputError, match="not a file of published curves"):
+            published_curves(path)
+
+
+# Means and tables
+
+
+def _point(asked: float | None, nbytes: int, value: float) -> dict[str, object]:
+    return {"asked": asked, "nbytes": nbytes, "bpp": nbytes / 1000, "psnr": value}
+
+
+def test_means_are_over_all_images_or_not_at_all() -> None:
+    rows = {
+        "a": [_point(0.1, 100, 30.0), _point(0.2, 200, 33.0), _point(None, 300, 35.0)],
+        "b": [_point(0.2, 200, 31.0), _point(None, 500, 37.0)],
+    }
+    complete, partial = mean_points(rows, ["psnr"])
+    assert complete == [
+        {"asked": 0.2, "images": 2, "bpp": 0.2, "psnr": 32.0},
+        {"asked": None, "images": 2, "bpp": 0.4, "psnr": 36.0},
+    ]
+    assert [(p["asked"], p["images"]) for p in partial] == [(0.1, 1)]
+
+
+def test_table_marks_files_that_end_before_a_rate() -> None:
+    rows = {"a": [_point(0.1, 100, 30.0), _point(1.0, 620, 34.0), _point(1.4, 620, 34.0)]}
+    codec = Ctc(Path("weights"))
+    image = EvaluationImage("a", Path("a.png"), 80, 100, "00")
+    results = assemble(
+        [image],
+        [codec],
+        {"ctc": "1"},
+        Measured({"ctc": rows}, {}),
+        {"avif": "not here"},
+        {},
+        [],
+        ["psnr"],
+        {},
+    )
+    assert rate_table(results).splitlines()[-1] == (
+        "| ctc | 30.00 | 31.52 | 32.41 | 33.53 |  | 34.00 at 0.62 | 34.00 at 0.62 |"
+    )
+    assert results["notes"] == ["avif is missing: not here"]
+
+
+def test_only_kodak_is_kodak() -> None:
+    kodak = [EvaluationImage(f"kodim{n:02d}", Path(), 768, 512, "") for n in range(1, 25)]
+    assert is_kodak(kodak)
+    assert not is_kodak(kodak[:23])
+    assert not is_kodak([EvaluationImage(i.name, i.path, 100, 100, "") for i in kodak])
+
+
+def test_images_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        synthetic_image(20, 10).save(tmp_path / place / "same.png")
+    synthetic_image(20, 10).save(tmp_path / "b" / "other.png")
+    found = evaluation_images([tmp_path / "a", tmp_path / "b", tmp_path / "a"])
+    assert [i.name for i in found] == ["a/same.png", "other", "b/same.png"]
+
+
+# Measuring once
+
+
+class _Counting:
+    """A codec that tells how often it ran, and fails where it is told to."""
+
+    name, label, setting, embedded, unit = "counting", "Counting", "", True, "bpp"
+
+    def __init__(self, log: Path, fail: bool = False) -> None:
+        self.log, self.fail = log, fail
+
+    def version(self) -> str:
+        return "1"
+
+    def streams(self, pixels: np.ndarray):  # type: ignore[no-untyped-def]
+        with self.log.open("a") as file:
+            file.write(f"{pixels.shape[1]}\n")
+        if self.fail and pixels.shape[1] < 150:
+            raise RuntimeError("no room")
+        yield Stream(0.1, 10, lambda: pixels)
+
+        def refuse() -> np.ndarray:
+            raise PeerError("cut too early")
+
+        yield Stream(0.2, 20, refuse)
+
+
+def test_what_was_measured_is_not_measured_again(folder: Path, tmp_path: Path) -> None:
+    log, cache = tmp_path / "log", Cache(tmp_path / "cache")
+    images, codec = evaluation_images([folder]), _Counting(log)
+    arguments = (images, [codec], {"counting": {"version": 1}}, ["psnr"], cache, 2)
+    first = measure_all(*arguments)
+    assert len(log.read_text().split()) == 2
+    assert [p["asked"] for p in first.points["counting"]["wide"]] == [
+        0.1
+    ]  # the cut that shows nothing is no point
+    assert measure_all(*arguments) == first
+    assert len(log.read_text().split()) == 2
+    (damaged, *_) = cache.folder.iterdir()
+    damaged.write_text('[{"asked"')
+    assert measure_all(*arguments) == first
+    assert len(log.read_text().split()) == 3
+    measure_all(images, [codec], {"counting": {"version": 2}}, ["psnr"], cache, 1)
+    assert len(log.read_text().split()) == 5
+
+
+def test_a_peer_that_fails_on_one_image_is_left_out_with_its_reason(folder: Path, tmp_path: Path) -> None:
+    codec = _Counting(tmp_path / "log", fail=True)
+    found = measure_all(
+        evaluation_images([folder]), [codec], {"counting": {}}, ["psnr"], Cache(tmp_path / "cache"), 1
+    )
+    assert found.points == {}
+    assert found.failed == {"counting": "tall.png: RuntimeError: no room"}
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("eval") / "report"
+    codecs = "ctc,jpeg,jpeg2000-layered,jpegxl-progressive"
+    done = ctc("eval", folder, "-o", out, "--codecs", codecs, "--points", "0.1,0.3,0.5,1", "--ablation",
+               env=os.environ | {"PATH": ""})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (out / "tables.md").read_text() == done.stdout
+    return out
+
+
+def test_report_has_all_its_parts(report: Path) -> None:
+    results = json.loads((report / "results.json").read_text())
+    weights = default_weights().read_bytes()
+    assert results["weights"]["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert list(results["codecs"]) == ["ctc", "jpeg2000-layered", "jpeg"]
+    ours = results["codecs"]["ctc"]
+    assert [p["asked"] for p in ours["curve"]] == [0.1, 0.3, 0.5, 1.0, None]
+    assert set(ours["images"]) == {"wide", "tall"}
+    assert ours["curve"][1]["psnr"] == pytest.approx(
+        np.mean([ours["images"][name][1]["psnr"] for name in ("wide", "tall")])
+    )
+    assert 0 < ours["resources"]["decode_s"] < 60
+    assert ours["resources"]["peak_memory"] > results["codecs"]["jpeg"]["resources"]["peak_memory"] > 10e6
+    assert {(e["codec"], e["anchor"]) for e in results["bd_rate"]} >= {("ctc", "JPEG 2000, layered")}
+    with (report / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["codec"] for row in rows} == set(results["codecs"])
+    assert float(rows[0]["psnr"]) == ours["curve"][0]["psnr"]
+    for metric in ("psnr", "ssimulacra2", "psnr_log"):
+        with Image.open(report / f"rd_{metric}.png") as image:
+            assert image.width > 800
+        assert b"</svg>" in (report / f"rd_{metric}.svg").read_bytes()
+
+
+def test_report_names_what_is_missing(report: Path) -> None:
+    text, page = (report / "tables.md").read_text(), (report / "index.html").read_text()
+    for name in (text, page):
+        assert "jpegxl-progressive is missing: cjxl is not installed (Debian" in name
+        assert "ms_ssim: some image is too small" in name
+    assert "| + CRR | not in these weights |" in text
+
+
+def test_second_run_takes_everything_from_the_cache(report: Path, folder: Path) -> None:
+    cached = {p: p.stat().st_mtime_ns for p in (report / "cache").iterdir()}
+    codecs = "ctc,jpeg,jpeg2000-layered"
+    done = ctc("eval", folder, "-o", report, "--codecs", codecs, "--points", "1,0.5,0.3,0.1", "-q", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["codecs"]["ctc"]["curve"][0]["asked"] == 0.1
+    assert {p: p.stat().st_mtime_ns for p in (report / "cache").iterdir()} == cached
+
+
+def test_interrupted_run_goes_on(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    arguments = ["eval", folder, "-o", out, "--codecs", "ctc,jpeg,webp", "--metrics", "psnr", "--no-times"]
+    command = [sys.executable, "-m", "ctc_codec.cli", *map(str, arguments), "--jobs", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("cache/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, told
+    assert told.splitlines()[-1] == "ctc: interrupted"
+    kept = {p: p.stat().st_mtime_ns for p in out.glob("cache/*.json")}
+    assert 1 <= len(kept) < 6
+    done = ctc(*arguments)
+    assert done.returncode == 0, done.stderr
+    after = {p: p.stat().st_mtime_ns for p in out.glob("cache/*.json")}
+    assert kept.items() <= after.items()
+    assert len(after) == 7  # 2 images, 3 codecs, and the pictures of the page
+
+
+def test_bad_arguments_and_inputs_get_a_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "photo.png").write_bytes(b"no image")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "curves.json").write_text("[]")
+    for code, words, arguments in (
+        (2, "no codec 'gif'; there are ctc, ", [folder, "--codecs", "gif"]),
+        (2, "no metric 'vmaf'", [folder, "--metrics", "vmaf"]),
+        (2, "not a list of positive", [folder, "--points", "0.1,x"]),
+        (2, "no image 'none'", [folder, "--show", "none"]),
+        (1, "no images", [tmp_path / "empty"]),
+        (1, "photo.png: not an image", [tmp_path / "bad"]),
+        (1, "no such weights file", [folder, "--weights", tmp_path / "none.safetensors"]),
+        (1, "not a file of published curves", [folder, "--published", tmp_path / "curves.json"]),
+        (1, "file", [folder, "-o", tmp_path / "file"]),
+    ):
+        done = ctc("eval", *arguments, "-q", cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        assert done.stderr.startswith("ctc: ")
+        assert len(done.stderr.splitlines()) == 1
+        assert words in done.stderr
+    assert not (tmp_path / "report" / "results.json").exists()
+
+
+# The page
+
+
+@pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="no Chromium with its driver")
+@pytest.mark.filterwarnings("ignore")
+def test_page_shows_more_with_every_step_of_its_slider(report: Path, tmp_path: Path) -> None:
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
+                     "disable-background-networking", "disable-component-update"):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    options.add_argument(f"--user-data-dir={tmp_path}")
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    try:
+        browser.get((report / "index.html").as_uri())
+        slider = browser.find_element(By.ID, "rate")
+        last = int(slider.get_attribute("max"))
+        assert last >= 5
+
+        def state() -> tuple[float, list[str], list[bool]]:
+            rate = float(browser.find_element(By.ID, "told").text.split()[0])
+            captions = [e.text for e in browser.find_elements(By.TAG_NAME, "figcaption")]
+            loaded = browser.execute_async_script(
+                "const done = arguments[0];"
+                "const pictures = [...document.querySelectorAll('img')].filter(i => i.hasAttribute('src'));"
+                "Promise.all(pictures.map(i => i.decode().then(() => i.naturalWidth > 0, () => false)))"
+                ".then(done);"
+            )
+            return rate, captions, loaded
+
+        seen = [state()]
+        for _ in range(last):
+            slider.send_keys(Keys.ARROW_RIGHT)
+            seen.append(state())
+        assert all(all(loaded) for _, _, loaded in seen)
+        assert len(seen[-1][2]) == 3 + 3  # the three pictures and three plots (no MS-SSIM: too small)
+        rates = [rate for rate, _, _ in seen]
+        assert rates == sorted(set(rates))
+        decibels = [float(captions[0].split()[-2]) for _, captions, _ in seen]
+        assert decibels[0] + 3 < decibels[-1]
+        assert "cannot be made this small" in seen[0][1][2]
+        assert "bytes" in seen[-1][1][2]
+        assert [e["level"] for e in browser.get_log("browser")] == []
+    finally:
+        browser.quit()
+
+
+# What is committed
+
+
+def test_committed_results_are_of_the_committed_weights() -> None:
+    digest = hashlib.sha256((ROOT / "weights" / "ctc.safetensors").read_bytes()).hexdigest()
+    results = json.loads(COMMITTED.read_text())
+    assert results["weights"]["sha256"] == digest, "weights changed: make eval, then make readme"
+    with Image.open(ROOT / "docs" / "rd.png") as image:
+        assert image.info["Description"] == digest
+
+
+def test_readme_says_what_the_committed_results_say() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert with_section(text, json.loads(COMMITTED.read_text())) == text
+    assert text.count(BEGIN) == 1
+
+
+def test_committed_results_reproduce_what_is_known() -> None:
+    """Layered JPEG 2000 on Kodak as measured elsewhere with OpenJPEG; the paper's claim from its curves."""
+    results = json.loads(COMMITTED.read_text())
+    assert len(results["images"]) == 24
+    known = {0.2: 28.43, 0.3: 29.90, 0.5: 32.10, 0.75: 34.23, 1.0: 35.91}
+    found = {p["asked"]: p["psnr"] for p in results["codecs"]["jpeg2000-layered"]["curve"]}
+    for rate, value in known.items():
+        assert found[rate] == pytest.approx(value, abs=0.05)
+    rates = {(e["codec"], e["anchor"]): e["percent"] for e in results["bd_rate"] if e["metric"] == "psnr"}
+    assert rates["DPICT", "CTC"] == pytest.approx(19, abs=1)
+    assert rates["CTC", "DPICT"] == pytest.approx(-16, abs=1)
+    assert not [name for name in results["notes"] if "missing" in name]
+
+
+def test_json_has_no_numbers_that_json_does_not_have(report: Path) -> None:
+    def refuse(text: str) -> None:
+        raise AssertionError(text)
+
+    json.load(io.StringIO((report / "results.json").read_text()), parse_constant=refuse)
