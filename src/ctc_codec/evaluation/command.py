@@ -256,7 +256,7 @@ def _write_report(
     def write(name: str, data: bytes) -> None:
         write_output(str(output / name), data, force=True)
 
-    write("results.json", (json.dumps(results, indent=1) + "\n").encode())
+    write("results.json", (json.dumps(results, separators=(",", ":")) + "\n").encode())
     write("curves.csv", curves_csv(results).encode())
     write("tables.md", (summary(results) + "\n").encode())
     plots = draw_all(results)

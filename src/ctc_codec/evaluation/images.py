@@ -29,7 +29,7 @@ def image_files(folder: Path) -> list[Path]:
     """The images of a folder, sorted by name. Raises InputError if there are none."""
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     if not files:
-        raise InputError(f"{folder}: no images ({', '.join(sorted(SUFFIXES))})")
+        raise InputError(f"{folder}: no images ({' '.join(sorted(SUFFIXES))}; name others one by one)")
     return files
 
 

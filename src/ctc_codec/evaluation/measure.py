@@ -45,7 +45,8 @@ def measure(codec: Codec, pixels: Pixels, metrics: Sequence[str]) -> list[Point]
                 continue
             values = known[stream.nbytes] = quality(pixels, decoded, metrics)
         bpp = 8 * stream.nbytes / (pixels.shape[0] * pixels.shape[1])
-        points.append({"asked": stream.asked, "nbytes": stream.nbytes, "bpp": bpp, **values})
+        rounded = {name: value if value is None else round(value, 6) for name, value in values.items()}
+        points.append({"asked": stream.asked, "nbytes": stream.nbytes, "bpp": round(bpp, 6), **rounded})
     return points
 
 

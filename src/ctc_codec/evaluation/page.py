@@ -22,6 +22,7 @@ RATES = (0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 """Bits per pixel of the pictures on the page."""
 
 PER_IMAGE_RATES = (0.2, 0.5, 1.0)
+_SHOWN_SIDE = 1024
 _DISPLAY = {"quality": 92, "method": 4}
 
 Panel = dict[str, Any]
@@ -48,9 +49,15 @@ def _picture(pixels: Pixels) -> str:
     return _uri("webp", out.getvalue())
 
 
-def _panel(label: str, original: Pixels, nbytes: int, decoded: Pixels, data: str | None = None) -> Panel:
+def _centre(pixels: Pixels) -> Pixels:
+    """What is shown of a large image: a page of 30 pictures has to stay small."""
+    top, left = (max(0, side - _SHOWN_SIDE) // 2 for side in pixels.shape[:2])
+    return pixels[top : top + _SHOWN_SIDE, left : left + _SHOWN_SIDE]
+
+
+def _panel(label: str, original: Pixels, nbytes: int, decoded: Pixels) -> Panel:
     psnr = quality(original, decoded, ["psnr"])["psnr"]
-    return {"label": label, "nbytes": nbytes, "psnr": psnr, "data": data or _picture(decoded)}
+    return {"label": label, "nbytes": nbytes, "psnr": psnr, "data": _picture(_centre(decoded))}
 
 
 def frames(path: Path, weights: Path) -> list[dict[str, Any]]:
@@ -60,9 +67,9 @@ def frames(path: Path, weights: Path) -> list[dict[str, Any]]:
     cuts = {s.nbytes: s for s in Ctc(weights, RATES).streams(original)}
     layered = LayeredJpeg2000([8 * nbytes / count for nbytes in cuts])
     try:
-        layers = iter(list(layered.streams(original)))
         layered.version()
-    except (PeerError, OSError, ValueError):
+        layers = iter(list(layered.streams(original)))
+    except (PeerError, OSError, ValueError):  # OpenJPEG refuses tiny images
         layers = iter(())
     result = []
     for nbytes, cut in cuts.items():
@@ -77,7 +84,7 @@ def frames(path: Path, weights: Path) -> list[dict[str, Any]]:
         panels.append(
             {"label": "JPEG", "missing": "cannot be made this small"}
             if jpeg is None
-            else _panel("JPEG", original, len(jpeg), opened(jpeg), _uri("jpeg", jpeg))
+            else _panel("JPEG", original, len(jpeg), opened(jpeg))
         )
         result.append({"bpp": 8 * nbytes / count, "panels": panels})
     return result

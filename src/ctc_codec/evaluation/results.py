@@ -135,6 +135,8 @@ def assemble(
                 f"{codec.label}: at {point['asked']:g} {codec.unit} there is a picture for "
                 f"{point['images']} of {len(images)} images only: no mean"
             )
+        if resources and resources[codec.name] is None:
+            notes.append(f"{codec.label}: times and memory could not be measured")
         entries[codec.name] = {
             "label": codec.label,
             "setting": codec.setting,
