@@ -9,10 +9,10 @@ TRAIN ?= $(wildcard ../shared/train/*.tar)
 RUN ?= runs/base
 MINUTES ?= 60
 
-.PHONY: help install demo test check bench bench-train eval train clean
+.PHONY: help install demo test check bench bench-train eval readme train clean
 
 help:
-	@echo "make demo | test | check | bench | bench-train | eval | train | clean"
+	@echo "make demo | test | check | bench | bench-train | eval | readme | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,8 +41,13 @@ bench-train: install  ## Mpixel/s of training and where a step's time goes
 eval: install  ## report/ over the images of KODAK=folder, beside the other codecs; PUBLISHED=file of curves
 	$(BIN)/ctc eval $(KODAK) -o $(REPORT) $(addprefix --published ,$(wildcard $(PUBLISHED)))
 
+readme: install  ## README's numbers and plot from REPORT, which is committed as docs/results.json
+	cp $(REPORT)/results.json docs/results.json
+	cp $(REPORT)/rd_psnr.png docs/rd.png
+	$(BIN)/python -m ctc_codec.evaluation.readme docs/results.json README.md
+
 train: install  ## MINUTES=n TRAIN="folder shard.tar ..." RUN=folder
 	$(BIN)/ctc train $(TRAIN) --run $(RUN) --minutes $(MINUTES)
 
 clean:
-	rm -rf $(VENV) demo runs dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo report runs dist .pytest_cache .mypy_cache .ruff_cache

@@ -288,7 +288,7 @@ PEERS: tuple[Codec, ...] = (
         "AVIF",
         "4:4:4, speed 6, one thread",
         "AVIF",
-        (2, 10, 20, 33, 45, 58, 72),
+        (2, 10, 20, 33, 45, 60, 78),
         (("subsampling", "4:4:4"), ("speed", 6), ("max_threads", 1)),
         "avif",
     ),
