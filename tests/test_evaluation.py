@@ -30,7 +30,8 @@ from ctc_codec.evaluation.images import EvaluationImage, evaluation_images
 from ctc_codec.evaluation.measure import Cache, Measured, measure, measure_all
 from ctc_codec.evaluation.metrics import METRICS, PSNR_OF_EQUALS, quality
 from ctc_codec.evaluation.readme import BEGIN, with_section
-from ctc_codec.evaluation.results import assemble, curve_of, is_kodak, mean_points, rate_table
+from ctc_codec.evaluation.results import assemble, curve_of, is_kodak, mean_points
+from ctc_codec.evaluation.tables import rate_table
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "docs" / "results.json"

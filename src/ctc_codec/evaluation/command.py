@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,23 +107,66 @@ def evaluate(
     lacking = [package for package in _EXTRA if importlib.util.find_spec(package) is None]
     if lacking:
         raise click.ClickException(f"{lacking[0]} is not installed: pip install 'ctc-codec[eval]'")
+    from .._model import default_weights
+    from .._weights import exact_fingerprint, read_weights
+    from .bd_rate import published_curves
+    from .codecs import RATES, Ctc
+    from .images import evaluation_images
+    from .measure import Cache, code_digest, codec_key, file_digest, measure_all
+    from .metrics import METRICS, missing_packages
+    from .peers import PEERS
+    from .results import OURS, assemble
+    from .tables import summary
+
+    metrics = _chosen("metric", metric_names, [m.name for m in METRICS])
+    lacking = missing_packages(metrics)
+    if lacking:
+        raise click.ClickException(f"{lacking[0]} is not installed: pip install 'ctc-codec[eval]'")
+    with _in_a_line(output):
+        path = weights or default_weights()
+        digest = {
+            "fingerprint": exact_fingerprint(read_weights(path).arrays).hex(),
+            "sha256": file_digest(path),
+        }
+        candidates: list[Codec] = [Ctc(path, points or RATES), *PEERS]
+        wanted = _chosen("codec", codec_names, [codec.name for codec in candidates])
+        codecs, versions, missing = _installed([codec for codec in candidates if codec.name in wanted])
+        images = evaluation_images(places)
+        if show is not None and show not in [image.name for image in images]:
+            raise click.UsageError(f"no image {show!r}; the first is {images[0].name!r}")
+        curves = published_curves(published) if published else []
+
+        cache, code = Cache(output / "cache"), code_digest()
+        keys = {codec.name: codec_key(codec, digest["sha256"], code) for codec in codecs}
+        output.mkdir(parents=True, exist_ok=True)
+        with click.progressbar(
+            length=len(images) * len(codecs),
+            label=f"{len(images)} images, {len(codecs)} codecs",
+            file=io.StringIO() if quiet else sys.stderr,
+            item_show_func=lambda item: item,
+        ) as bar:
+            measured = measure_all(
+                images, codecs, keys, metrics, cache, jobs or _cores(), lambda done: bar.update(1, done)
+            )
+        if OURS in measured.failed:
+            raise click.ClickException(measured.failed[OURS])
+        resources = _resources(codecs, images, keys, cache) if times else {}
+        results = assemble(
+            images, codecs, versions, measured, missing, resources, curves, metrics, digest, ablation
+        )
+        _write_report(results, output, images, show, path, cache, [code, digest])
+    click.echo(json.dumps(results) if as_json else summary(results))
+    if not quiet:
+        click.echo(f"{output / 'index.html'}: the report", err=True)
+
+
+@contextlib.contextmanager
+def _in_a_line(output: Path) -> Iterator[None]:
+    """What can go wrong, as click's errors."""
     from concurrent.futures.process import BrokenProcessPool
 
     try:
-        results = _evaluate(
-            places,
-            output,
-            points,
-            codec_names,
-            metric_names,
-            published,
-            show,
-            times=times,
-            ablation=ablation,
-            jobs=jobs or _cores(),
-            weights=weights,
-            quiet=quiet,
-        )
+        yield
     except BrokenProcessPool:
         raise click.ClickException(
             "a process was killed (no memory?); run again to go on, perhaps with --jobs 1"
@@ -131,91 +175,20 @@ def evaluate(
         raise click.ClickException(f"{error.filename or output}: {error.strerror}") from None
     except CtcError as error:
         raise click.ClickException(str(error)) from None
-    from .results import summary
-
-    click.echo(json.dumps(results) if as_json else summary(results))
-    if not quiet:
-        click.echo(f"{output / 'index.html'}: the report", err=True)
 
 
-def _evaluate(
-    places: Sequence[Path],
-    output: Path,
-    points: list[float] | None,
-    codec_names: list[str] | None,
-    metric_names: list[str] | None,
-    published: Path | None,
-    show: str | None,
-    *,
-    times: bool,
-    ablation: bool,
-    jobs: int,
-    weights: Path | None,
-    quiet: bool,
-) -> Results:
-    from .._model import default_weights
-    from .._weights import exact_fingerprint, read_weights
-    from .bd_rate import published_curves
-    from .codecs import RATES, Ctc, PeerError
-    from .images import evaluation_images
-    from .measure import Cache, code_digest, codec_key, file_digest, measure_all
-    from .metrics import METRICS, missing_packages
-    from .peers import PEERS
-    from .results import OURS, assemble
+def _installed(wanted: Sequence[Codec]) -> tuple[list[Codec], dict[str, str], dict[str, str]]:
+    """Those that can be run here; their versions, and why others are missing, by name."""
+    from .codecs import PeerError
 
-    metrics = _chosen("metric", metric_names, [m.name for m in METRICS])
-    lacking = missing_packages(metrics)
-    if lacking:
-        raise click.ClickException(f"{lacking[0]} is not installed: pip install 'ctc-codec[eval]'")
-    path = weights or default_weights()
-    digest = {"fingerprint": exact_fingerprint(read_weights(path).arrays).hex(), "sha256": file_digest(path)}
-    candidates: list[Codec] = [Ctc(path, points or RATES), *PEERS]
-    wanted = _chosen("codec", codec_names, [codec.name for codec in candidates])
-    images = evaluation_images(places)
-    if show is not None and show not in [image.name for image in images]:
-        raise click.UsageError(f"no image {show!r}; the first is {images[0].name!r}")
-    curves = published_curves(published) if published else []
-
-    codecs: list[Codec] = []
-    versions, missing = {}, {}
-    for codec in candidates:
-        if codec.name in wanted:
-            try:
-                versions[codec.name] = codec.version()
-                codecs.append(codec)
-            except PeerError as error:
-                missing[codec.name] = str(error)
-    cache, code = Cache(output / "cache"), code_digest()
-    keys = {codec.name: codec_key(codec, digest["sha256"], code) for codec in codecs}
-    output.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        bar = None
-        if not quiet:
-            bar = stack.enter_context(
-                click.progressbar(
-                    length=len(images) * len(codecs),
-                    label=f"{len(images)} images, {len(codecs)} codecs",
-                    file=sys.stderr,
-                    item_show_func=lambda item: item,
-                )
-            )
-        measured = measure_all(
-            images,
-            codecs,
-            keys,
-            metrics,
-            cache,
-            jobs,
-            lambda done: bar.update(1, done) if bar is not None else None,
-        )
-    if OURS in measured.failed:
-        raise click.ClickException(measured.failed[OURS])
-    resources = _resources(codecs, images, keys, cache) if times else {}
-    results = assemble(
-        images, codecs, versions, measured, missing, resources, curves, metrics, digest, ablation
-    )
-    _write_report(results, output, images, show, path, cache, [code, digest])
-    return results
+    codecs, versions, missing = [], {}, {}
+    for codec in wanted:
+        try:
+            versions[codec.name] = codec.version()
+            codecs.append(codec)
+        except PeerError as error:
+            missing[codec.name] = str(error)
+    return codecs, versions, missing
 
 
 def _resources(
@@ -251,7 +224,8 @@ def _write_report(
     from .measure import file_digest
     from .page import RATES, frames, render, shown_image
     from .plots import draw_all
-    from .results import OURS, curves_csv, summary
+    from .results import OURS
+    from .tables import curves_csv, summary
 
     def write(name: str, data: bytes) -> None:
         write_output(str(output / name), data, force=True)

@@ -16,7 +16,8 @@ from .codecs import Ctc, PeerError
 from .images import EvaluationImage, read_image
 from .metrics import METRICS, quality
 from .peers import LayeredJpeg2000, jpeg_within, opened
-from .results import OURS, Results, bd_rows, per_image, rate_table_rows, resource_rows
+from .results import OURS, Results, per_image
+from .tables import bd_rows, rate_table_rows, resource_rows
 
 RATES = (0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 """Bits per pixel of the pictures on the page."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 
-from .results import Results, bd_table, rate_table, resource_table
+from .results import Results
+from .tables import bd_table, rate_table, resource_table
 
 BEGIN = "<!-- made by ctc_codec.evaluation.readme -->"
 END = "<!-- end -->"

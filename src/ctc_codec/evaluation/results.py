@@ -1,12 +1,10 @@
-"""From points to ``results.json``: means over images, Bjontegaard rates, and tables for people.
+"""From points to ``results.json``: means over images, and Bjontegaard rates.
 
-Everything that the report, the plots and the README show is in that one document, and comes from it.
+Everything that tables, plots, the page and the README show comes from that one document.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -14,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from .bd_rate import Curve, PublishedCurve, bd_rate
-from .codecs import TABLE_RATES, Codec
+from .codecs import Codec
 from .images import EvaluationImage
 from .measure import Measured, Point
 from .metrics import METRICS, ms_ssim_db
@@ -30,9 +28,6 @@ MODES = {
 }
 """Modes of our codec (Jeon et al. 2023, table 2): the entry that has it measured; None: weights of format
 ctc-weights-1 have no context models."""
-_SHORT = 0.98
-"""A cut of less than this share of the rate asked for is marked with its true rate."""
-
 Results = dict[str, Any]
 
 
@@ -175,98 +170,6 @@ def published_of(results: Results) -> dict[str, Curve]:
     return {p["label"]: Curve(tuple(p["bpp"]), tuple(p["psnr"])) for p in results["published"]}
 
 
-def curves_csv(results: Results) -> str:
-    """The mean curves, a row per point."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["codec", "asked", "images", "bpp", *results["metrics"]])
-    for name, entry in results["codecs"].items():
-        for p in entry["curve"]:
-            asked = "whole" if p["asked"] is None else p["asked"]
-            writer.writerow([name, asked, p["images"], p["bpp"], *(p[m] for m in results["metrics"])])
-    for p in results["published"]:
-        for bpp, psnr in zip(p["bpp"], p["psnr"], strict=True):
-            others = [psnr if m == "psnr" else "" for m in results["metrics"]]
-            writer.writerow([f"published: {p['label']}", "", "", bpp, *others])
-    return out.getvalue()
-
-
-def _at(entry: dict[str, Any], metric: str, rate: float) -> str:
-    """A codec's value at a rate: measured if it was cut there, interpolated between its points otherwise."""
-    digits = 4 if metric == "ms_ssim" else 2
-    if entry["unit"] == "bpp":
-        for p in entry["curve"]:
-            if p["asked"] == rate and p[metric] is not None:
-                text = f"{p[metric]:.{digits}f}"
-                return text if p["bpp"] > _SHORT * rate else f"{text} at {p['bpp']:.2f}"
-    value = curve_of(entry["curve"], metric).at(rate)
-    if value is None:
-        return ""
-    return f"{1 - 10 ** (-value / 10) if metric == 'ms_ssim' else value:.{digits}f}"
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def rate_table_rows(results: Results, metric: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a metric of every codec at TABLE_RATES."""
-    rows = [
-        [entry["label"], *(_at(entry, metric, rate) for rate in TABLE_RATES)]
-        for entry in results["codecs"].values()
-    ]
-    if metric == "psnr":
-        for label, curve in published_of(results).items():
-            values = (curve.at(rate) for rate in TABLE_RATES)
-            rows.append([f"{label}, published", *("" if v is None else f"{v:.2f}" for v in values)])
-    return ["bpp", *(f"{rate:g}" for rate in TABLE_RATES)], rows
-
-
-def rate_table(results: Results, metric: str = "psnr") -> str:
-    """Markdown: a metric of every codec at TABLE_RATES."""
-    return _markdown(*rate_table_rows(results, metric))
-
-
-def bd_rows(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: codecs down; anchors across, by PSNR first."""
-    cells = {
-        ((e["anchor"], e["metric"]), e["codec"]): f"{e['percent']:+.1f} % ({e['low']:.1f} to {e['high']:.1f})"
-        for e in results["bd_rate"]
-    }
-    columns = list(dict.fromkeys(column for column, _ in cells))
-    rows = [
-        [codec, *(cells.get((column, codec), "") for column in columns)]
-        for codec in dict.fromkeys(codec for _, codec in cells)
-    ]
-    labels = {m.name: m.label for m in METRICS}
-    header = [anchor if m == "psnr" else f"{anchor}, by {labels[m]}" for anchor, m in columns]
-    return ["BD-rate (range) against", *header], rows
-
-
-def bd_table(results: Results) -> str:
-    """Markdown: BD-rates of all codecs against the anchors, each with the range of quality it is over."""
-    return _markdown(*bd_rows(results))
-
-
-def resource_rows(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of times and memory."""
-    rows = []
-    for entry in results["codecs"].values():
-        found = entry["resources"]
-        if found:
-            memory = f"{found['peak_memory'] / 1e6:.0f}" if found["peak_memory"] else ""
-            rows.append(
-                [entry["label"], f"{1000 * found['encode_s']:.0f}", f"{1000 * found['decode_s']:.0f}", memory]
-            )
-    return ["", "encode ms", "decode ms", "peak memory, MB"], rows
-
-
-def resource_table(results: Results) -> str:
-    """Markdown: times and memory of every codec."""
-    return _markdown(*resource_rows(results))
-
-
 def per_image(results: Results, rates: Sequence[float] = (0.2, 0.5, 1.0)) -> Iterator[dict[str, Any]]:
     """For every image: our curve, the anchor's at the same rates, and the BD-rate between the two."""
     ours, anchor = results["codecs"].get(OURS), results["codecs"].get(ANCHOR)
@@ -283,31 +186,3 @@ def per_image(results: Results, rates: Sequence[float] = (0.2, 0.5, 1.0)) -> Ite
             "at": [(mine.at(r), theirs.at(r) if theirs else None) for r in rates],
             "bd_rate": None if found is None else found.percent,
         }
-
-
-def ablation_table(results: Results) -> str:
-    """Markdown: our codec's modes, PSNR at TABLE_RATES."""
-    rows = []
-    for mode, name in results["ablation"].items():
-        entry = results["codecs"].get(name)
-        values = [_at(entry, "psnr", rate) for rate in TABLE_RATES] if entry else []
-        rows.append([mode, *(values or ["not in these weights"] + [""] * (len(TABLE_RATES) - 1))])
-    return _markdown(["ablation, PSNR", *(f"{rate:g}" for rate in TABLE_RATES)], rows)
-
-
-def summary(results: Results) -> str:
-    """What ``ctc eval`` prints."""
-    weights, count = results["weights"]["fingerprint"], len(results["images"])
-    parts = [f"{count} image{'s' if count > 1 else ''}, weights {weights}"]
-    for metric in METRICS:
-        if metric.name in results["metrics"]:
-            parts.append(f"{metric.label}, mean over images, at bits per pixel of file bytes:\n\n"
-                         + rate_table(results, metric.name))  # fmt: skip
-    if results["bd_rate"]:
-        parts.append(bd_table(results))
-    if results["ablation"]:
-        parts.append(ablation_table(results))
-    if resource_rows(results)[1]:
-        parts.append(resource_table(results))
-    parts += ["\n".join(f"- {note}" for note in results["notes"])]
-    return "\n\n".join(parts)
