@@ -94,8 +94,10 @@ def test_quality_grows_with_every_plane(model: CodecModel) -> None:
     planes = decode_latent(data, weights=model)[1].planes
     quality: dict[int, float] = {}
     for cut in np.geomspace(40, len(data), 80).astype(int).tolist():
-        held = int(decode_latent(data[:cut], weights=model)[1].planes_held)
-        if held not in quality:
+        decoded = decode_latent(data[:cut], weights=model)[1]
+        held = int(decoded.planes_held)
+        # before z is complete, and with its few bits alone, the picture is a guess either way
+        if decoded.z_complete and held not in quality:
             quality[held] = psnr(_pixels(image), _pixels(decode(data[:cut], weights=model)))
     assert max(quality) == planes >= 5
     assert len(quality) >= planes - 1
