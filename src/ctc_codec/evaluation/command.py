@@ -104,22 +104,21 @@ def evaluate(
     results.json, curves.csv, tables.md and plots. What was measured is kept in its cache: an interrupted
     evaluation goes on where it was. Needs pip install 'ctc-codec[eval]'.
     """
-    lacking = [package for package in _EXTRA if importlib.util.find_spec(package) is None]
-    if lacking:
-        raise click.ClickException(f"{lacking[0]} is not installed: pip install 'ctc-codec[eval]'")
     from .._model import default_weights
     from .._weights import exact_fingerprint, read_weights
     from .bd_rate import published_curves
     from .codecs import RATES, Ctc
-    from .images import evaluation_images
-    from .measure import Cache, code_digest, codec_key, file_digest, measure_all
-    from .metrics import METRICS, missing_packages
+    from .images import evaluation_images, file_digest
+    from .measure import Cache, code_digest, codec_key, measure_all
+    from .metrics import METRICS, packages
     from .peers import PEERS
     from .results import OURS, assemble
     from .tables import summary
 
-    metrics = _chosen("metric", metric_names, [m.name for m in METRICS])
-    lacking = missing_packages(metrics)
+    known = [m.name for m in METRICS]
+    metrics = _chosen("metric", metric_names, known)
+    needed = [*_EXTRA, *packages(metrics)]
+    lacking = [package for package in needed if importlib.util.find_spec(package) is None]
     if lacking:
         raise click.ClickException(f"{lacking[0]} is not installed: pip install 'ctc-codec[eval]'")
     with _in_a_line(output):
@@ -137,7 +136,7 @@ def evaluate(
         curves = published_curves(published) if published else []
 
         cache, code = Cache(output / "cache"), code_digest()
-        keys = {codec.name: codec_key(codec, digest["sha256"], code) for codec in codecs}
+        keys = {c.name: codec_key(c, versions[c.name], digest["sha256"], code) for c in codecs}
         output.mkdir(parents=True, exist_ok=True)
         with click.progressbar(
             length=len(images) * len(codecs),
@@ -154,8 +153,9 @@ def evaluate(
         results = assemble(
             images, codecs, versions, measured, missing, resources, curves, metrics, digest, ablation
         )
-        _write_report(results, output, images, show, path, cache, [code, digest])
-    click.echo(json.dumps(results) if as_json else summary(results))
+        tables = summary(results)
+        _write_report(results, tables, output, images, show, path, cache, [code, digest])
+    click.echo(json.dumps(results) if as_json else tables)
     if not quiet:
         click.echo(f"{output / 'index.html'}: the report", err=True)
 
@@ -212,6 +212,7 @@ def _resources(
 
 def _write_report(
     results: Results,
+    tables: str,
     output: Path,
     images: Sequence[EvaluationImage],
     show: str | None,
@@ -221,18 +222,18 @@ def _write_report(
 ) -> None:
     from .._files import write_output
     from . import page
-    from .measure import file_digest
+    from .images import file_digest
     from .page import RATES, frames, render, shown_image
     from .plots import draw_all
     from .results import OURS
-    from .tables import curves_csv, summary
+    from .tables import curves_csv
 
     def write(name: str, data: bytes) -> None:
         write_output(str(output / name), data, force=True)
 
     write("results.json", (json.dumps(results, separators=(",", ":")) + "\n").encode())
     write("curves.csv", curves_csv(results).encode())
-    write("tables.md", (summary(results) + "\n").encode())
+    write("tables.md", (tables + "\n").encode())
     plots = draw_all(results)
     for name, data in plots.items():
         write(name, data)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._errors import CtcError, InputError
+from .._files import read_input
 from .._image import SourceImage, open_image, source_image
 
 SUFFIXES = {".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"}
@@ -33,11 +34,16 @@ def image_files(folder: Path) -> list[Path]:
     return files
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def read_image(path: Path) -> SourceImage:
     """An image file as 8-bit RGB. Raises InputError, which names the file."""
     try:
-        return source_image(open_image(path.read_bytes()))
-    except (CtcError, OSError) as error:
+        return source_image(open_image(read_input(str(path))))
+    except CtcError as error:
         raise InputError(f"{path}: {error}") from None
 
 
@@ -50,7 +56,5 @@ def evaluation_images(places: Iterable[Path]) -> list[EvaluationImage]:
     for file in files:
         height, width = read_image(file).pixels.shape[:2]
         name = file.stem if names.count(file.stem) == 1 else f"{file.parent.name}/{file.name}"
-        images.append(
-            EvaluationImage(name, file, width, height, hashlib.sha256(file.read_bytes()).hexdigest())
-        )
+        images.append(EvaluationImage(name, file, width, height, file_digest(file)))
     return images

@@ -18,6 +18,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
+from .._files import write_output
 from .._image import Pixels
 from .codecs import Codec, Ctc, PeerError
 from .images import EvaluationImage, read_image
@@ -59,11 +60,6 @@ def mean_psnr(files: Sequence[Path], codec: Ctc) -> list[tuple[float, float]]:
     ]
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def code_digest() -> str:
     """SHA-256 of the code that a measurement runs through: the codec and this package's."""
     here = Path(__file__).parent
@@ -95,16 +91,14 @@ class Cache:
         """Keep a value that JSON can hold; whole or not at all."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(value))
-        partial.replace(path)
+        write_output(str(path), json.dumps(value).encode(), force=True)
 
 
-def codec_key(codec: Codec, weights_digest: str, code: str) -> dict[str, Any]:
+def codec_key(codec: Codec, version: str, weights_digest: str, code: str) -> dict[str, Any]:
     """What results of a codec depend on, besides the image."""
     settings = {k: str(v) for k, v in asdict(codec).items() if k != "weights"}  # type: ignore[call-overload]
     ours = {"weights": weights_digest} if isinstance(codec, Ctc) else {}
-    return {"settings": settings, "version": codec.version(), "code": code, **ours}
+    return {"settings": settings, "version": version, "code": code, **ours}
 
 
 def _leave_with_parent() -> None:

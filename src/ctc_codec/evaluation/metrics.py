@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,28 +15,8 @@ PSNR_OF_EQUALS = 100.0
 """dB, so that equal images do not make means infinite."""
 
 
-@dataclass(frozen=True)
-class Metric:
-    """name: in results; label: for people; package: what computes it, None for this one;
-    smallest: least side in pixels that it is defined for."""
-
-    name: str
-    label: str
-    package: str | None
-    smallest: int
-
-
-METRICS = (
-    Metric("psnr", "PSNR", None, 1),
-    Metric("ms_ssim", "MS-SSIM", "pytorch_msssim", 161),
-    Metric("ssimulacra2", "SSIMULACRA 2", "ssimulacra2", 8),
-)
-
-
-def missing_packages(names: Sequence[str]) -> list[str]:
-    """Packages that the metrics of these names need and that are not installed."""
-    needed = [m.package for m in METRICS if m.name in names and m.package]
-    return [package for package in needed if importlib.util.find_spec(package) is None]
+def _psnr(original: Pixels, decoded: Pixels) -> float:
+    return min(psnr(original, decoded), PSNR_OF_EQUALS)
 
 
 def _ms_ssim(original: Pixels, decoded: Pixels) -> float:
@@ -60,11 +39,30 @@ def _ssimulacra2(original: Pixels, decoded: Pixels) -> float:
     return float(compute_ssimulacra2(*files))
 
 
-_FUNCTIONS = {
-    "psnr": lambda a, b: min(psnr(a, b), PSNR_OF_EQUALS),
-    "ms_ssim": _ms_ssim,
-    "ssimulacra2": _ssimulacra2,
-}
+@dataclass(frozen=True)
+class Metric:
+    """name: in results; label: for people; axis: the same on a plot, with its unit; package: what computes
+    it, None for this one; smallest: least side in pixels that it is defined for; function: of two images,
+    uint8 [height, width, 3]."""
+
+    name: str
+    label: str
+    axis: str
+    package: str | None
+    smallest: int
+    function: Callable[[Pixels, Pixels], float]
+
+
+METRICS = (
+    Metric("psnr", "PSNR", "PSNR (RGB), dB", None, 1, _psnr),
+    Metric("ms_ssim", "MS-SSIM", "MS-SSIM, dB", "pytorch_msssim", 161, _ms_ssim),
+    Metric("ssimulacra2", "SSIMULACRA 2", "SSIMULACRA 2", "ssimulacra2", 8, _ssimulacra2),
+)
+
+
+def packages(names: Sequence[str]) -> list[str]:
+    """Packages that the metrics of these names need."""
+    return [m.package for m in METRICS if m.name in names and m.package]
 
 
 def quality(original: Pixels, decoded: Pixels, names: Sequence[str]) -> dict[str, float | None]:
@@ -76,7 +74,7 @@ def quality(original: Pixels, decoded: Pixels, names: Sequence[str]) -> dict[str
         raise ValueError(f"decoded to {decoded.shape[1]}x{decoded.shape[0]}")
     side = min(original.shape[:2])
     return {
-        m.name: _FUNCTIONS[m.name](original, decoded) if side >= m.smallest else None
+        m.name: m.function(original, decoded) if side >= m.smallest else None
         for m in METRICS
         if m.name in names
     }

@@ -16,13 +16,12 @@ from .codecs import Ctc, PeerError
 from .images import EvaluationImage, read_image
 from .metrics import METRICS, quality
 from .peers import LayeredJpeg2000, jpeg_within, opened
-from .results import OURS, Results, per_image
+from .results import OURS, PER_IMAGE_RATES, Results, per_image
 from .tables import bd_rows, rate_table_rows, resource_rows
 
 RATES = (0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 """Bits per pixel of the pictures on the page."""
 
-PER_IMAGE_RATES = (0.2, 0.5, 1.0)
 _SHOWN_SIDE = 1024
 _DISPLAY = {"quality": 92, "method": 4}
 
@@ -32,7 +31,7 @@ Panel = dict[str, Any]
 
 def shown_image(images: Sequence[EvaluationImage], results: Results) -> EvaluationImage:
     """The image in the middle: neither our best nor our worst against layered JPEG 2000."""
-    rows = [row for row in per_image(results, PER_IMAGE_RATES) if row["bd_rate"] is not None]
+    rows = [row for row in per_image(results) if row["bd_rate"] is not None]
     if not rows:
         return images[0]
     middle = sorted(rows, key=lambda row: float(row["bd_rate"]))[len(rows) // 2]["name"]
@@ -108,7 +107,7 @@ def render(
         rate_tables=[(m.label, *rate_table_rows(results, m.name)) for m in measured],
         bd=bd_rows(results),
         resources=resource_rows(results),
-        images=list(per_image(results, PER_IMAGE_RATES)),
+        images=list(per_image(results)),
         image_rates=PER_IMAGE_RATES,
         shown=shown,
         steps=steps,

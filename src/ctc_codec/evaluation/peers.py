@@ -23,6 +23,7 @@ from .codecs import Codec, PeerError, Stream
 
 _TIMEOUT = 120
 _JPEG, _JPEG2000 = "libjpeg_turbo", "jpg_2000"
+_BASELINE = {"subsampling": "4:2:0", "optimize": True}
 
 
 def _saved(pixels: Pixels, kind: str, **options: Any) -> bytes:
@@ -81,7 +82,7 @@ def jpeg_within(pixels: Pixels, nbytes: int) -> bytes | None:
     best, low, high = None, 1, 95
     while low <= high:
         quality = (low + high) // 2
-        data = _saved(pixels, "JPEG", quality=quality, subsampling="4:2:0", optimize=True)
+        data = _saved(pixels, "JPEG", quality=quality, **_BASELINE)
         if len(data) <= nbytes:
             best, low = data, quality + 1
         else:
@@ -278,7 +279,7 @@ PEERS: tuple[Codec, ...] = (
         "4:2:0, optimised tables",
         "JPEG",
         (3, 8, 15, 30, 50, 75, 90),
-        (("subsampling", "4:2:0"), ("optimize", True)),
+        tuple(_BASELINE.items()),
         _JPEG,
     ),
     ProgressiveJpeg(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from .bd_rate import Curve
-from .metrics import METRICS
+from .metrics import METRICS, Metric
 from .results import OURS, Results, curve_of, published_of
 
 _MOST_BPP = 1.6
@@ -20,10 +20,11 @@ _COLOURS = {
     "jpegxl": "#7a3fa0",
     "jpegxl-progressive": "#c79be0",
 }
-_LABELS = {"psnr": "PSNR (RGB), dB", "ms_ssim": "MS-SSIM, dB", "ssimulacra2": "SSIMULACRA 2"}
+_SHADES = ("#222222", "#e07b00", "#009e9e", "#8a8a00", "#d16ba5")
+"""Of published curves."""
 
 
-def draw(results: Results, metric: str, log_rate: bool = False) -> dict[str, bytes]:
+def draw(results: Results, metric: Metric, log_rate: bool = False) -> dict[str, bytes]:
     """Quality over bits per pixel, as files by suffix: our codec thick, embedded codecs solid, one file per
     rate dotted, published curves dashed."""
     import matplotlib
@@ -32,7 +33,7 @@ def draw(results: Results, metric: str, log_rate: bool = False) -> dict[str, byt
     figure = Figure(figsize=(8.4, 5.6), layout="constrained")
     axes = figure.subplots()
     for name, entry in results["codecs"].items():
-        curve = curve_of(entry["curve"], metric)
+        curve = curve_of(entry["curve"], metric.name)
         if curve.bpp:
             axes.plot(
                 *_shown(curve, log_rate),
@@ -44,13 +45,13 @@ def draw(results: Results, metric: str, log_rate: bool = False) -> dict[str, byt
                 ms=4 if name == OURS else 2.5,
                 zorder=3 if name == OURS else 2,
             )
-    if metric == "psnr":
+    if metric.name == "psnr":
         for (label, curve), shade in zip(published_of(results).items(), _SHADES * 9, strict=False):
             axes.plot(*_shown(curve, log_rate), label=f"{label}, published", color=shade, lw=1.2, ls="--")
     if log_rate:
         axes.set_xscale("log")
     axes.set_xlabel("bits per pixel (file bytes)" + (", log scale" if log_rate else ""))
-    axes.set_ylabel(_LABELS[metric])
+    axes.set_ylabel(metric.axis)
     axes.set_title(f"{len(results['images'])} images, means; weights {results['weights']['fingerprint']}")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
@@ -61,9 +62,6 @@ def draw(results: Results, metric: str, log_rate: bool = False) -> dict[str, byt
             figure.savefig(out, format=suffix, dpi=110, metadata=_metadata(suffix, results))
             files[suffix] = out.getvalue()
     return files
-
-
-_SHADES = ("#222222", "#e07b00", "#009e9e", "#8a8a00", "#d16ba5")
 
 
 def _metadata(suffix: str, results: Results) -> dict[str, str | None]:
@@ -78,12 +76,10 @@ def _shown(curve: Curve, log_rate: bool) -> tuple[list[float], list[float]]:
 
 def draw_all(results: Results) -> dict[str, bytes]:
     """All plots of a document, by file name; rd_psnr_log is the one over log-rate."""
-    curves = {
-        m.name: [curve_of(entry["curve"], m.name).bpp for entry in results["codecs"].values()]
-        for m in METRICS
-    }
-    wanted = [(f"rd_{name}", name, False) for name, found in curves.items() if any(found)]
-    wanted += [("rd_psnr_log", "psnr", True)] if any(curves["psnr"]) else []
+    entries = results["codecs"].values()
+    drawn = [m for m in METRICS if any(curve_of(entry["curve"], m.name).bpp for entry in entries)]
+    wanted = [(f"rd_{m.name}", m, False) for m in drawn]
+    wanted += [("rd_psnr_log", m, True) for m in drawn if m.name == "psnr"]
     return {
         f"{stem}.{suffix}": data
         for stem, metric, log_rate in wanted

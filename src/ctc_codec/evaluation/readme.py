@@ -1,8 +1,6 @@
 """The README's section on rate and distortion, made from a committed results document.
 
-    python -m ctc_codec.evaluation.readme docs/results.json README.md [--check]
-
-With --check nothing is written; exit code 1 if the section is not what the document says.
+python -m ctc_codec.evaluation.readme docs/results.json README.md
 """
 
 from __future__ import annotations
@@ -55,14 +53,9 @@ def with_section(text: str, results: Results) -> str:
 @click.command()
 @click.argument("document", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("readme", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--check", is_flag=True, help="Only tell whether the section is stale.")
-def main(document: Path, readme: Path, check: bool) -> None:
+def main(document: Path, readme: Path) -> None:
     """Renew the section of README from DOCUMENT (results.json)."""
-    text = readme.read_text()
-    renewed = with_section(text, json.loads(document.read_text()))
-    if check:
-        raise SystemExit(renewed != text)
-    readme.write_text(renewed)
+    readme.write_text(with_section(readme.read_text(), json.loads(document.read_text())))
 
 
 if __name__ == "__main__":

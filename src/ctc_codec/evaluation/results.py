@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import product
 from statistics import fmean
 from typing import Any
 
@@ -28,6 +30,7 @@ MODES = {
 }
 """Modes of our codec (Jeon et al. 2023, table 2): the entry that has it measured; None: weights of format
 ctc-weights-1 have no context models."""
+PER_IMAGE_RATES = (0.2, 0.5, 1.0)
 Results = dict[str, Any]
 
 
@@ -85,23 +88,16 @@ def curve_of(points: Sequence[Point], metric: str) -> Curve:
 
 def _bd_rates(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> list[dict[str, Any]]:
     rows = []
-
-    def add(codec: str, anchor: str, metric: str, tested: Curve, reference: Curve) -> None:
-        found = bd_rate(reference, tested)
-        if found is not None:
-            row = {"codec": codec, "anchor": anchor, "metric": metric}
-            rows.append(row | {"percent": found.percent, "low": found.low, "high": found.high})
-
     for metric in METRICS:
         curves = {c["label"]: curve_of(c["curve"], metric.name) for c in codecs.values()}
-        anchors = {codecs[ANCHOR]["label"]: curves[codecs[ANCHOR]["label"]]} if ANCHOR in codecs else {}
+        anchors = [codecs[ANCHOR]["label"]] if ANCHOR in codecs else []
         if metric.name == "psnr":
             curves |= {p.label: p.curve for p in published}
-            anchors |= {name: curves[name] for name in PUBLISHED_ANCHORS if name in curves}
-        for anchor, reference in anchors.items():
-            for label, tested in curves.items():
-                if label != anchor:
-                    add(label, anchor, metric.name, tested, reference)
+            anchors += [name for name in PUBLISHED_ANCHORS if name in curves]
+        for anchor, (label, tested) in product(anchors, curves.items()):
+            found = bd_rate(curves[anchor], tested) if label != anchor else None
+            if found is not None:
+                rows.append({"codec": label, "anchor": anchor, "metric": metric.name, **asdict(found)})
     return rows
 
 
@@ -170,8 +166,8 @@ def published_of(results: Results) -> dict[str, Curve]:
     return {p["label"]: Curve(tuple(p["bpp"]), tuple(p["psnr"])) for p in results["published"]}
 
 
-def per_image(results: Results, rates: Sequence[float] = (0.2, 0.5, 1.0)) -> Iterator[dict[str, Any]]:
-    """For every image: our curve, the anchor's at the same rates, and the BD-rate between the two."""
+def per_image(results: Results) -> Iterator[dict[str, Any]]:
+    """For every image: our PSNR and the anchor's at PER_IMAGE_RATES, and the BD-rate between the two."""
     ours, anchor = results["codecs"].get(OURS), results["codecs"].get(ANCHOR)
     if ours is None:
         return
@@ -183,6 +179,6 @@ def per_image(results: Results, rates: Sequence[float] = (0.2, 0.5, 1.0)) -> Ite
             "name": name,
             "whole_bpp": points[-1]["bpp"],
             "whole_psnr": points[-1]["psnr"],
-            "at": [(mine.at(r), theirs.at(r) if theirs else None) for r in rates],
+            "at": [(mine.at(r), theirs.at(r) if theirs else None) for r in PER_IMAGE_RATES],
             "bd_rate": None if found is None else found.percent,
         }
