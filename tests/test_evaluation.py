@@ -368,6 +368,23 @@ def test_report_names_what_is_missing(report: Path) -> None:
     assert "| + CRR | not in these weights |" in text
 
 
+def test_psnr_is_there_whatever_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    arguments = [
+        "--codecs",
+        "ctc,jpeg2000-layered",
+        "--metrics",
+        "ssimulacra2",
+        "--points",
+        "0.5",
+        "--no-times",
+    ]
+    done = ctc("eval", folder, "-o", out, *arguments, "-q", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["metrics"] == ["psnr", "ssimulacra2"]
+    assert "Every image" in (out / "index.html").read_text()
+
+
 def test_second_run_takes_everything_from_the_cache(report: Path, folder: Path) -> None:
     cached = {p: p.stat().st_mtime_ns for p in (report / "cache").iterdir()}
     codecs = "ctc,jpeg,jpeg2000-layered"

@@ -70,7 +70,9 @@ def _chosen(kind: str, wanted: list[str] | None, known: Sequence[str]) -> list[s
     "--points", type=_Rates(), help="Bits per pixel at which our files are cut, besides not at all."
 )
 @click.option("--codecs", "codec_names", type=_List(), help="Default: all; ctc, jpeg, webp, ...")
-@click.option("--metrics", "metric_names", type=_List(), help="Default: all; psnr, ms_ssim, ssimulacra2.")
+@click.option(
+    "--metrics", "metric_names", type=_List(), help="Besides psnr: ms_ssim, ssimulacra2.  [default: all]"
+)
 @click.option(
     "--published", type=_PATH, help="JSON file of published Kodak curves: name: {bpp, psnr, source}."
 )
@@ -116,7 +118,7 @@ def evaluate(
     from .tables import summary
 
     known = [m.name for m in METRICS]
-    metrics = _chosen("metric", metric_names, known)
+    metrics = _chosen("metric", metric_names and ["psnr", *metric_names], known)  # tables are built on it
     needed = [*_EXTRA, *packages(metrics)]
     lacking = [package for package in needed if importlib.util.find_spec(package) is None]
     if lacking:
