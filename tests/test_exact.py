@@ -19,6 +19,7 @@ from ctc_codec import CodecModel, WeightsError, load_model
 from ctc_codec._exact import LAYERS, SUM_LIMIT, ExactConv, ExactHyperSynthesis, quantise_conv
 from ctc_codec._hyperprior import HyperSynthesis
 from ctc_codec._model import default_weights
+from ctc_codec._planes import LEVELS
 
 HERE = Path(__file__).parent
 EXPECTED = {
@@ -87,7 +88,7 @@ def test_integer_network_follows_the_float_one() -> None:
     with torch.no_grad():
         level, mu = network(z)
     exact_level, exact_mu = ExactHyperSynthesis.from_float(network)(z[0].int().numpy())
-    assert np.abs(exact_level - level[0].clamp(0, 63).numpy()).max() < 0.6
+    assert np.abs(exact_level - level[0].clamp(0, LEVELS - 1).numpy()).max() < 0.6
     assert np.abs(exact_mu / 64 - mu[0].numpy()).max() < 0.25
 
 

@@ -76,6 +76,17 @@ def _shuffle(x: Grid) -> Grid:
     ]
 
 
+def _band(i: int, j: int, levels: int) -> int:
+    def zeros(k: int) -> int:
+        return next((bit for bit in range(levels) if k >> bit & 1), levels)
+
+    a, c = zeros(i), zeros(j)
+    m = min(a, c)
+    if m == levels:
+        return 3 * m
+    return 3 * m + (2 if a == c else 0 if a < c else 1)
+
+
 class _Weights:
     def __init__(self, path: Path) -> None:
         with safe_open(path, framework="numpy") as file:
@@ -95,7 +106,7 @@ class _Weights:
 
 def reference_latent(data: bytes, weights: _Weights) -> list[int]:
     """Latent of a complete file, [N * h * w] in 1/64 steps."""
-    assert data[:6] in (b"\xc7CTC\x01\x00", b"\xc7CTC\x01\x01")
+    assert data[:6] in (b"\xc7CTC\x02\x00", b"\xc7CTC\x02\x01")
     width, at = _varint(data, 6)
     height, at = _varint(data, at)
     assert data[at : at + 4] == weights.fingerprint
@@ -120,14 +131,18 @@ def reference_latent(data: bytes, weights: _Weights) -> list[int]:
     t = _act(_shuffle(_conv(t, weights.layer("up2"))))
     o = _conv(_act(_conv(t, weights.layer("mix"))), weights.layer("leave"))
     at_all = [(c, i, j) for c in range(n) for i in range(h) for j in range(w)]
-    level = [min(max(o[c][i][j], 0), 63) for c, i, j in at_all]
+    added = v["band_level"]
+    level = [
+        min(max(o[c][i][j] + (added[c][_band(i, j, len(added[c]) // 3)] if c < len(added) else 0), 0), 79)
+        for c, i, j in at_all
+    ]
     mu = [min(max(o[n + c][i][j], -(1 << 24)), 1 << 24) for c, i, j in at_all]
 
     trits = v["trits"]
     nodes = [(3 ** (t + 1) - 1) // 2 for t in trits]
-    base = [sum(nodes[:k]) for k in range(64)]
+    base = [sum(nodes[:k]) for k in range(80)]
     rank: dict[int, int] = {}
-    for k in range(64):
+    for k in range(80):
         for node in range(base[k], base[k] + (3 ** trits[k] - 1) // 2):
             rank[node] = len(rank)
     depth, prefix = [0] * len(level), [0] * len(level)

@@ -25,7 +25,7 @@ def tables() -> TreeTables:
     return load_model().tables
 
 
-def test_shipped_tables_are_those_of_the_gaussians(tables: TreeTables) -> None:
+def test_shipped_tables_are_those_of_the_mixture(tables: TreeTables) -> None:
     built = build_tables()
     assert np.array_equal(built.trits, tables.trits)
     # erfc differs in the last bit between C libraries: hence the tolerance, and hence shipped tables.
@@ -43,13 +43,16 @@ def test_intervals_reach_six_sigmas_and_no_trit_is_wasted(tables: TreeTables) ->
     assert tables.trits[0] == 0
 
 
-def test_root_of_a_level_codes_its_gaussian_at_the_entropy(tables: TreeTables) -> None:
-    """Path frequencies against the Gaussian integrated over unit intervals: loss under 0.01 %."""
+def test_root_of_a_level_codes_its_mixture_at_the_entropy(tables: TreeTables) -> None:
+    """Path frequencies against the mixture integrated over unit intervals: loss under 0.01 %."""
     for level in (5, 20, 40):
         sigma, count = float(sigma_of_level(level)), int(tables.trits[level])
         half = (3**count - 1) // 2
         s = np.arange(-half, half + 1)
-        cdf = np.array([0.5 * math.erfc(-(v - 0.5) / sigma / math.sqrt(2)) for v in range(-half, half + 2)])
+        cdf = sum(
+            share * np.array([math.erfc(-(v - 0.5) / scale) for v in range(-half, half + 2)]) / 2
+            for share, scale in ((0.78, 0.844 * sigma * math.sqrt(2)), (0.22, 1.415 * sigma * math.sqrt(2)))
+        )
         p = np.diff(cdf)
         node = np.full(len(s), tables.bases[level])
         bits = np.zeros(len(s))
@@ -108,7 +111,7 @@ def test_an_image_whose_elements_are_all_certain_has_no_planes(tables: TreeTable
 
 
 def test_residuals_beyond_an_interval_are_brought_to_its_edge(tables: TreeTables) -> None:
-    level = np.array([0, 10, 63], dtype=np.int32)
+    level = np.array([0, 10, LEVELS - 1], dtype=np.int32)
     clipped = clip_residual(np.array([5, -(10**6), 10**6], dtype=np.int32), level, tables)
     half = (3 ** tables.trits[level] - 1) // 2
     assert clipped.tolist() == [0, -half[1], half[2]]

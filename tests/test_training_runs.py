@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import nn
 
-from ctc_codec._planes import Planes, build_tables, clip_residual
+from ctc_codec._planes import MAX_TRITS, Planes, build_tables, clip_residual
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.training import curves
 from ctc_codec.training.checkpoint import PART_BYTES, join, load_checkpoint, split
@@ -492,7 +492,7 @@ def test_bits_of_all_planes_are_those_of_the_coder(trained_base: Path, patchwork
     model.add_context()
     latent = Latent(model, PatchStore([patchwork], 64, CPU).batch(1, torch.Generator().manual_seed(0)))
     total = 0.0
-    for plane in range(9):
+    for plane in range(MAX_TRITS):
         table, _, active = latent.trit_bits(latent.state(torch.tensor(plane + 1)), torch.tensor(plane))
         total += float((table * active).sum().detach())
     tables = build_tables()
@@ -559,7 +559,7 @@ def test_command_measures_context_models_plane_by_plane(
     assert "all planes" in result.output
     with (run / "evaluation.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["plane"]) for row in rows] == list(range(8, -1, -1))
+    assert [int(row["plane"]) for row in rows] == list(range(MAX_TRITS - 1, -1, -1))
     quality = [float(row["psnr_table"]) for row in rows]
     assert quality[-1] > quality[0] + 3
 

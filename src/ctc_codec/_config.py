@@ -26,6 +26,9 @@ class ModelConfig:
     latent_channels: int = 320
     blocks_8: int = 4
     blocks_16: int = 3
+    wavelet_channels: int = 3
+    """The first latent channels, decomposed across positions (:mod:`ctc_codec._wavelet`)."""
+    wavelet_levels: int = 3
     hyper_channels: int = 128
     hyper_analysis_channels: int = 192
     hyper_synthesis_channels: tuple[int, int, int] = (128, 160, 256)

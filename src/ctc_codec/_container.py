@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ._errors import DamageError, FormatError, TargetError
 
 MAGIC = b"\xc7CTC"
-VERSION = 1
+VERSION = 2
 FLAG_GREY = 0x01
 _KNOWN_FLAGS = FLAG_GREY
 FINGERPRINT_BYTES = 4

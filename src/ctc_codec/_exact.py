@@ -19,6 +19,7 @@ from torch import Tensor
 from ._errors import WeightsError
 from ._hyperprior import ACTIVATION_MAX, LEAK, LEVEL_GAIN, MU_GAIN, Z_LIMIT, HyperSynthesis
 from ._planes import LEVELS, MEAN_SCALE
+from ._wavelet import band_map
 
 SUM_LIMIT = float(1 << 51)
 ACTIVATION_BITS = 10
@@ -88,8 +89,10 @@ def _fraction_bits(name: str, channels: int) -> tuple[int, Tensor]:
 class ExactHyperSynthesis:
     """Integer twin of :class:`ctc_codec._hyperprior.HyperSynthesis`. Always on the CPU."""
 
-    def __init__(self, layers: dict[str, ExactConv]) -> None:
+    def __init__(self, layers: dict[str, ExactConv], band_level: np.ndarray) -> None:
+        """band_level: int16 [channels, 3 levels + 1], added to the levels of the wavelet's bands."""
         self.layers = layers
+        self.band_level = band_level
         limit = Z_LIMIT
         for name in LAYERS:
             layers[name].validate(limit)
@@ -102,7 +105,8 @@ class ExactHyperSynthesis:
         for name in LAYERS:
             conv = getattr(network, name)
             layers[name] = quantise_conv(conv.weight, conv.bias, *_fraction_bits(name, conv.out_channels))
-        return cls(layers)
+        band_level = (network.band_level.detach() * LEVEL_GAIN).round().cpu().numpy().astype(np.int16)
+        return cls(layers, band_level)
 
     @torch.no_grad()
     def to_float(self, network: HyperSynthesis) -> None:
@@ -113,6 +117,7 @@ class ExactHyperSynthesis:
             fraction = layer.shift - input_bits + output_bits
             conv.weight.copy_(layer.weight / 2 ** fraction[:, None, None, None])
             conv.bias.copy_(layer.bias / 2 ** (fraction + input_bits))
+        network.band_level.copy_(torch.from_numpy(self.band_level / LEVEL_GAIN))
 
     @torch.inference_mode()
     def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,6 +129,9 @@ class ExactHyperSynthesis:
             t = _activation(F.pixel_shuffle(self.layers["up2"](t), 2))
             t = _activation(self.layers["mix"](t))
             level, mu = self.layers["leave"](t)[0].chunk(2)
+            channels, bands = self.band_level.shape
+            at = band_map(level.shape[1], level.shape[2], bands // 3)
+            level[:channels] += torch.from_numpy(self.band_level[:, at])
         limit = float(1 << 24)
         return (
             level.clamp(0, LEVELS - 1).to(torch.int32).numpy(),

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._config import HYPER_STRIDE, ModelConfig
+from ._wavelet import band_count, band_map
 
 Z_LIMIT = 63
 """Hyper-latents are integers in -63..63; the encoder clamps."""
@@ -86,7 +87,10 @@ def _activation(t: Tensor) -> Tensor:
 
 class HyperSynthesis(nn.Module):
     """Hyper-latent to entropy parameters. Input float32 z [B, Cz, hz, wz] (integers); outputs the
-    sigma level (a real number; 0 is sigma 0.11, 63 is 256) and mu, float32 [B, N, 4hz, 4wz] each."""
+    sigma level (a real number; 0 is sigma 0.11, 79 is 1825) and mu, float32 [B, N, 4hz, 4wz] each.
+
+    The levels of the channels that are wavelet coefficients get a constant added for each band.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -95,6 +99,10 @@ class HyperSynthesis(nn.Module):
         self.up2 = nn.Conv2d(c1, 4 * c2, 3, padding=1)
         self.mix = nn.Conv2d(c2, c3, 1)
         self.leave = nn.Conv2d(c3, 2 * config.latent_channels, 1)
+        self.band_level = nn.Parameter(
+            torch.zeros(config.wavelet_channels, band_count(config.wavelet_levels))
+        )
+        self._wavelet_levels = config.wavelet_levels
         _he_init(self.up1, self.up2, self.mix)
         with torch.no_grad():
             self.up1.weight /= _Z_START
@@ -107,6 +115,10 @@ class HyperSynthesis(nn.Module):
             t = _activation(F.pixel_shuffle(self.up2(t), 2))
             t = _activation(self.mix(t))
             level, mu = self.leave(t).chunk(2, dim=1)
+            h, w = level.shape[2:]
+            bands = torch.from_numpy(band_map(h, w, self._wavelet_levels)).to(level.device)
+            count = len(self.band_level)
+            level = torch.cat((level[:, :count] + self.band_level[:, bands], level[:, count:]), dim=1)
         return level * LEVEL_GAIN, mu * MU_GAIN
 
 

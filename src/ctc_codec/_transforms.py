@@ -1,7 +1,8 @@
 """Analysis and synthesis transforms: pixels to latent and back.
 
 All the work is done at 1/8 and 1/16 of the image's resolution (PixelUnshuffle in, PixelShuffle out,
-as in DCVC-RT, Jia et al., CVPR 2025), with gated blocks of 1x1 and depthwise 3x3 convolutions.
+as in DCVC-RT, Jia et al., CVPR 2025), with gated blocks of 1x1 and depthwise 3x3 convolutions. Between
+transform and latent the channels of local means go through a wavelet (:mod:`ctc_codec._wavelet`).
 Both transforms start as a *linear* transform codec: residual branches end in zeros, so at step 0 only
 the 16x16 block transform is left (see :func:`ctc_codec.training.klt.init_linear`).
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._config import PATCH, ModelConfig
+from ._wavelet import compose, decompose
 
 _BLOCK_CHANNELS = 3 * PATCH * PATCH
 
@@ -54,6 +56,7 @@ class Analysis(nn.Module):
         self.down = nn.Conv2d(_BLOCK_CHANNELS, n, 2, stride=2)
         self.blocks_16 = nn.Sequential(*(GatedBlock(n) for _ in range(config.blocks_16)))
         self.log_gain = nn.Parameter(torch.zeros(n))
+        self._wavelet = (config.wavelet_channels, config.wavelet_levels)
 
     def forward(self, x: Tensor) -> Tensor:
         t = F.pixel_unshuffle(x - 0.5, PATCH).contiguous(memory_format=torch.channels_last)
@@ -61,7 +64,9 @@ class Analysis(nn.Module):
         with torch.autocast(t.device.type, enabled=False):
             t = self.down(t.float())
         t = self.blocks_16(t)
-        return t.float() * self.log_gain.exp()[:, None, None]
+        y = t.float() * self.log_gain.exp()[:, None, None]
+        count, levels = self._wavelet
+        return torch.cat((decompose(y[:, :count], levels), y[:, count:]), dim=1)
 
 
 class Synthesis(nn.Module):
@@ -74,8 +79,11 @@ class Synthesis(nn.Module):
         self.blocks_16 = nn.Sequential(*(GatedBlock(n) for _ in range(config.blocks_16)))
         self.up = nn.Conv2d(n, 4 * _BLOCK_CHANNELS, 1)
         self.blocks_8 = nn.Sequential(*(GatedBlock(_BLOCK_CHANNELS) for _ in range(config.blocks_8)))
+        self._wavelet = (config.wavelet_channels, config.wavelet_levels)
 
     def forward(self, y: Tensor) -> Tensor:
+        count, levels = self._wavelet
+        y = torch.cat((compose(y[:, :count], levels), y[:, count:]), dim=1)
         t = (y * self.log_gain.exp()[:, None, None]).contiguous(memory_format=torch.channels_last)
         t = self.blocks_16(t)
         with torch.autocast(t.device.type, enabled=False):

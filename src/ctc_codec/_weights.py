@@ -22,7 +22,7 @@ from ._container import FINGERPRINT_BYTES
 from ._errors import WeightsError
 from ._exact import LAYERS, ExactConv, ExactHyperSynthesis
 
-WEIGHTS_FORMAT = "ctc-weights-1"
+WEIGHTS_FORMAT = "ctc-weights-2"
 _EXACT = "exact."
 Arrays = Mapping[str, np.ndarray]
 
@@ -86,5 +86,6 @@ def exact_hyper_synthesis(arrays: Arrays) -> ExactHyperSynthesis:
                 )
             )
             for layer in LAYERS
-        }
+        },
+        arrays["exact.band_level"],
     )

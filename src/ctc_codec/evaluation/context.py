@@ -15,11 +15,12 @@ import torch.nn.functional as F
 
 from .._config import LATENT_STRIDE
 from .._image import Pixels, psnr
+from .._planes import MAX_TRITS
 from ..training.context import Latent
 from ..training.model import TrainingModel
 from .images import image_files, read_image
 
-DEEPEST = 8
+DEEPEST = MAX_TRITS - 1
 
 
 @dataclass(frozen=True)

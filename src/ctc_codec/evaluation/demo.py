@@ -14,10 +14,11 @@ from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from .._container import info
 from .._image import psnr
+from .montage import montage, panel
 
 CUTS = (0.03, 0.1, 0.2, 0.5, 1.0, None)
 _PANEL = 384
@@ -29,26 +30,14 @@ def _photograph() -> Image.Image:
     return Image.fromarray(data.coffee())
 
 
+def _shown(image: Image.Image) -> Image.Image:
+    height = round(image.height * _PANEL / image.width)
+    return image.convert("RGB").resize((_PANEL, height), Image.Resampling.LANCZOS)
+
+
 def _ctc(*arguments: str) -> None:
     click.echo("$ ctc " + " ".join(arguments))
     subprocess.run([sys.executable, "-m", "ctc_codec.cli", *arguments], check=True)
-
-
-def _panel(image: Image.Image, caption: str) -> Image.Image:
-    height = round(image.height * _PANEL / image.width)
-    panel = Image.new("RGB", (_PANEL, height + 22), "white")
-    panel.paste(image.convert("RGB").resize((_PANEL, height), Image.Resampling.LANCZOS), (0, 22))
-    ImageDraw.Draw(panel).text((4, 3), caption, fill="black", font=ImageFont.load_default(14))
-    return panel
-
-
-def montage(panels: list[Image.Image], columns: int) -> Image.Image:
-    """Panels of one size, side by side in rows."""
-    width, height = panels[0].size
-    sheet = Image.new("RGB", (columns * width, -(-len(panels) // columns) * height), "white")
-    for i, panel in enumerate(panels):
-        sheet.paste(panel, (i % columns * width, i // columns * height))
-    return sheet
 
 
 @click.command()
@@ -73,7 +62,7 @@ def main(image: Path | None, output: Path) -> None:
         decoded = Image.open(picture)
         found, quality = info(part.read_bytes()), psnr(pixels, np.asarray(decoded))
         rows.append((found.nbytes, found.bpp, quality))
-        panels.append(_panel(decoded, f"{found.nbytes} bytes  {found.bpp:.3f} bpp  {quality:.2f} dB"))
+        panels.append(panel(_shown(decoded), f"{found.nbytes} bytes  {found.bpp:.3f} bpp  {quality:.2f} dB"))
     montage(panels, 3).save(output / "progressive.png")
     click.echo(
         f"\n{'bytes':>8s} {'bpp':>8s} {'PSNR dB':>8s}   (original PNG: {original.stat().st_size} bytes)"

@@ -49,13 +49,15 @@ def _started_from(path: Path, stage: str) -> tuple[TrainingModel, Progress | Non
 
 
 def _export(model: TrainingModel, store: PatchStore, seed: int, path: Path) -> str:
-    """Write frozen weights; returns their fingerprint in hex."""
+    """Write frozen weights; returns their fingerprint, and what integers cost, in words."""
     from .._weights import exact_fingerprint, read_weights
-    from .export import channel_priorities, export
+    from .export import channel_priorities, export, integer_overhead
 
     path.parent.mkdir(parents=True, exist_ok=True)
     export(model, path, channel_priorities(model, store, seed))
-    return exact_fingerprint(read_weights(path).arrays).hex()
+    overhead = integer_overhead(model, path, store, seed)
+    fingerprint = exact_fingerprint(read_weights(path).arrays).hex()
+    return f"{fingerprint}, {overhead:+.2%} of rate against floating point"
 
 
 def _evaluate_codec(weights: Path, folder: Path, run_dir: Path, when: dict[str, float]) -> None:
@@ -279,8 +281,7 @@ def _run(
     if stage != "export":
         _draw_curves(run_dir)
     if stage in ("base", "export"):
-        fingerprint = _export(model, store, settings.seed, exported)
-        _say(f"{exported}: weights {fingerprint}")
+        _say(f"{exported}: weights {_export(model, store, settings.seed, exported)}")
     if evaluate:
         after = _when(Progress.of(load_checkpoint(run_dir / "checkpoint.pt")))
         if stage in ("base", "export"):

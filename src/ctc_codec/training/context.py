@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._planes import SIGMA_MIN
-from .model import DEEPEST_CUT, LEVEL_STEP, TrainingModel, TreeState, integers, weighted_distortion
+from .._planes import LEVEL_STEP, SIGMA_MIN
+from .model import CUT_SHARES, TrainingModel, TreeState, integers, weighted_distortion
 from .stages import Stage
 
 _RATE_FLOOR = 0.01
@@ -81,7 +81,9 @@ class Crr(Stage):
 
     def draw_missing(self, generator: torch.Generator, device: torch.device) -> Tensor:
         """The plane whose trits are predicted, uniform: each counts by its relative saving."""
-        return torch.randint(0, DEEPEST_CUT + 1, (self.settings.batch,), generator=generator, device=device)
+        return torch.randint(
+            0, len(CUT_SHARES) + 1, (self.settings.batch,), generator=generator, device=device
+        )
 
     def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         latent = Latent(self.model, x)

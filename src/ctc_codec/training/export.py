@@ -13,12 +13,25 @@ from torch import Tensor
 from .._errors import WeightsError
 from .._exact import LAYERS, ExactHyperSynthesis
 from .._hyperprior import Z_LIMIT, FactorizedPrior
-from .._planes import PRIORITY_SCALE, build_tables, quantise_frequencies
+from .._planes import (
+    FREQUENCY_BITS,
+    MEAN_SCALE,
+    PRIORITY_SCALE,
+    TreeTables,
+    build_tables,
+    clip_residual,
+    code_lengths,
+    quantise_frequencies,
+    sigma_of_level,
+    unit_masses,
+)
 from .._weights import WEIGHTS_FORMAT, exact_hyper_synthesis, float_state, read_weights, reason_of
 from .data import PatchStore
 from .model import TrainingModel
 
 _PRIORITY_BATCHES = 8
+_OVERHEAD_BATCHES = 2
+_TABLES = ("trits", "trit_frequencies", "means", "priorities")
 _CHANNEL_PRIORITY_LIMIT = 2000
 
 
@@ -55,6 +68,39 @@ def channel_priorities(model: TrainingModel, store: PatchStore, seed: int = 0) -
     return priority.clamp(-_CHANNEL_PRIORITY_LIMIT, _CHANNEL_PRIORITY_LIMIT).to(torch.int16).cpu().numpy()
 
 
+@torch.no_grad()
+def integer_overhead(model: TrainingModel, path: Path, store: PatchStore, seed: int = 0) -> float:
+    """Rate of the exported integer entropy model over that of the floating-point one, less 1.
+
+    Ideal code lengths of training crops, of z and y: by real numbers sigma, mu and by the learned prior, and
+    by the integers of the weights file ``path`` (levels and mu rounded, 16-bit frequencies).
+    """
+    arrays = read_weights(path).arrays
+    exact = exact_hyper_synthesis(arrays)
+    tables = TreeTables.from_inner(*(arrays[f"exact.{name}"] for name in _TABLES))
+    lengths = code_lengths(tables)
+    z_lengths = FREQUENCY_BITS - np.log2(arrays["exact.z_frequencies"].astype(np.float64))
+    generator = torch.Generator(store.device).manual_seed(seed)
+    by_floats = by_integers = 0.0
+    for crop in torch.cat([store.batch(4, generator) for _ in range(_OVERHEAD_BATCHES)]).cpu()[:, None]:
+        y = model.analysis(crop)
+        z = model.hyper_analysis(y).round().clamp(-Z_LIMIT, Z_LIMIT)
+        level, mu = model.entropy_parameters(z, y)
+        s = (y - mu).round().double().numpy()
+        p = unit_masses(s, sigma_of_level(level.numpy()))
+        by_floats -= float(np.log2(np.maximum(p, 1e-12)).sum()) + float(
+            model.prior.likelihood(z).double().log2().sum()
+        )
+        symbols = z[0].int().numpy()
+        levels, means = (t[:, : y.shape[2], : y.shape[3]] for t in exact(symbols))
+        s = np.rint(y[0].numpy() - means / MEAN_SCALE).astype(np.int32)
+        s = clip_residual(s, levels, tables)
+        half = (3 ** tables.trits.astype(np.int64)[levels] - 1) // 2
+        by_integers += float(lengths[tables.bases[levels] + half + s + half].sum())
+        by_integers += float(z_lengths[np.arange(len(symbols))[:, None, None], symbols + Z_LIMIT].sum())
+    return by_integers / by_floats - 1
+
+
 def restore(path: Path) -> TrainingModel:
     """The trainable model of a weights file, in the precision that it was frozen in.
 
@@ -87,6 +133,7 @@ def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None
         "exact.priorities": tables.priorities[tables.inner],
         "exact.z_frequencies": _z_frequencies(model.prior, model.config.hyper_channels),
         "exact.channel_priority": np.zeros(n, np.int16) if channel_priority is None else channel_priority,
+        "exact.band_level": exact.band_level,
     }
     for name in LAYERS:
         layer = exact.layers[name]

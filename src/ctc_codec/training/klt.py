@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from .._config import HYPER_STRIDE, LATENT_STRIDE, PATCH
 from .._hyperprior import ANALYSIS_LEAK, LEAK, LEVEL_GAIN, MU_GAIN
-from .._planes import LEVELS, SIGMA_MIN
+from .._planes import LEVEL_STEP, LEVELS, SIGMA_MIN
+from .._wavelet import band_count, band_map
 from .data import PatchStore
-from .model import LEVEL_STEP, TrainingModel
+from .model import TrainingModel
 
 _START_GAIN = 16.0
 
@@ -52,6 +53,7 @@ def init_linear(model: TrainingModel, store: PatchStore, generator: torch.Genera
     _, vectors = torch.linalg.eigh(second_moment)
     n = model.config.latent_channels
     basis = vectors.flip(1)[:, :n].T.float().to(blocks.device)  # [N, 768]
+    basis = basis[_means_first(basis, model.config.wavelet_channels)]
 
     taps = basis.view(n, -1, 2, 2)  # second unshuffle: channel, row, column of the 2x2
     model.analysis.down.weight.copy_(taps)
@@ -63,6 +65,14 @@ def init_linear(model: TrainingModel, store: PatchStore, generator: torch.Genera
     _init_hyperprior(model, torch.cat([model.analysis(store.batch(8, generator)) for _ in range(12)]))
 
 
+def _means_first(basis: Tensor, count: int) -> list[int]:
+    """Order of the basis [N, 768] in which the ``count`` vectors that hold most of the blocks' means stand
+    first: those channels go through the wavelet."""
+    means = basis.view(len(basis), 3, PATCH**2, -1).sum((2, 3)).square().sum(1)
+    first = means.topk(count).indices.sort().values.tolist()
+    return first + [i for i in range(len(basis)) if i not in first]
+
+
 def _init_hyperprior(model: TrainingModel, y: Tensor) -> None:
     """The deviations of latents y [B, N, h, w] go into the bias of the sigma levels, and their local means
     through z into mu where that saves most."""
@@ -70,14 +80,37 @@ def _init_hyperprior(model: TrainingModel, y: Tensor) -> None:
     model.hyper_analysis.log_scale.copy_(-deviation.log())
     bias = model.hyper_synthesis.leave.bias
     assert bias is not None
-    level = (deviation / SIGMA_MIN).log() / LEVEL_STEP
-    bias[: len(level)] = level.clamp(0, LEVELS - 1) / LEVEL_GAIN
+    level = _level_of(deviation)
+    bias[: len(level)] = level / LEVEL_GAIN
+    fit_bands(model, y, level[:, None, None].expand_as(y))
 
     explained = F.avg_pool2d(y, HYPER_STRIDE).square().mean((0, 2, 3)) / deviation**2
     explained[deviation < _LOUD] = 0  # nearly silent: there is little to save
+    explained[: model.config.wavelet_channels] = 0
     widths = (model.hyper_analysis.enter.out_channels, *model.config.hyper_synthesis_channels)
     count = min(_CARRIED, model.config.hyper_channels // 2, min(widths) // 4, len(level))
     _carry_means(model, explained.topk(count).indices.tolist(), deviation)
+
+
+def _level_of(deviation: Tensor) -> Tensor:
+    """Sigma level, a real number, of standard deviations in quantiser steps."""
+    return ((deviation / SIGMA_MIN).log() / LEVEL_STEP).clamp(0, LEVELS - 1)
+
+
+@torch.no_grad()
+def fit_bands(model: TrainingModel, y: Tensor, level: Tensor) -> None:
+    """Set what is added to the levels of the wavelet's bands: deviations of latents y [B, N, h, w] over
+    the sigmas that ``level``, of the same shape, stands for."""
+    channels, levels = model.config.wavelet_channels, model.config.wavelet_levels
+    bands = torch.from_numpy(band_map(y.shape[2], y.shape[3], levels)).to(y.device)
+    normalised = y[:, :channels] / (SIGMA_MIN * torch.exp(LEVEL_STEP * level[:, :channels]))
+    added = model.hyper_synthesis.band_level
+    for band in range(band_count(levels)):
+        if (bands == band).any():
+            spread = normalised[..., bands == band].square().mean((0, 2)).sqrt()
+            added[:, band] = spread.clamp(min=1e-3).log() / LEVEL_STEP / LEVEL_GAIN
+        else:  # small crops have no such place: an octave louder than the finer band
+            added[:, band] = added[:, band - 3] + math.log(2) / LEVEL_STEP / LEVEL_GAIN
 
 
 def _carry_means(model: TrainingModel, channels: list[int], deviation: Tensor) -> None:

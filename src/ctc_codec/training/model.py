@@ -13,18 +13,19 @@ from torch import Tensor, nn
 from .._config import ModelConfig
 from .._context import DistortionReduction, RateReduction
 from .._hyperprior import FactorizedPrior, HyperAnalysis, HyperSynthesis
-from .._planes import LEVELS, MEAN_SCALE, SIGMA_MAX, SIGMA_MIN, TreeTables, build_tables
+from .._planes import LEVEL_STEP, LEVELS, MEAN_SCALE, SIGMA_MIN, TreeTables, build_tables
 from .._transforms import Analysis, Synthesis
 
-DEEPEST_CUT = 7
-"""Partial states seen in training miss up to this many planes."""
+CUT_SHARES = (0.28, 0.28, 0.22, 0.14, 0.05, 0.02, 0.01)
+"""How often training sees 1, 2, ... missing planes: from 4 on, less than 0.04 bpp are left."""
 
 PLANE_DISTORTION = 3.0
 """About how much the MSE grows with every missing plane, over the whole range of planes."""
 
-
-LEVEL_STEP = math.log(SIGMA_MAX / SIGMA_MIN) / (LEVELS - 1)
-"""Sigma of level k is SIGMA_MIN exp(k LEVEL_STEP)."""
+PLANE_RATE = 2.4
+"""About how much the rate shrinks with every missing plane (measured: 2.2, 2.5, 2.5)."""
+_WEIGHTED_PLANES = 3
+"""So many missing planes at most raise the weight of the rate that is left."""
 
 _OUTLIER_SIGMAS = 8.0
 
@@ -153,29 +154,31 @@ class TrainingModel(nn.Module):
         return TreeState(count, drop, node, mean, low.float(), (low + width - 1).float())
 
     def entropy_parameters(self, z: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Level (a real number, 0..63) and mu for hyper-latents z, cut to the size of latent ``like``."""
+        """Level (a real number, 0..79) and mu for hyper-latents z, cut to the size of latent ``like``."""
         level, mu = self.hyper_synthesis(_round_through(z))
         level, mu = (t[..., : like.shape[2], : like.shape[3]] for t in (level, mu))
         return _LowerBound.apply(level, 0.0).clamp(max=LEVELS - 1), mu
 
-    def rate(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Bits of y and of z per image, float32 [B], with uniform noise in place of rounding; level and mu
-        as in :meth:`entropy_parameters`, from the rounded z."""
+    def known_bits(self, residual: Tensor, inverse_sigma: Tensor, state: TreeState) -> Tensor:
+        """Bits of the trits that are known: those of the node's interval, straight through to the residual.
+        Float32, same shape as the residual."""
+        width = self.powers[state.drop].float()
+        centre = residual + ((state.low + state.high) / 2 - residual).detach()
+        return gaussian_bits(centre / width, inverse_sigma * width)
+
+    def forward(self, x: Tensor, missing: Tensor) -> dict[str, Tensor]:
+        """x: float [B, 3, 16h, 16w] in 0..1; missing: int [B], planes hidden from the decoder.
+
+        Returns the reconstruction ``x_hat`` and, per image, float32 [B], the bits of z, those of y at full
+        rate (with uniform noise in place of rounding) and ``bits_known``, those of the trits of y that the
+        decoder has.
+        """
+        y = self.analysis(x)
         z = self.hyper_analysis(y)
         bits_z = _bits(self.prior.likelihood(z + torch.rand_like(z) - 0.5)).sum((1, 2, 3))
         level, mu = self.entropy_parameters(z, y)
         inverse_sigma = torch.exp(level * -LEVEL_STEP) / SIGMA_MIN
         bits_y = gaussian_bits(y - mu + torch.rand_like(y) - 0.5, inverse_sigma).sum((1, 2, 3))
-        return bits_y, bits_z, level, mu
-
-    def forward(self, x: Tensor, missing: Tensor) -> dict[str, Tensor]:
-        """x: float [B, 3, 16h, 16w] in 0..1; missing: int [B], planes hidden from the decoder.
-
-        Returns the reconstruction ``x_hat`` and, per image, the bits of y and of z at full rate,
-        float32 [B].
-        """
-        y = self.analysis(x)
-        bits_y, bits_z, level, mu = self.rate(y)
         s, index = integers(y - mu), integers(level)
         hidden = missing.int()[:, None, None, None]
         state = self.tree_state(s, index, hidden)
@@ -183,7 +186,13 @@ class TrainingModel(nn.Module):
         # Where a cut hides all trits, the decoder's picture depends on mu and not on y: so does the
         # gradient. (At full rate it goes to y even there, or channels once silent would stay so.)
         y_hat = torch.where((hidden > 0) & (state.trits <= hidden), mu, y_hat)
-        return {"x_hat": self.synthesis(y_hat), "bits_y": bits_y, "bits_z": bits_z}
+        bits_known = self.known_bits(y - mu, inverse_sigma, state).sum((1, 2, 3))
+        return {
+            "x_hat": self.synthesis(y_hat),
+            "bits_y": bits_y,
+            "bits_z": bits_z,
+            "bits_known": torch.where(missing > 0, bits_known, bits_y),
+        }
 
 
 def integers(t: Tensor) -> Tensor:
@@ -193,8 +202,10 @@ def integers(t: Tensor) -> Tensor:
 
 
 def draw_missing(batch: int, full_share: float, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Numbers of missing planes, int64 [batch]: 0 with probability ``full_share``, else 1..7."""
-    cut = torch.randint(1, DEEPEST_CUT + 1, (batch,), generator=generator, device=device)
+    """Numbers of missing planes, int64 [batch]: 0 with probability ``full_share``, else 1..7 as
+    CUT_SHARES says."""
+    shares = torch.tensor(CUT_SHARES, device=device)
+    cut = 1 + torch.multinomial(shares, batch, replacement=True, generator=generator)
     full = torch.rand(batch, generator=generator, device=device) < full_share
     return torch.where(full, 0, cut)
 
@@ -217,24 +228,34 @@ def weighted_distortion(
 
 
 def rate_distortion_loss(
-    out: dict[str, Tensor], x: Tensor, missing: Tensor, lmbda: float, z_weight: Tensor | float = 1.0
+    out: dict[str, Tensor],
+    x: Tensor,
+    missing: Tensor,
+    lmbda: float,
+    z_weight: Tensor | float = 1.0,
+    prefix_share: float = 0.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """``bpp + lambda 255^2 MSE``, with the lambda of :func:`weighted_distortion`.
+
+    ``prefix_share`` of the rate is that of the prefix that the decoder has, divided by about what it is
+    relative to the full rate's: as with the distortion, a percent then counts the same at every rate.
 
     ``z_weight`` is that of z's rate. Near 0 it lets z become useful before its own rate counts: with its
     full weight from the first step z collapses to a constant (seen: 0.004 bpp, and a loss stuck at that of
     static sigmas).
 
-    Returns the loss to minimise, and for the log, detached: the loss with z's plain rate, bpp, bpp of z,
-    the sum of MSEs at full rate and their count.
+    Returns the loss to minimise, and for the log, detached: the loss with the plain full rate, bpp, bpp of
+    z, the sum of MSEs at full rate and their count.
     """
     pixels = x.shape[2] * x.shape[3]
     distortion, metrics = weighted_distortion(out["x_hat"], x, missing, lmbda)
-    bpp = (out["bits_y"] + out["bits_z"]) / pixels
-    loss = (bpp + distortion).mean()
+    bpp_y, bpp_z, known = (out[name] / pixels for name in ("bits_y", "bits_z", "bits_known"))
+    growth = prefix_share * PLANE_RATE ** missing.clamp(max=_WEIGHTED_PLANES)
+    loss = distortion + (1 - prefix_share) * bpp_y + growth * known
+    loss = loss + z_weight * (1 - prefix_share + growth) * bpp_z
     metrics |= {
-        "loss": loss.detach(),
-        "bpp": bpp.detach().mean(),
-        "bpp_z": out["bits_z"].detach().mean() / pixels,
+        "loss": (bpp_y + bpp_z + distortion).detach().mean(),
+        "bpp": (bpp_y + bpp_z).detach().mean(),
+        "bpp_z": bpp_z.detach().mean(),
     }
-    return loss - (1 - z_weight) * out["bits_z"].mean() / pixels, metrics
+    return loss.mean(), metrics

@@ -44,9 +44,10 @@ class Settings:
     lr_matrices: float | None = None
     warmup_steps: int = 200
     z_ramp_steps: int = 1500
-    z_rate_weight: float = 3.0
+    z_rate_weight: float = 1.0
+    prefix_share: float = 0.5
     decay_share: float = 0.4
-    full_share: float = 0.5
+    full_share: float = 0.35
     clip_norm: float = 2.0
     ema: float = 0.999
     save_every_s: float = 60.0
@@ -144,4 +145,5 @@ class Base(Stage):
 
     def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         out = self.model(x, missing)
-        return rate_distortion_loss(out, x, missing, self.settings.lmbda, z_weight)
+        settings = self.settings
+        return rate_distortion_loss(out, x, missing, settings.lmbda, z_weight, settings.prefix_share)
