@@ -9,10 +9,10 @@ TRAIN ?= $(wildcard ../shared/train/*.tar)
 RUN ?= runs/base
 MINUTES ?= 60
 
-.PHONY: help install demo test check bench bench-train eval readme train clean
+.PHONY: help install demo test check bench bench-train eval artefacts readme train clean
 
 help:
-	@echo "make demo | test | check | bench | bench-train | eval | readme | train | clean"
+	@echo "make demo | test | check | bench | bench-train | eval | artefacts | readme | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,9 @@ bench-train: install  ## Mpixel/s of training and where a step's time goes
 
 eval: install  ## report/ over the images of KODAK=folder, beside the other codecs; PUBLISHED=file of curves
 	$(BIN)/ctc eval $(KODAK) -o $(REPORT) $(addprefix --published ,$(wildcard $(PUBLISHED)))
+
+artefacts: install  ## block edges, colour shifts and borders of KODAK=folder in figures, and docs/pictures.png
+	$(BIN)/python -m ctc_codec.evaluation.artefacts $(KODAK) --picture docs/pictures.png
 
 readme: install  ## README's numbers and plot from REPORT, which is committed as docs/results.json
 	cp $(REPORT)/results.json docs/results.json

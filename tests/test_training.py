@@ -21,11 +21,12 @@ from PIL import Image
 
 from ctc_codec import decode, encode, load_model
 from ctc_codec._image import psnr
+from ctc_codec._model import default_weights
 from ctc_codec._planes import LEVELS, Planes, build_tables, code_lengths, sigma_of_level, unit_masses
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.training.checkpoint import load_checkpoint
 from ctc_codec.training.data import PatchStore
-from ctc_codec.training.export import channel_priorities, export, restore
+from ctc_codec.training.export import channel_priorities, export, integer_overhead, restore
 from ctc_codec.training.loop import Diverged, train
 from ctc_codec.training.model import (
     PLANE_RATE,
@@ -255,6 +256,17 @@ def test_linear_start_fits_the_bands_even_of_small_crops(photos: Path, tmp_path:
     assert (added[:, -1] > added[:, 0]).all()  # means are louder than the finest details
 
 
+def test_channels_of_local_means_come_first(photos: Path, tmp_path: Path) -> None:
+    """Those are the ones that go through the wavelet: flat colours leave next to nothing elsewhere."""
+    model, _ = train(
+        [photos], tmp_path, Settings(max_steps=0, crop=128), config=TINY, device=CPU, report=_quiet
+    )
+    colours = torch.rand(20, 3, 1, 1, generator=_generator()).expand(-1, -1, 64, 64)
+    with torch.no_grad():
+        energy = model.analysis(colours).square().sum((0, 2, 3))
+    assert energy[: TINY.wavelet_channels].sum() > 0.97 * energy.sum()
+
+
 def test_training_goes_on_from_exported_weights(photos: Path, tmp_path: Path) -> None:
     tiny = Path(__file__).parent / "data" / "format" / "tiny.safetensors"
     restored = restore(tiny)
@@ -266,6 +278,17 @@ def test_training_goes_on_from_exported_weights(photos: Path, tmp_path: Path) ->
     assert state["step"] == settings.z_ramp_steps + 3
     drift = state["model"]["analysis.down.weight"] - restore(tiny).analysis.down.weight
     assert 0 < drift.abs().max() < 1e-3
+
+
+def test_integers_cost_hardly_any_rate(photos: Path, tmp_path: Path) -> None:
+    """The released model, exported: integer levels, means and tables against real numbers."""
+    model, path = restore(default_weights()), tmp_path / "w.safetensors"
+    export(model, path)
+    overhead = integer_overhead(model, path, PatchStore([photos], 256, CPU))
+    assert -0.001 < overhead < 0.003
+    with torch.no_grad():  # and it is noticed if they do
+        model.hyper_synthesis.band_level += 2
+        assert integer_overhead(model, path, PatchStore([photos], 256, CPU)) < overhead - 0.001
 
 
 def test_a_finished_run_starts_a_new_cycle_from_its_weights(photos: Path, tmp_path: Path) -> None:

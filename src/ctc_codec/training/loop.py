@@ -214,7 +214,7 @@ class Run:
         """
         p, settings = self.progress, self.settings
         ramp = min(1.0, p.step / settings.z_ramp_steps)
-        z_weight = torch.full((), settings.z_rate_weight * ramp, device=self.device)
+        z_weight = torch.full((), ramp, device=self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             loss, metrics = self.network(x, missing, z_weight)
         loss.backward()

@@ -29,9 +29,11 @@ class Settings:
     8 dB: 34.6 without any quantisation, against 43.2 of their running mean.) ``lr_matrices`` is that of
     the 1x1 layers inside the transforms' blocks, which then learn with Muon; with None they are left to
     Adam like everything else.
-    The rate of z counts ``z_rate_weight`` times (after ``z_ramp_steps``, in which it grows from nothing):
-    every prefix pays for z, and only the longest one for the last plane, which is most of a whole file.
-    The mean of 1 / bpp over the usual range of prefixes is about four times that of the whole file.
+    ``full_share`` of the crops are decoded at full rate, the others from partial states.
+    ``prefix_share`` of the rate is that of what those states hold, see
+    :func:`ctc_codec.training.model.rate_distortion_loss`: every prefix pays for z and for the first planes,
+    and only the longest one for the last plane, which is most of a whole file. The weight of z's rate
+    grows from 0 to 1 over the first ``z_ramp_steps``.
     """
 
     minutes: float = 60.0
@@ -44,7 +46,6 @@ class Settings:
     lr_matrices: float | None = None
     warmup_steps: int = 200
     z_ramp_steps: int = 1500
-    z_rate_weight: float = 1.0
     prefix_share: float = 0.5
     decay_share: float = 0.4
     full_share: float = 0.35
