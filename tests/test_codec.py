@@ -63,8 +63,11 @@ def test_grey_comes_back_grey(model: CodecModel) -> None:
 
 
 def test_every_cut_decodes_to_a_true_prefix_and_never_gets_worse(model: CodecModel) -> None:
-    """All cuts of a small image, with the released weights: state by state, and in dB."""
-    image = synthetic_image(34, 24)
+    """All cuts of a small image, with the released weights: state by state, and in dB.
+
+    (Fewer pixels say little in dB: one trit of the few in a 34x24 image cost 0.054 dB, of this one 0.024.)
+    """
+    image = synthetic_image(50, 34)
     data = encode(image, weights=model)
     start = Header.parse(data)[1]
     whole = decode_latent(data, weights=model)[1]
@@ -72,7 +75,7 @@ def test_every_cut_decodes_to_a_true_prefix_and_never_gets_worse(model: CodecMod
     for cut in range(start, len(data) + 1):
         header, decoded = decode_latent(data[:cut], weights=model)
         pixels = _codec.synthesise(model, decoded.latent, header.width, header.height, torch.device("cpu"))
-        assert pixels.shape == (24, 34, 3)
+        assert pixels.shape == (34, 50, 3)
         if decoded.z_complete:
             assert is_prefix(decoded.node, whole.node, model.tables)
             assert decoded.trits >= trits
