@@ -125,7 +125,9 @@ def test_unusable_weights_are_refused(tmp_path: Path) -> None:
     save_file(unshifted, tmp_path / "shift", metadata=metadata)
     cut = (default_weights()).read_bytes()[:100_000]
     (tmp_path / "cut").write_bytes(cut)
-    for name in ("text", "other kind", "missing", "shift", "cut", "absent", "."):
+    bands = arrays | {"exact.band_level": arrays["exact.band_level"][:, :-3]}
+    save_file({k: np.ascontiguousarray(v) for k, v in bands.items()}, tmp_path / "bands", metadata=metadata)
+    for name in ("text", "other kind", "missing", "shift", "bands", "cut", "absent", "."):
         with pytest.raises(WeightsError) as caught:
             CodecModel.load(tmp_path / name)
         assert "\n" not in str(caught.value)

@@ -20,6 +20,7 @@ from ._errors import WeightsError
 from ._hyperprior import Z_LIMIT, HyperAnalysis
 from ._planes import PRIORITY_LIMIT, TreeTables
 from ._transforms import Analysis, Synthesis
+from ._wavelet import band_count
 from ._weights import Arrays, exact_fingerprint, exact_hyper_synthesis, float_state, read_weights, reason_of
 
 WEIGHTS_NAME = "ctc.safetensors"
@@ -70,6 +71,9 @@ class CodecModel:
         if np.abs(self.channel_priority.astype(np.int32)).max() > PRIORITY_LIMIT:
             raise ValueError("channel priority out of range")
         self.hyper_synthesis = exact_hyper_synthesis(arrays)
+        bands = (config.wavelet_channels, band_count(config.wavelet_levels))
+        if self.hyper_synthesis.band_level.shape != bands:
+            raise ValueError("levels of the wavelet's bands do not fit the model")
         if self.hyper_synthesis.known_answer() != known_answer:
             raise WeightsError("this machine does not compute the entropy model exactly (known-answer check)")
         _entropy.self_check()
