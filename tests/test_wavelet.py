@@ -41,7 +41,7 @@ def test_constants_and_ramps_leave_no_details() -> None:
     ramp = torch.arange(64, dtype=torch.float64).expand(64, 64)
     inside = np.zeros((64, 64), bool)
     inside[16:-16, 16:-16] = True
-    details = torch.from_numpy((band_map(64, 64, 2) < 6) & inside)
+    details = (band_map(64, 64, 2) < 6) & torch.from_numpy(inside)
     for x in (torch.ones_like(ramp), ramp, ramp + 2 * ramp.T):
         assert decompose(x, 2)[details].abs().max() < 1e-9
     means = decompose(torch.ones(16, 16, dtype=torch.float64), 3)[::8, ::8]
@@ -50,7 +50,7 @@ def test_constants_and_ramps_leave_no_details() -> None:
 
 def test_an_error_weighs_about_the_same_in_every_band() -> None:
     """Energy of the pixels that one unit in one coefficient causes."""
-    bands = band_map(32, 32, 3)
+    bands = band_map(32, 32, 3).numpy()
     for band in range(band_count(3)):
         places = np.argwhere(bands[8:24, 8:24] == band) + 8
         x = torch.zeros(32, 32, dtype=torch.float64)

@@ -131,7 +131,7 @@ class ExactHyperSynthesis:
             level, mu = self.layers["leave"](t)[0].chunk(2)
             channels, bands = self.band_level.shape
             at = band_map(level.shape[1], level.shape[2], bands // 3)
-            level[:channels] += torch.from_numpy(self.band_level[:, at])
+            level[:channels] += torch.from_numpy(self.band_level)[:, at]
         limit = float(1 << 24)
         return (
             level.clamp(0, LEVELS - 1).to(torch.int32).numpy(),

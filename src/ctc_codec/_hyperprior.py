@@ -116,7 +116,7 @@ class HyperSynthesis(nn.Module):
             t = _activation(self.mix(t))
             level, mu = self.leave(t).chunk(2, dim=1)
             h, w = level.shape[2:]
-            bands = torch.from_numpy(band_map(h, w, self._wavelet_levels)).to(level.device)
+            bands = band_map(h, w, self._wavelet_levels, level.device)
             count = len(self.band_level)
             level = torch.cat((level[:, :count] + self.band_level[:, bands], level[:, count:]), dim=1)
         return level * LEVEL_GAIN, mu * MU_GAIN

@@ -12,7 +12,6 @@ whatever the size of the image. Floating point; it never feeds the entropy coder
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,18 +25,22 @@ def band_count(levels: int) -> int:
     return 3 * levels + 1
 
 
-def band_map(height: int, width: int, levels: int) -> np.ndarray:
+def band_map(height: int, width: int, levels: int, device: torch.device | None = None) -> Tensor:
     """Band of every position, int64 [height, width]: 3l for details of level l between rows, 3l + 1 between
-    columns, 3l + 2 between both, 3 levels for what is left: the means."""
+    columns, 3l + 2 between both, 3 levels for what is left: the means. Integer arithmetic: the entropy
+    model depends on it."""
 
-    def octave(length: int) -> np.ndarray:
-        i = np.arange(length) | 1 << levels
-        return np.log2(i & -i).astype(np.int64)  # trailing zeros, exact for powers of two
+    def octave(length: int) -> Tensor:
+        i = torch.arange(length, device=device)
+        zeros = torch.zeros_like(i)  # at the end of i in binary, at most ``levels``
+        for k in range(levels):
+            zeros += i % (2 << k) == 0
+        return zeros
 
     rows, columns = octave(height)[:, None], octave(width)[None]
-    level = np.minimum(rows, columns)
-    kind = np.where(rows == columns, 2, np.where(rows < columns, 0, 1))
-    return np.where(level == levels, 3 * levels, 3 * level + kind)
+    level = torch.minimum(rows, columns)
+    kind = torch.where(rows == columns, 2, (rows > columns).long())
+    return torch.where(level == levels, 3 * levels, 3 * level + kind)
 
 
 def _between(even: Tensor, odd_count: int) -> Tensor:

@@ -49,15 +49,13 @@ def _started_from(path: Path, stage: str) -> tuple[TrainingModel, Progress | Non
 
 
 def _export(model: TrainingModel, store: PatchStore, seed: int, path: Path) -> str:
-    """Write frozen weights; returns their fingerprint, and what integers cost, in words."""
+    """Write frozen weights; returns their fingerprint in hex."""
     from .._weights import exact_fingerprint, read_weights
-    from .export import channel_priorities, export, integer_overhead
+    from .export import channel_priorities, export
 
     path.parent.mkdir(parents=True, exist_ok=True)
     export(model, path, channel_priorities(model, store, seed))
-    overhead = integer_overhead(model, path, store, seed)
-    fingerprint = exact_fingerprint(read_weights(path).arrays).hex()
-    return f"{fingerprint}, {overhead:+.2%} of rate against floating point"
+    return exact_fingerprint(read_weights(path).arrays).hex()
 
 
 def _evaluate_codec(weights: Path, folder: Path, run_dir: Path, when: dict[str, float]) -> None:
@@ -281,7 +279,11 @@ def _run(
     if stage != "export":
         _draw_curves(run_dir)
     if stage in ("base", "export"):
-        _say(f"{exported}: weights {_export(model, store, settings.seed, exported)}")
+        from .export import integer_overhead
+
+        fingerprint = _export(model, store, settings.seed, exported)
+        overhead = integer_overhead(model, exported, store, settings.seed)
+        _say(f"{exported}: weights {fingerprint}, {overhead:+.2%} of rate against floating point")
     if evaluate:
         after = _when(Progress.of(load_checkpoint(run_dir / "checkpoint.pt")))
         if stage in ("base", "export"):

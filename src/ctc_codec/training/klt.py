@@ -102,7 +102,7 @@ def fit_bands(model: TrainingModel, y: Tensor, level: Tensor) -> None:
     """Set what is added to the levels of the wavelet's bands: deviations of latents y [B, N, h, w] over
     the sigmas that ``level``, of the same shape, stands for."""
     channels, levels = model.config.wavelet_channels, model.config.wavelet_levels
-    bands = torch.from_numpy(band_map(y.shape[2], y.shape[3], levels)).to(y.device)
+    bands = band_map(y.shape[2], y.shape[3], levels, y.device)
     normalised = y[:, :channels] / (SIGMA_MIN * torch.exp(LEVEL_STEP * level[:, :channels]))
     added = model.hyper_synthesis.band_level
     for band in range(band_count(levels)):
