@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from ._config import LATENT_STRIDE
 from ._container import MAX_PIXELS, Header, frame, truncate, unframe
-from ._device import resolve_device
+from ._device import branch_precision, resolve_device
 from ._entropy import RangeDecoder, RangeEncoder
 from ._errors import DamageError, TargetError, WeightsError
 from ._hyperprior import Z_LIMIT, hyper_size
@@ -44,18 +43,6 @@ _Z_CHUNK = 128
 # --- transforms -------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _fast_bfloat16(device_type: str) -> bool:
-    """Whether bfloat16 is faster than float32 there: GPUs, and CPUs with instructions for it."""
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # absent from older releases
-    return device_type == "cuda" or (supported is not None and bool(supported()))
-
-
-def _branch_precision(device: torch.device) -> torch.autocast:
-    """Branches of the transforms in bfloat16 where it pays; their residual streams stay float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=_fast_bfloat16(device.type))
-
-
 def _latent_sides(width: int, height: int) -> tuple[int, int]:
     return -(-height // LATENT_STRIDE), -(-width // LATENT_STRIDE)
 
@@ -67,7 +54,7 @@ def analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[Te
     x = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
     x = F.pad(x, (0, -width % LATENT_STRIDE, 0, -height % LATENT_STRIDE), mode="replicate")
     networks = model.networks(device)
-    with _branch_precision(device):
+    with branch_precision(device):
         y = networks.analysis(x)
     z = networks.hyper_analysis(y)
     return y[0].cpu(), z[0].round().clamp(-Z_LIMIT, Z_LIMIT).to(torch.int32).cpu().numpy()
@@ -77,7 +64,7 @@ def analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[Te
 def synthesise(model: CodecModel, latent: IntArray, width: int, height: int, device: torch.device) -> Pixels:
     """Pixels, uint8 [height, width, 3], of a latent in 1/64 steps, int32 [N, h, w]."""
     y_hat = torch.from_numpy(latent).to(device).float()[None] / MEAN_SCALE
-    with _branch_precision(device):
+    with branch_precision(device):
         x = model.networks(device).synthesis(y_hat)[0, :, :height, :width]
     return (x * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 

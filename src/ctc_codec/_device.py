@@ -1,6 +1,8 @@
-"""Where float transforms and training run."""
+"""Where float transforms and training run, and in which precision."""
 
 from __future__ import annotations
+
+import functools
 
 import torch
 
@@ -17,3 +19,16 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+@functools.cache
+def fast_bfloat16(device_type: str) -> bool:
+    """Whether bfloat16 is faster than float32 there: GPUs, and CPUs with instructions for it. (On one
+    without them a bfloat16 matrix product takes 100 times as long.)"""
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # absent from older releases
+    return device_type == "cuda" or (supported is not None and bool(supported()))
+
+
+def branch_precision(device: torch.device) -> torch.autocast:
+    """Branches of the transforms in bfloat16 where it pays; their residual streams stay float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast_bfloat16(device.type))

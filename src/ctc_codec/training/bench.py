@@ -17,7 +17,7 @@ from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from .._device import resolve_device
+from .._device import branch_precision, fast_bfloat16, resolve_device
 from .._errors import CtcError
 from .command import CUDA_BATCH
 from .data import PatchStore
@@ -56,9 +56,10 @@ def _seconds(work: Callable[[], object], device: torch.device, repeat: int) -> f
 
 
 def peak_flops(device: torch.device) -> float:
-    """FLOP/s of a large bfloat16 matrix product: what the machine can do at best."""
+    """FLOP/s of a large matrix product in the precision of the branches: what the machine does at best."""
     n = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(n, n, device=device).bfloat16() for _ in range(2))
+    dtype = torch.bfloat16 if fast_bfloat16(device.type) else torch.float32
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     for _ in range(3):
         a @ b
     return 2 * n**3 / _seconds(lambda: a @ b, device, 9)
@@ -147,7 +148,7 @@ def main(
     whole = (time.perf_counter() - started) / steps
 
     def forward() -> torch.Tensor:
-        with torch.autocast(where.type, dtype=torch.bfloat16):
+        with branch_precision(where):
             return run.network(x, missing, one)[0]
 
     data = _seconds(run.batch, where, steps)
@@ -171,7 +172,7 @@ def main(
     ):
         click.echo(f"| {label} | {1e3 * seconds:.1f} | {seconds / whole:.0%} |")
     click.echo(f"{pixels / whole / 1e6:.3g} Mpixel/s")
-    click.echo(f"{done / 1e9:.0f} GFLOP/s, {done / peak:.0%} of a bfloat16 matrix product's {peak / 1e9:.0f}")
+    click.echo(f"{done / 1e9:.0f} GFLOP/s, {done / peak:.0%} of a large matrix product's {peak / 1e9:.0f}")
     click.echo(f"{matrix_share(step, where):.0%} of the step in matrix kernels")
     if cuda:
         click.echo(f"{torch.cuda.max_memory_allocated(where) / 2**30:.1f} GiB of device memory at most")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .._config import LATENT_STRIDE, ModelConfig
+from .._device import branch_precision
 from .._weights import reason_of
 from .checkpoint import join, load_checkpoint, save_checkpoint
 from .context import Cdr, Crr, Joint
@@ -215,7 +216,7 @@ class Run:
         p, settings = self.progress, self.settings
         ramp = min(1.0, p.step / settings.z_ramp_steps)
         z_weight = torch.full((), ramp, device=self.device)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with branch_precision(self.device):
             loss, metrics = self.network(x, missing, z_weight)
         loss.backward()
         norm = self.optimizer.step(settings.schedule(share, p.run_step) * p.caution)
@@ -232,7 +233,7 @@ def compiled(stage: Stage, x: Tensor, missing: Tensor, report: Report) -> nn.Mod
     started = time.monotonic()
     try:
         network: nn.Module = torch.compile(stage)  # type: ignore[assignment]
-        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+        with branch_precision(x.device):
             loss, _ = network(x, missing, torch.ones((), device=x.device))
         loss.backward()
     except torch.OutOfMemoryError:

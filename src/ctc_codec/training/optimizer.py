@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._device import fast_bfloat16
 from .stages import Stage
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
-    """About U V^T of each matrix U S V^T, by Newton-Schulz iteration in bfloat16 (singular values end
-    between about 0.7 and 1.2). float [k, rows, columns] in, bfloat16 out."""
-    x = matrices.bfloat16()
+    """About U V^T of each matrix U S V^T, by Newton-Schulz iteration, in bfloat16 where that is fast (singular
+    values end between about 0.7 and 1.2). float [k, rows, columns] in, either type out."""
+    x = matrices.bfloat16() if fast_bfloat16(matrices.device.type) else matrices.float()
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT
