@@ -20,6 +20,7 @@ from PIL import Image
 
 from ctc_codec import CodecModel, decode_latent, encode, load_model
 from ctc_codec._config import ModelConfig
+from ctc_codec._container import Coding
 from ctc_codec.evaluation.bench import synthetic_image
 
 DATA = Path(__file__).parent / "data"
@@ -31,7 +32,15 @@ TINY = ModelConfig(
     hyper_analysis_channels=8,
     hyper_synthesis_channels=(8, 8, 16),
 )
-SIZES = {"one-pixel": (1, 1), "grey": (33, 17), "odd": (75, 51), "wide": (200, 40)}
+SIZES = {"one-pixel": (1, 1), "grey": (33, 17), "odd": (75, 51), "wide": (200, 40), "raster": (60, 70)}
+CODINGS = {
+    "grey": Coding(0),
+    "odd": Coding(1),
+    "wide": Coding(3),
+    "raster": Coding(1, "raster"),
+    "one-pixel": Coding(0, "sigma"),
+}
+"""Where not as the weights ask for."""
 
 
 def make_tiny_model(path: Path) -> CodecModel:
@@ -45,11 +54,14 @@ def make_tiny_model(path: Path) -> CodecModel:
     generator.manual_seed(3)
     photo = path.parent / "synthetic.png"
     synthetic_image(512, 512).save(photo)
-    model = TrainingModel(TINY)
+    model = TrainingModel(TINY, context=True)
     init_linear(model, PatchStore([photo], 256, torch.device("cpu")), generator)
     photo.unlink()
     with torch.no_grad():
         model.hyper_synthesis.leave.weight *= 8
+        for network in (model.crr.network, model.cdr.network):
+            for layer in (network.join, network.leave, network.own):
+                layer.weight.normal_(std=0.05, generator=generator)
     priority = torch.randint(-100, 100, (TINY.latent_channels,), generator=generator)
     export(model, path, priority.numpy().astype(np.int16))
     return CodecModel.load(path)
@@ -58,7 +70,7 @@ def make_tiny_model(path: Path) -> CodecModel:
 def write_files(folder: Path, model: CodecModel, images: dict[str, Image.Image]) -> None:
     hashes = {}
     for name, image in images.items():
-        data = encode(image, weights=model, device="cpu")
+        data = encode(image, weights=model, device="cpu", coding=CODINGS.get(name))
         (folder / f"{name}.ctc").write_bytes(data)
         cuts = {30, *(len(data) * i // 5 for i in range(1, 6)), len(data) - 1}
         hashes[name] = {

@@ -35,17 +35,21 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _conv(x: Grid, layer: dict[str, Any]) -> Grid:
+def _conv(x: Grid, layer: dict[str, Any], groups: int = 1) -> Grid:
     rows, columns, side = len(x[0]), len(x[0][0]), len(layer["weight"][0][0])
     reach = side // 2
     out = []
-    for weight, bias, shift in zip(layer["weight"], layer["bias"], layer["shift"], strict=True):
+    outputs, inputs = len(layer["weight"]) // groups, len(x) // groups
+    for o, (weight, bias, shift) in enumerate(
+        zip(layer["weight"], layer["bias"], layer["shift"], strict=True)
+    ):
+        group = x[o // outputs * inputs :][:inputs]
         plane = []
         for i in range(rows):
             line = []
             for j in range(columns):
                 total = bias + (1 << shift - 1)
-                for channel, kernel in zip(x, weight, strict=True):
+                for channel, kernel in zip(group, weight, strict=True):
                     for a in range(side):
                         for b in range(side):
                             y, z = i + a - reach, j + b - reach
@@ -57,9 +61,9 @@ def _conv(x: Grid, layer: dict[str, Any]) -> Grid:
     return out
 
 
-def _act(x: Grid) -> Grid:
+def _act(x: Grid, limit: int = 65536) -> Grid:
     def one(v: int) -> int:
-        v = min(max(v, -65536), 65536)
+        v = min(max(v, -limit), limit)
         return max(v, (v + 4) >> 3)
 
     return [[[one(v) for v in line] for line in plane] for plane in x]
@@ -106,8 +110,9 @@ class _Weights:
 
 def reference_latent(data: bytes, weights: _Weights) -> list[int]:
     """Latent of a complete file, [N * h * w] in 1/64 steps."""
-    assert data[:6] in (b"\xc7CTC\x02\x00", b"\xc7CTC\x02\x01")
-    width, at = _varint(data, 6)
+    assert data[:6] in (b"\xc7CTC\x03\x00", b"\xc7CTC\x03\x01")
+    slices, order = data[6] & 15, data[6] >> 4
+    width, at = _varint(data, 7)
     height, at = _varint(data, at)
     assert data[at : at + 4] == weights.fingerprint
     size, at = _varint(data, at + 4)
@@ -150,21 +155,109 @@ def reference_latent(data: bytes, weights: _Weights) -> list[int]:
     def node(e: int) -> int:
         return base[level[e]] + (3 ** depth[e] - 1) // 2 + prefix[e]
 
+    def mean(e: int) -> int:
+        leaf = depth[e] == trits[level[e]]
+        return 64 * (prefix[e] - (3 ** trits[level[e]] - 1) // 2) if leaf else v["means"][rank[node(e)]]
+
+    def priority(e: int) -> int:
+        if order == 1:
+            return level[e]
+        return 0 if order else v["priorities"][rank[node(e)]] + v["channel_priority"][e // (h * w)]
+
     for plane in range(max(trits[k] for k in level) - 1, -1, -1):
         active = [e for e in range(len(level)) if trits[level[e]] > plane]
-        key = {e: v["priorities"][rank[node(e)]] + v["channel_priority"][e // (h * w)] for e in active}
-        for e in sorted(active, key=lambda e: (-key[e], e)):
-            trit = coder.decode(v["trit_frequencies"][rank[node(e)]])
-            depth[e], prefix[e] = depth[e] + 1, 3 * prefix[e] + trit
-    latent = []
+        key = {e: priority(e) for e in active}
+        active.sort(key=lambda e: (-key[e], e))
+        count = max(1, min(slices, len(active) // 256))
+        size, rest = divmod(len(active), count)
+        for i in range(count):
+            part = active[i * size + min(i, rest) : (i + 1) * size + min(i + 1, rest)]
+            moves = None
+            if slices and plane < 6:
+                moves = _context(v, level, trits, depth, [mean(e) for e in range(len(level))], n, h, w)
+            rows = []
+            for e in part:
+                row = v["trit_frequencies"][rank[node(e)]]
+                if moves is not None:
+                    row = _moved(row, v["crr.slopes"][rank[node(e)]], *moves[e])
+                rows.append(row)
+            for e, row in zip(part, rows, strict=True):
+                trit = coder.decode(row)
+                depth[e], prefix[e] = depth[e] + 1, 3 * prefix[e] + trit
+    return [mu[e] + mean(e) for e in range(len(level))]
+
+
+def _clip(value: int, limit: int) -> int:
+    return min(max(value, -limit), limit)
+
+
+def _context(
+    v: dict[str, Any],
+    level: list[int],
+    trits: list[int],
+    depth: list[int],
+    means: list[int],
+    n: int,
+    h: int,
+    w: int,
+) -> list[tuple[int, int]]:
+    """Shift and change of log sigma of every element, FORMAT.md section 8."""
+
+    def layer(name: str) -> dict[str, Any]:
+        return {part: v[f"crr.{name}.{part}"] for part in ("weight", "bias", "shift")}
+
+    features: Grid = [[[0] * w for _ in range(h)] for _ in range(4 * n)]
+    levels: Grid = [[[0] * w for _ in range(h)] for _ in range(n)]
     for e, k in enumerate(level):
-        leaf = depth[e] == trits[k]
-        mean = 64 * (prefix[e] - (3 ** trits[k] - 1) // 2) if leaf else v["means"][rank[node(e)]]
-        latent.append(mu[e] + mean)
-    return latent
+        c, i, j = e // (h * w), e // w % h, e % w
+        magnitude, sign = abs(means[e]), (means[e] > 0) - (means[e] < 0)
+        width = 3 ** (trits[k] - depth[e])
+        sigmas = magnitude * v["crr.inverse_sigma"][k] + (1 << 21) >> 22
+        widths = (2 * magnitude + 4 * width) // (8 * width)
+        seen = (sign * sigmas, sigmas, sign * widths, v["crr.log_width"][k][trits[k] - depth[e]])
+        for f, value in enumerate(seen):
+            features[4 * c + f][i][j] = _clip(value, 127)
+        levels[c][i][j] = k - 40
+    t = _act(_conv(features + levels, layer("enter")), 255)
+    u = _act(_conv(_act(_conv(t, layer("mix")), 255), layer("spread"), len(t)), 255)
+    joined = _conv(u, layer("join"))
+    t = _act([[[a + b for a, b in zip(*r, strict=True)] for r in zip(*p, strict=True)]
+              for p in zip(t, joined, strict=True)], 255)  # fmt: skip
+    leave, own = _conv(t, layer("leave")), _conv(features, layer("own"), n)
+    out = []
+    for e in range(len(level)):
+        c, i, j = e // (h * w), e // w % h, e % w
+        shift, scale = (leave[2 * c + f][i][j] + own[2 * c + f][i][j] for f in (0, 1))
+        out.append((_clip(shift, 128), _clip(scale, 64)))
+    return out
 
 
-@pytest.mark.parametrize("name", ["one-pixel", "grey", "odd", "wide"])
+def _log2(f: int) -> int:
+    """floor(64 log2 f)"""
+    return (f**64).bit_length() - 1
+
+
+def _exp2(d: int) -> int:
+    """floor(2^(30 - (d % 64) / 64)) >> (d // 64)"""
+    low, high = 0, 1 << 31
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if middle**64 << d % 64 <= 1 << 1920 else (low, middle)
+    return low >> d // 64
+
+
+def _moved(row: list[int], slopes: list[list[int]], shift: int, scale: int) -> list[int]:
+    logits = [0, 0, 0]
+    for side, trit in ((0, 0), (1, 2)):
+        odds = _log2(row[trit]) - _log2(row[1])
+        logits[trit] = _clip(odds + (shift * slopes[0][side] + scale * slopes[1][side] + 8 >> 4), 1536)
+    weights = [_exp2(max(logits) - logit) for logit in logits]
+    out = [1 + 65533 * weight // sum(weights) for weight in weights]
+    out[weights.index(max(weights))] += 65536 - sum(out)
+    return out
+
+
+@pytest.mark.parametrize("name", ["one-pixel", "grey", "odd", "wide", "raster"])
 def test_reference_decoder_agrees(name: str) -> None:
     data = (GOLDEN / f"{name}.ctc").read_bytes()
     reference = reference_latent(data, _Weights(GOLDEN / "tiny.safetensors"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import truediv
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from ._config import LATENT_STRIDE
-from ._container import MAX_PIXELS, Header, frame, truncate, unframe
+from ._container import MAX_PIXELS, Coding, Header, frame, truncate, unframe
 from ._device import branch_precision, resolve_device
-from ._entropy import RangeDecoder, RangeEncoder
+from ._entropy import RangeDecoder, RangeEncoder, Rows, rows_of
 from ._errors import DamageError, TargetError, WeightsError
 from ._hyperprior import Z_LIMIT, hyper_size
 from ._image import (
@@ -61,29 +62,69 @@ def analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[Te
 
 
 @torch.inference_mode()
-def synthesise(model: CodecModel, latent: IntArray, width: int, height: int, device: torch.device) -> Pixels:
-    """Pixels, uint8 [height, width, 3], of a latent in 1/64 steps, int32 [N, h, w]."""
-    y_hat = torch.from_numpy(latent).to(device).float()[None] / MEAN_SCALE
+def synthesise(
+    model: CodecModel,
+    decoded: DecodedLatent,
+    width: int,
+    height: int,
+    device: torch.device,
+    *,
+    cdr: bool = True,
+) -> Pixels:
+    """Pixels, uint8 [height, width, 3], of a latent, refined by CDR if the model has one and ``cdr``."""
+    y_hat = torch.from_numpy(decoded.latent).to(device).float()[None] / MEAN_SCALE
+    networks = model.networks(device)
     with branch_precision(device):
-        x = model.networks(device).synthesis(y_hat)[0, :, :height, :width]
+        if cdr and networks.cdr is not None:
+            y_hat = y_hat + networks.cdr(decoded.node.reshape(decoded.level.shape), decoded.level)
+        x = networks.synthesis(y_hat)[0, :, :height, :width]
     return (x * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
 # --- entropy coding ---------------------------------------------------------------------------------
 
 
-def _planes(model: CodecModel, level: IntArray) -> Planes:
-    per_channel = level[0].size
-    weight = np.repeat(model.channel_priority, per_channel)
-    return Planes(level.reshape(-1), weight, model.tables)
+CONTEXT_PLANES = 6
+"""CRR serves so many of the last planes; those above hold some trits of the first channels only."""
 
 
-def _encode_stream(model: CodecModel, y: Tensor, z: IntArray) -> bytes:
+class _Trits:
+    """The planes of an image and the probabilities of their trits, for encoder and decoder alike.
+
+    level: int32 [N, h, w]. Raises WeightsError if the coding needs a context model that is not there.
+    """
+
+    def __init__(self, model: CodecModel, level: IntArray, coding: Coding) -> None:
+        if coding.slices and model.crr is None:
+            raise WeightsError("made with a context model, which these weights do not have")
+        weight = np.repeat(model.channel_priority, level[0].size)
+        slices = max(coding.slices, 1)
+        self.planes = Planes(level.reshape(-1), weight, model.tables, coding.order, slices)
+        self._model = model
+        self._shape = level.shape
+        self._crr = model.crr if coding.slices else None
+        self._static = self._crr.begin(level) if self._crr is not None else None
+
+    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.intp], Rows]]:
+        """Yield (plane, elements of a slice, coder's rows of their trits); advance the planes in between."""
+        for plane, elements in self.planes:
+            node = self.planes.node
+            if self._crr is None or self._static is None or plane >= CONTEXT_PLANES:
+                yield plane, elements, self._model.trit_rows[node[elements]]
+                continue
+            shift, log_scale = self._crr.parameters(node.reshape(self._shape), self._static)
+            frequencies = self._crr.frequencies(node[elements], shift[elements], log_scale[elements])
+            yield plane, elements, rows_of(frequencies)
+
+
+def _encode_stream(model: CodecModel, y: Tensor, z: IntArray, coding: Coding) -> bytes:
     level, mu = entropy_parameters(model, z, y.shape[1], y.shape[2])
-    return encode_planes(model, y, z, level, mu)
+    return encode_planes(model, y, z, level, mu, coding)
 
 
-def encode_planes(model: CodecModel, y: Tensor, z: IntArray, level: IntArray, mu: IntArray) -> bytes:
+def encode_planes(
+    model: CodecModel, y: Tensor, z: IntArray, level: IntArray, mu: IntArray, coding: Coding
+) -> bytes:
     """z position by position, then the trits of y plane by plane, as one code word.
 
     y: float32 [N, h, w]; z: int32 [Cz, hz, wz]; level, mu: int32 [N, h, w], see
@@ -99,11 +140,11 @@ def encode_planes(model: CodecModel, y: Tensor, z: IntArray, level: IntArray, mu
     residual = y.numpy() - mu.astype(np.float32) / MEAN_SCALE
     s = np.rint(np.clip(residual, -1e6, 1e6)).astype(np.int32).reshape(-1)
     s = clip_residual(s, level.reshape(-1), model.tables)
-    planes = _planes(model, level)
-    for plane, elements in planes:
-        trits = planes.digits(s, plane, elements)
-        encoder.encode(trits, model.trit_rows[planes.node[elements]])
-        planes.advance(elements, trits)
+    trits_of = _Trits(model, level, coding)
+    for plane, elements, rows in trits_of:
+        trits = trits_of.planes.digits(s, plane, elements)
+        encoder.encode(trits, rows)
+        trits_of.planes.advance(elements, trits)
     return encoder.finish()
 
 
@@ -118,7 +159,7 @@ class DecodedLatent:
     """All that the bytes at hand tell about the latent.
 
     latent: int32 [N, h, w] in 1/64 steps: mu plus the conditional mean of each residual.
-    node: int32 [N * h * w], state of every element.
+    node: int32 [N * h * w], state of every element; level: int32 [N, h, w], of its sigma.
     planes: trit planes in the stream; planes_held: how many of them are complete, and the decoded
         share of the next one.
     z_complete: the hyper-latent is complete; without it mu and sigma are those of the most likely z.
@@ -127,6 +168,7 @@ class DecodedLatent:
 
     latent: IntArray
     node: IntArray
+    level: IntArray
     planes: int
     planes_held: float
     z_complete: bool
@@ -153,27 +195,32 @@ def _decode_z(model: CodecModel, decoder: RangeDecoder, hz: int, wz: int) -> Int
     return np.ascontiguousarray(positions.T).reshape(-1, hz, wz)
 
 
-def decode_stream(model: CodecModel, width: int, height: int, data: bytes, complete: bool) -> DecodedLatent:
+def decode_stream(
+    model: CodecModel, width: int, height: int, data: bytes, complete: bool, coding: Coding
+) -> DecodedLatent:
     """Read a code word, or a prefix of one (``complete`` False), of an image of that many pixels.
 
-    Raises DamageError for a complete word that no encoder writes.
+    Raises DamageError for a complete word that no encoder writes, WeightsError if the coding needs a context
+    model that is not there.
     """
     h, w = _latent_sides(width, height)
     decoder = RangeDecoder(data, complete)
     z = _decode_z(model, decoder, hyper_size(h), hyper_size(w))
     z_complete = not decoder.exhausted
     level, mu = entropy_parameters(model, z, h, w)
-    planes = _planes(model, level)
-    held, trits = 0.0, 0
-    for _, elements in planes:
-        decoded = decoder.decode(model.trit_rows[planes.node[elements]])
-        planes.advance(elements[: len(decoded)], decoded)
-        trits += len(decoded)
-        held += len(decoded) / len(elements)
-        if decoder.exhausted:
-            break
+    trits_of = _Trits(model, level, coding)
+    planes = trits_of.planes
+    trits = [0] * planes.count
+    if z_complete:
+        for plane, elements, rows in trits_of:
+            decoded = decoder.decode(rows)
+            planes.advance(elements[: len(decoded)], decoded)
+            trits[plane] += len(decoded)
+            if decoder.exhausted:
+                break
+    held = sum(map(truediv, trits, planes.active))
     latent = mu + planes.residual().reshape(mu.shape)
-    return DecodedLatent(latent, planes.node, planes.count, held, z_complete, trits)
+    return DecodedLatent(latent, planes.node, level, planes.count, held, z_complete, sum(trits))
 
 
 # --- public API -------------------------------------------------------------------------------------
@@ -199,6 +246,7 @@ def encode(
     weights: str | os.PathLike[str] | CodecModel | None = None,
     device: str = "auto",
     max_pixels: int | None = MAX_PIXELS,
+    coding: Coding | None = None,
 ) -> bytes:
     """Encode an image to a .ctc stream.
 
@@ -210,6 +258,7 @@ def encode(
     weights: a weights file, a loaded model, or None for the packaged weights.
     device: ``auto``, ``cpu`` or ``cuda``, for the transforms only.
     max_pixels: limit of width times height, None for no limit.
+    coding: how trits are coded, for comparisons; None: as is best with these weights.
 
     Raises InputError, LimitError, TargetError, WeightsError; ValueError for two targets at once.
     """
@@ -220,8 +269,9 @@ def encode(
     check_pixels(width, height, max_pixels)
     model, where = _model(weights), resolve_device(device)
     y, z = analyse(model, source.pixels, where)
-    payload = _encode_stream(model, y, z)
-    header = Header(width, height, model.fingerprint, len(payload), source.grey)
+    coding = model.coding if coding is None else coding
+    payload = _encode_stream(model, y, z, coding)
+    header = Header(width, height, model.fingerprint, len(payload), source.grey, coding)
     data = header.to_bytes() + frame(payload)
     if bpp is not None or nbytes is not None:
         return truncate(data, bpp=bpp, nbytes=nbytes)
@@ -274,7 +324,9 @@ def decode_latent(
             raise DamageError(payload.damage)
         if warn is not None:
             warn(payload.damage)
-    return header, decode_stream(model, header.width, header.height, payload.data, payload.complete)
+    return header, decode_stream(
+        model, header.width, header.height, payload.data, payload.complete, header.coding
+    )
 
 
 def decode(
@@ -299,5 +351,5 @@ def decode(
     header, decoded = decode_latent(
         data, weights=model, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn
     )
-    pixels = synthesise(model, decoded.latent, header.width, header.height, where)
+    pixels = synthesise(model, decoded, header.width, header.height, where)
     return image_from_pixels(pixels, header.grey)

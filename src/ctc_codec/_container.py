@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ._errors import DamageError, FormatError, TargetError
 
 MAGIC = b"\xc7CTC"
-VERSION = 2
+VERSION = 3
 FLAG_GREY = 0x01
 _KNOWN_FLAGS = FLAG_GREY
 FINGERPRINT_BYTES = 4
@@ -71,6 +71,36 @@ class _Reader:
         raise FormatError("damaged header: a number is too long")
 
 
+ORDERS = ("priority", "sigma", "raster")
+MAX_SLICES = 15
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How trits were coded: one byte of the header.
+
+    slices: parts of every plane before each of which context is refreshed, 1 to 15; 0: no context model, the
+        tables' probabilities alone. order: of the trits in a plane, one of ORDERS.
+    """
+
+    slices: int = 0
+    order: str = ORDERS[0]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.slices <= MAX_SLICES or self.order not in ORDERS:
+            raise ValueError(f"no such way of coding: {self}")
+
+    def to_byte(self) -> int:
+        return self.slices | ORDERS.index(self.order) << 4
+
+    @classmethod
+    def from_byte(cls, byte: int) -> Coding:
+        """Raises FormatError for what is not known here."""
+        if byte >> 4 >= len(ORDERS):
+            raise FormatError(f"uses a coding order not known here (0x{byte:02x})")
+        return cls(byte & 0x0F, ORDERS[byte >> 4])
+
+
 @dataclass(frozen=True)
 class Header:
     """What a file says before its stream.
@@ -79,6 +109,7 @@ class Header:
     fingerprint: 4 bytes naming the entropy model that the stream was made with.
     payload_bytes: length of the whole stream as encoded, without check sums.
     grey: the image has one channel.
+    coding: of the trits.
     """
 
     width: int
@@ -86,9 +117,10 @@ class Header:
     fingerprint: bytes
     payload_bytes: int
     grey: bool = False
+    coding: Coding = Coding()
 
     def to_bytes(self) -> bytes:
-        head = MAGIC + bytes([VERSION, FLAG_GREY if self.grey else 0])
+        head = MAGIC + bytes([VERSION, FLAG_GREY if self.grey else 0, self.coding.to_byte()])
         head += _put_varint(self.width) + _put_varint(self.height)
         head += self.fingerprint + _put_varint(self.payload_bytes)
         return head + _crc(head).to_bytes(_CRC_BYTES, "big")
@@ -119,6 +151,7 @@ class Header:
             flags = reader.take(1)[0]
             if flags & ~_KNOWN_FLAGS:
                 raise FormatError(f"uses features not known here (flags 0x{flags:02x})")
+            coding = reader.take(1)[0]
             width, height = reader.varint(), reader.varint()
             fingerprint = reader.take(FINGERPRINT_BYTES)
             payload_bytes = reader.varint()
@@ -130,7 +163,8 @@ class Header:
             raise DamageError("damaged header: wrong check sum")
         if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
             raise FormatError(f"impossible dimensions {width}x{height}")
-        return cls(width, height, fingerprint, payload_bytes, bool(flags & FLAG_GREY)), reader.position
+        grey, way = bool(flags & FLAG_GREY), Coding.from_byte(coding)
+        return cls(width, height, fingerprint, payload_bytes, grey, way), reader.position
 
 
 def framed_bytes(payload_bytes: int) -> int:

@@ -5,84 +5,98 @@ CRR (context-based rate reduction, section 3.2) predicts the probabilities of th
 networks of each kind for ranges of planes; here there is one of each, conditioned on the state itself:
 it serves every plane and every moment inside a plane.
 
-These are the floating-point networks that training uses.
+Both look at the state through the same small integers (:class:`StateFeatures`). The networks here are the
+floating-point ones, that training uses and CDR is; :mod:`ctc_codec._exact_context` holds CRR's integer twin.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ._config import ModelConfig
+from ._planes import LEVELS, MEAN_SCALE, IntArray, TreeTables, sigma_of_level
+from ._state import FEATURE_SCALE, FEATURES, Int8Array, node_intervals
 
-WIDTH = 256
-BLOCKS = 2
-STATE_FEATURES = 4
-"""Per latent element: residual over sigma, its magnitude, reconstruction, width of the interval."""
-STATIC_FEATURES = 2
-"""Per latent element: sigma level and mu. They stay the same for all planes of an image."""
+WIDTH = 64
+LEVEL_CENTRE = LEVELS // 2
+"""Levels are seen from here, in 1/FEATURE_SCALE as the features are."""
 
-_LEAK = 1 / 8
-_LIMIT = 16.0
+ACTIVATION_MAX = 8.0
+LEAK = 1 / 8
+SHIFT_MAX, LOG_SCALE_MAX = 2.0, 1.0
+"""CRR moves the centre of a distribution by so many sigmas at most, and log sigma by so much."""
 
 
 def _activation(t: Tensor) -> Tensor:
     """Bounded and leaky, so that an integer twin has exact bounds."""
-    t = t.clamp(-_LIMIT, _LIMIT)
-    return torch.maximum(t, t * _LEAK)
-
-
-class ContextBlock(nn.Module):
-    """Residual block: 1x1, depthwise 5x5, 1x1; ends in zeros. Float [B, C, h, w] in and out."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.enter = nn.Conv2d(channels, channels, 1)
-        self.spread = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
-        self.leave = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
-
-    def forward(self, t: Tensor) -> Tensor:
-        return t + self.leave(_activation(self.spread(_activation(self.enter(t)))))
+    t = t.clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+    return torch.maximum(t, t * LEAK)
 
 
 class ContextNetwork(nn.Module):
-    """State of all elements to ``outputs`` numbers per element; 0.8 M MAC per latent position for N = 320.
+    """Features of all elements to ``outputs`` numbers per element; 0.16 M MAC per position for N = 320.
 
-    state: float32 [B, 4N, h, w]; static: float32 [B, 2N, h, w] (see STATE_FEATURES, STATIC_FEATURES).
-    Returns float32 [B, outputs, N, h, w], zeros before training.
+    Narrow on purpose: a training photograph has some hundred bits a position to learn from, and what
+    contexts tell is a percent of them. Five times the width learned slower and generalised worse. Own
+    neighbours of an element, the likeliest context, have a path of their own (``own``).
+
+    features: float [B, N * FEATURES, h, w], channel by channel; static: float [B, N, h, w], see
+    :func:`static_features`. Returns float32 [B, N, outputs, h, w], zeros before training.
     """
 
     def __init__(self, config: ModelConfig, outputs: int) -> None:
         super().__init__()
         n = config.latent_channels
         self.outputs = outputs
-        self.enter = nn.Conv2d(STATE_FEATURES * n, WIDTH, 1)
-        self.static = nn.Conv2d(STATIC_FEATURES * n, WIDTH, 1)
-        self.blocks = nn.Sequential(*(ContextBlock(WIDTH) for _ in range(BLOCKS)))
+        self.enter = nn.Conv2d(FEATURES * n, WIDTH, 1)
+        self.static = nn.Conv2d(n, WIDTH, 1, bias=False)
+        self.mix = nn.Conv2d(WIDTH, WIDTH, 1)
+        self.spread = nn.Conv2d(WIDTH, WIDTH, 5, padding=2, groups=WIDTH)
+        self.join = nn.Conv2d(WIDTH, WIDTH, 1)
         self.leave = nn.Conv2d(WIDTH, outputs * n, 1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+        self.own = nn.Conv2d(FEATURES * n, outputs * n, 3, padding=1, groups=n, bias=False)
+        for layer in (self.join, self.leave, self.own):
+            nn.init.zeros_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
-    def forward(self, state: Tensor, static: Tensor) -> Tensor:
-        t = self.blocks(self.enter(state) + self.static(static))
-        out = self.leave(_activation(t)).float()
-        return out.view(out.shape[0], self.outputs, -1, *out.shape[2:])
+    def forward(self, features: Tensor, static: Tensor) -> Tensor:
+        t = _activation(self.enter(features) + self.static(static))
+        u = _activation(self.spread(_activation(self.mix(t))))
+        t = _activation(t + self.join(u))
+        out = (self.leave(t) + self.own(features)).float()
+        return out.view(out.shape[0], -1, self.outputs, *out.shape[2:])
+
+
+def static_features(level: Tensor) -> Tensor:
+    """What stays the same for all planes of an image: levels, float32 of the same shape."""
+    return (level.float() - LEVEL_CENTRE) / FEATURE_SCALE
+
+
+def stack_features(table: Tensor, node: Tensor) -> Tensor:
+    """Features of nodes [B, N, h, w], float32 [B, N * FEATURES, h, w]. table: int8 [FEATURES, nodes]."""
+    seen = torch.stack([feature[node] for feature in table], dim=2)
+    return seen.flatten(1, 2).float() / FEATURE_SCALE
 
 
 class RateReduction(nn.Module):
-    """CRR: log-odds to add to the table's. Two numbers per element move the outer trits' logits against
-    each other and together against the middle one's: all that a softmax over three can be told."""
+    """CRR: where the distribution of every residual really lies, relative to the hyperprior's.
+
+    Two numbers an element, the shift of its centre in sigmas and the change of log sigma. What they mean for
+    the next trit is in a table of slopes (:func:`ctc_codec._state.trit_slopes`), the same for all channels:
+    so one number serves all planes, which the three probabilities of a trit would not.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.network = ContextNetwork(config, 2)
 
-    def forward(self, state: Tensor, static: Tensor) -> Tensor:
-        """Logits to add, float32 [B, 3, N, h, w]."""
-        tilt, spread = self.network(state, static).unbind(1)
-        return torch.stack((spread - tilt, -spread, spread + tilt), dim=1)
+    def forward(self, features: Tensor, static: Tensor) -> tuple[Tensor, Tensor]:
+        """Shift and change of log sigma, float32 [B, N, h, w] each; see :class:`ContextNetwork`."""
+        shift, log_scale = self.network(features, static).unbind(2)
+        return shift.clamp(-SHIFT_MAX, SHIFT_MAX), log_scale.clamp(-LOG_SCALE_MAX, LOG_SCALE_MAX)
 
 
 class DistortionReduction(nn.Module):
@@ -92,10 +106,54 @@ class DistortionReduction(nn.Module):
         super().__init__()
         self.network = ContextNetwork(config, 1)
 
-    def forward(self, state: Tensor, static: Tensor, mean: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def forward(
+        self, features: Tensor, static: Tensor, mean: Tensor, low: Tensor, high: Tensor, sigma: Tensor
+    ) -> Tensor:
         """Refined residuals, float32 [B, N, h, w], between ``low`` and ``high``.
 
-        mean, low, high: conditional mean and ends of the interval, in quantiser steps.
+        mean, low, high: conditional mean and ends of the interval, sigma: of the level; in quantiser steps.
         """
-        shift = torch.tanh(self.network(state, static)[:, 0])
-        return (mean + shift * (high - low) / 2).clamp(low, high)
+        # About the deviation inside the interval: sigma, or that of a uniform distribution.
+        unit = torch.minimum(sigma, (high - low) * 12**-0.5)
+        return torch.clamp(mean + unit * self.network(features, static)[:, :, 0], low, high)
+
+
+class Refiner(nn.Module):
+    """CDR on the state that a decoder has."""
+
+    means: Tensor
+    low: Tensor
+    high: Tensor
+    sigma: Tensor
+    features: Tensor
+
+    def __init__(self, config: ModelConfig, tables: TreeTables, features: Int8Array) -> None:
+        """features: int8 [FEATURES, nodes], of :func:`ctc_codec._state.node_features`."""
+        super().__init__()
+        self.cdr = DistortionReduction(config)
+        low, high = node_intervals(tables)
+        for name, table in (
+            ("means", tables.means / MEAN_SCALE),
+            ("low", low),
+            ("high", high),
+            ("sigma", sigma_of_level(np.arange(LEVELS))),
+        ):
+            self.register_buffer(name, torch.from_numpy(table.astype(np.float32)), persistent=False)
+        self.register_buffer("features", torch.from_numpy(features), persistent=False)
+
+    def forward(self, node: IntArray, level: IntArray) -> Tensor:
+        """What to add to the conditional means, float32 [1, N, h, w] in quantiser steps.
+
+        node, level: int32 [N, h, w].
+        """
+        at, of = (torch.from_numpy(t).to(self.means.device)[None] for t in (node, level))
+        mean = self.means[at]
+        refined = self.cdr(
+            stack_features(self.features, at),
+            static_features(of),
+            mean,
+            self.low[at],
+            self.high[at],
+            self.sigma[of],
+        )
+        return refined - mean

@@ -24,9 +24,9 @@ _CHUNK = 8192
 _FAMILY = constriction.stream.model.Categorical(lazy=True)
 
 
-def rows_of(frequencies: npt.NDArray[np.uint16]) -> Rows:
-    """Frequencies [n, K] in the form that the coder takes, C-ordered float32 [n, K]."""
-    return np.ascontiguousarray(256 * frequencies.astype(np.int64) - 1, dtype=np.float32)
+def rows_of(frequencies: npt.NDArray[np.uint16] | npt.NDArray[np.float32]) -> Rows:
+    """Frequencies [n, K], whole numbers below 2^16, as the coder takes them: C-ordered float32 [n, K]."""
+    return np.ascontiguousarray(256 * frequencies.astype(np.float32) - 1, dtype=np.float32)
 
 
 class RangeEncoder:

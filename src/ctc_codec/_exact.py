@@ -34,26 +34,40 @@ LAYERS = ("up1", "up2", "mix", "leave")
 class ExactConv:
     """``floor((w * a + b) / 2^shift + 1/2)`` with integer w, a, b.
 
-    weight: float64 [O, I, k, k]; bias: float64 [O]; shift: float64 [O] of whole numbers.
+    weight: [O, I, k, k]; bias: [O]; shift: [O] of whole numbers; all of one floating type, which is that
+    of the input and of the output. groups: as in torch.nn.Conv2d.
     """
 
     weight: Tensor
     bias: Tensor
     shift: Tensor
+    groups: int = 1
+
+    def accumulate(self, a: Tensor, inputs: slice = slice(None)) -> Tensor:
+        """``w * a``, of some of the input channels alone."""
+        weight = self.weight[:, inputs]
+        return F.conv2d(a, weight, padding=weight.shape[-1] // 2, groups=self.groups)
+
+    def rescale(self, total: Tensor) -> Tensor:
+        """The result for a sum of what :meth:`accumulate` gave."""
+        # ldexp, not exp2: a power of two must not come from a vector library's approximation.
+        scale = torch.from_numpy(np.ldexp(1.0, -self.shift.numpy().astype(np.int32))).to(total.dtype)
+        return torch.floor((total + self.bias[:, None, None]) * scale[:, None, None] + 0.5)
 
     def __call__(self, a: Tensor) -> Tensor:
-        out = F.conv2d(a, self.weight, self.bias, padding=self.weight.shape[-1] // 2)
-        # ldexp, not exp2: a power of two must not come from a vector library's approximation.
-        scale = torch.from_numpy(np.ldexp(1.0, -self.shift.numpy().astype(np.int32)))
-        return torch.floor(out * scale[:, None, None] + 0.5)
+        return self.rescale(self.accumulate(a))
 
-    def validate(self, input_limit: int) -> None:
+    def to(self, dtype: torch.dtype) -> ExactConv:
+        """The same layer for another floating type."""
+        return ExactConv(self.weight.to(dtype), self.bias.to(dtype), self.shift.to(dtype), self.groups)
+
+    def validate(self, input_limit: int, sum_limit: float) -> None:
         """Raise WeightsError if a sum could leave the exact range for inputs up to ``input_limit``."""
         for values in (self.weight, self.bias, self.shift):
             if not torch.equal(values, values.round()):
                 raise WeightsError("exact layer holds fractions")
-        reach = self.weight.abs().sum((1, 2, 3)) * input_limit + self.bias.abs()
-        if float(reach.max()) > SUM_LIMIT or float(self.shift.min()) < 1 or float(self.shift.max()) > 50:
+        reach = self.weight.double().abs().sum((1, 2, 3)) * input_limit + self.bias.abs()
+        if float(reach.max()) > sum_limit or float(self.shift.min()) < 1 or float(self.shift.max()) > 50:
             raise WeightsError("exact layer may leave the exact range")
 
 
@@ -62,18 +76,40 @@ def _activation(t: Tensor) -> Tensor:
     return torch.maximum(t, torch.floor(t * LEAK + 0.5))
 
 
-def quantise_conv(weight: Tensor, bias: Tensor, input_bits: int, output_bits: Tensor) -> ExactConv:
-    """Integer version of a float convolution.
+def quantise_conv(
+    weight: Tensor,
+    bias: Tensor,
+    input_bits: int,
+    output_bits: Tensor,
+    *,
+    operand_limit: int = _WEIGHT_LIMIT,
+    input_limit: int = 1,
+    sum_limit: float = float("inf"),
+    per_channel: bool = False,
+    groups: int = 1,
+) -> ExactConv:
+    """Integer version of a float convolution, float64.
 
-    input_bits: fraction bits of its input; output_bits: of every output channel, [O].
+    input_bits: fraction bits of its input; output_bits: of every output channel, [O]. Weights get as many
+    fraction bits, at most 20, as keep them within ``operand_limit`` and sums over inputs up to
+    ``input_limit`` within ``sum_limit``; the same for all channels or ``per_channel``.
     """
     weight, bias = weight.detach().double().cpu(), bias.detach().double().cpu()
-    peak = max(float(weight.abs().max()), 1e-12)
-    fraction = min(int(np.floor(np.log2(_WEIGHT_LIMIT / peak))), 20)
+    peak = weight.abs().amax((1, 2, 3)).clamp(min=1e-12)
+    reach = weight.abs().sum((1, 2, 3)) * input_limit + bias.abs() * 2.0**input_bits
+    # Half a step less for each weight that is rounded up.
+    room = (sum_limit - weight[0].numel() / 2 * input_limit - 1) / reach.clamp(min=1e-12)
+    fraction = torch.minimum(operand_limit / peak, room).log2().floor().clamp(max=20)
+    # A shift is at least 1.
+    fraction = torch.maximum(fraction, 1 - input_bits + output_bits.double())
+    if not per_channel:
+        fraction = fraction.min().expand_as(fraction)
+    scale = 2.0**fraction
     return ExactConv(
-        (weight * 2.0**fraction).round(),
-        (bias * 2.0 ** (fraction + input_bits)).round(),
+        (weight * scale[:, None, None, None]).round(),
+        (bias * scale * 2.0**input_bits).round(),
         fraction + input_bits - output_bits.double(),
+        groups,
     )
 
 
@@ -95,7 +131,7 @@ class ExactHyperSynthesis:
         self.band_level = band_level
         limit = Z_LIMIT
         for name in LAYERS:
-            layers[name].validate(limit)
+            layers[name].validate(limit, SUM_LIMIT)
             limit = _ACTIVATION_LIMIT
 
     @classmethod

@@ -16,12 +16,26 @@ from torch import nn
 
 from . import _entropy
 from ._config import ModelConfig
+from ._container import Coding
+from ._context import Refiner
 from ._errors import WeightsError
+from ._exact_context import ExactRateReduction
 from ._hyperprior import Z_LIMIT, HyperAnalysis
 from ._planes import PRIORITY_LIMIT, TreeTables
 from ._transforms import Analysis, Synthesis
 from ._wavelet import band_count
-from ._weights import Arrays, exact_fingerprint, exact_hyper_synthesis, float_state, read_weights, reason_of
+from ._weights import (
+    Arrays,
+    exact_fingerprint,
+    exact_hyper_synthesis,
+    exact_rate_reduction,
+    float_state,
+    has_context,
+    known_answer_of,
+    read_weights,
+    reason_of,
+    state_tables,
+)
 
 WEIGHTS_NAME = "ctc.safetensors"
 
@@ -38,6 +52,7 @@ class FloatNetworks:
     analysis: nn.Module
     synthesis: nn.Module
     hyper_analysis: nn.Module
+    cdr: nn.Module | None
 
 
 class CodecModel:
@@ -45,7 +60,8 @@ class CodecModel:
 
     Attributes: ``config``, ``fingerprint`` (4 bytes) and the exact parts ``hyper_synthesis``, ``tables``,
     ``trit_rows`` (float32 [nodes, 3]), ``z_rows`` (float32 [Cz, 127]), ``z_mode`` (int32 [Cz]),
-    ``channel_priority`` (int16 [N]).
+    ``channel_priority`` (int16 [N]), ``crr`` (the context model, or None) and ``coding``, the way to
+    code that is best with these weights.
     """
 
     def __init__(self, arrays: Arrays, config: ModelConfig, known_answer: str) -> None:
@@ -74,13 +90,24 @@ class CodecModel:
         bands = (config.wavelet_channels, band_count(config.wavelet_levels))
         if self.hyper_synthesis.band_level.shape != bands:
             raise ValueError("levels of the wavelet's bands do not fit the model")
-        if self.hyper_synthesis.known_answer() != known_answer:
+        self.crr: ExactRateReduction | None = None
+        cdr: Refiner | None = None
+        if has_context(arrays):
+            states = state_tables(arrays, self.tables)
+            self.crr = exact_rate_reduction(arrays, states)
+            if any(name.startswith("cdr.") for name in arrays):
+                cdr = Refiner(config, self.tables, states.features)
+                cdr.cdr.load_state_dict(float_state(arrays, "cdr."))
+                cdr.eval().requires_grad_(False)
+        self.coding = Coding(int(arrays["exact.slices"][0]) if self.crr else 0)
+        if known_answer_of(self.hyper_synthesis, self.crr) != known_answer:
             raise WeightsError("this machine does not compute the entropy model exactly (known-answer check)")
         _entropy.self_check()
         cpu = FloatNetworks(
             _network(Analysis(config), "analysis.", arrays),
             _network(Synthesis(config), "synthesis.", arrays),
             _network(HyperAnalysis(config), "hyper_analysis.", arrays),
+            cdr,
         )
         self._networks = {torch.device("cpu"): cpu}
         self._lock = threading.Lock()
@@ -91,10 +118,10 @@ class CodecModel:
             if device not in self._networks:
                 cpu = self._networks[torch.device("cpu")]
                 moved = (
-                    copy.deepcopy(network).to(device)
-                    for network in (cpu.analysis, cpu.synthesis, cpu.hyper_analysis)
+                    copy.deepcopy(network).to(device) if network is not None else None
+                    for network in (cpu.analysis, cpu.synthesis, cpu.hyper_analysis, cpu.cdr)
                 )
-                self._networks[device] = FloatNetworks(*moved)
+                self._networks[device] = FloatNetworks(*moved)  # type: ignore[arg-type]
             return self._networks[device]
 
     @classmethod

@@ -203,35 +203,64 @@ def clip_residual(s: IntArray, level: IntArray, tables: TreeTables) -> IntArray:
     return np.clip(s, -half, half)
 
 
+_SLICE_ELEMENTS = 256
+"""No slice of a plane is shorter: context that is refreshed more often than it changes costs time only."""
+
+
 class Planes:
     """State of all latent elements of one image, and the order in which their trits are coded.
 
     level: int32 [n], sigma level of every element, n elements in the order channel, row, column.
     weight: int16 [n], added to the priorities of the element (how much the synthesis amplifies its
         channel, log2 in 1/64).
+    order: inside a plane. "priority": most distortion removed per bit first (DPICT, section 3.3); "sigma":
+        largest sigma first (PLONQ, Lu et al., DCC 2021); "raster": by channel, row and column.
+    slices: parts of equal length that a plane's order is cut into.
     """
 
-    def __init__(self, level: IntArray, weight: npt.NDArray[np.int16], tables: TreeTables) -> None:
+    def __init__(
+        self,
+        level: IntArray,
+        weight: npt.NDArray[np.int16],
+        tables: TreeTables,
+        order: str = "priority",
+        slices: int = 1,
+    ) -> None:
         self._tables = tables
         self._weight = weight
+        self._level = level
+        self._order = order
+        self._slices = slices
         self._trits = tables.trits.astype(np.int8)[level]
         self.count = int(self._trits.max(initial=0))
         """Number of planes."""
+        self.active = [int((self._trits > plane).sum()) for plane in range(self.count)]
+        """Trits of every plane."""
         self.node: IntArray = tables.bases[level]
         """Node of every element, int32 [n]: the whole state."""
 
     def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
-        """Yield (plane, elements of the plane in coding order), most significant plane first.
+        """Yield (plane, elements of a slice in coding order), most significant plane first.
 
-        The order of a plane depends on the state, so :meth:`advance` the one before asking for the
-        next.
+        The order of a plane depends on the state at its beginning, so :meth:`advance` the slice before
+        asking for the next.
         """
         for plane in range(self.count - 1, -1, -1):
-            active = np.flatnonzero(self._trits > plane)
+            elements = self._ordered(np.flatnonzero(self._trits > plane))
+            slices = max(1, min(self._slices, len(elements) // _SLICE_ELEMENTS))
+            for part in np.array_split(elements, slices):
+                yield plane, part
+
+    def _ordered(self, active: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        if self._order == "raster":
+            return active
+        if self._order == "sigma":
+            key = (LEVELS - self._level[active]).astype(np.uint16)
+        else:
             priority = self._tables.priorities[self.node[active]] + self._weight[active]
             # Descending, ties in element order: a stable (radix) sort of the complement.
             key = (32767 - priority).astype(np.uint16)
-            yield plane, active[np.argsort(key, kind="stable")]
+        return active[np.argsort(key, kind="stable")]
 
     def digits(self, s: IntArray, plane: int, elements: npt.NDArray[np.intp]) -> IntArray:
         """Trits of residuals ``s`` (int32 [n], inside their intervals) for a plane, int32 0..2."""

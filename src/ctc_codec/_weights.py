@@ -1,9 +1,9 @@
 """The weights file: one safetensors file of float transforms and the integer entropy model.
 
-Tensors ``analysis.*``, ``synthesis.*`` and ``hyper_analysis.*`` are float16 and may be replaced without
-making existing files unreadable. Tensors ``exact.*`` are what a stream depends on; their SHA-256,
-shortened to 4 bytes, is the fingerprint in every file's header. Nothing here needs the entropy coder:
-training reads and writes weights too.
+Tensors ``analysis.*``, ``synthesis.*``, ``hyper_analysis.*`` and ``cdr.*`` are float16 and may be replaced
+without making existing files unreadable. The context models, ``exact.crr.*`` and ``cdr.*``, may be missing.
+Tensors ``exact.*`` are what a stream depends on; their SHA-256, shortened to 4 bytes, is the fingerprint in
+every file's header. Nothing here needs the entropy coder: training reads and writes weights too.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from ._config import ModelConfig
 from ._container import FINGERPRINT_BYTES
 from ._errors import WeightsError
 from ._exact import LAYERS, ExactConv, ExactHyperSynthesis
+from ._exact_context import LAYERS as CONTEXT_LAYERS
+from ._exact_context import ExactRateReduction
+from ._planes import TreeTables
+from ._state import StateTables
 
-WEIGHTS_FORMAT = "ctc-weights-2"
+WEIGHTS_FORMAT = "ctc-weights-3"
 _EXACT = "exact."
 Arrays = Mapping[str, np.ndarray]
 
@@ -77,15 +81,45 @@ def float_state(arrays: Arrays, prefix: str) -> dict[str, torch.Tensor]:
 
 def exact_hyper_synthesis(arrays: Arrays) -> ExactHyperSynthesis:
     """The integer hyper-synthesis. Raises KeyError or ValueError if it is not all there."""
-    return ExactHyperSynthesis(
-        {
-            layer: ExactConv(
-                *(
-                    torch.from_numpy(arrays[f"exact.{layer}.{part}"].astype(np.float64))
-                    for part in ("weight", "bias", "shift")
-                )
-            )
-            for layer in LAYERS
-        },
-        arrays["exact.band_level"],
+    layers = {layer: _exact_conv(arrays, f"exact.{layer}", torch.float64) for layer in LAYERS}
+    return ExactHyperSynthesis(layers, arrays["exact.band_level"])
+
+
+def _exact_conv(arrays: Arrays, name: str, dtype: torch.dtype, groups: int = 1) -> ExactConv:
+    weight, bias, shift = (
+        torch.from_numpy(arrays[f"{name}.{part}"].astype(np.float64)).to(dtype)
+        for part in ("weight", "bias", "shift")
     )
+    return ExactConv(weight, bias, shift, groups)
+
+
+def has_context(arrays: Arrays) -> bool:
+    """Whether there is a context model (CRR)."""
+    return "exact.crr.slopes" in arrays
+
+
+def state_tables(arrays: Arrays, tables: TreeTables) -> StateTables:
+    """What the context model looks at. Raises KeyError or ValueError if it is not all there."""
+    return StateTables.of(
+        tables,
+        arrays["exact.crr.inverse_sigma"],
+        arrays["exact.crr.log_width"],
+        arrays["exact.crr.slopes"],
+    )
+
+
+def exact_rate_reduction(arrays: Arrays, tables: StateTables) -> ExactRateReduction:
+    """The integer context model. Raises KeyError, ValueError or WeightsError if it is not usable."""
+    layers = {}
+    for name in CONTEXT_LAYERS:
+        outputs = len(arrays[f"exact.crr.{name}.weight"])
+        groups = {"spread": outputs, "own": outputs // 2}.get(name, 1)
+        layers[name] = _exact_conv(arrays, f"exact.crr.{name}", torch.float32, groups)
+    return ExactRateReduction(layers, tables)
+
+
+def known_answer_of(hyper_synthesis: ExactHyperSynthesis, crr: ExactRateReduction | None) -> str:
+    """What the exact networks compute for fixed inputs, as hashes; compared at load with the exporting
+    machine's."""
+    answer = hyper_synthesis.known_answer()
+    return answer if crr is None else f"{answer} {crr.known_answer()}"

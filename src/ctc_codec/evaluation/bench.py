@@ -66,17 +66,18 @@ def main(image: Path | None) -> None:
     h, w = y.shape[1:]
     parameters = _timed("hyper-synthesis (exact)", lambda: _codec.entropy_parameters(model, z, h, w))
     payload = _timed(
-        "entropy encode, without networks", lambda: _codec.encode_planes(model, y, z, *parameters)
+        "entropy encode, without networks",
+        lambda: _codec.encode_planes(model, y, z, *parameters, model.coding),
     )
     decoded = _timed(
         "entropy decode and hyper-synthesis, complete",
-        lambda: _codec.decode_stream(model, width, height, payload, True),
+        lambda: _codec.decode_stream(model, width, height, payload, True, model.coding),
     )
     _timed(
         "entropy decode and hyper-synthesis, cut",
-        lambda: _codec.decode_stream(model, width, height, payload[:-1], False),
+        lambda: _codec.decode_stream(model, width, height, payload[:-1], False, model.coding),
     )
-    _timed("synthesis", lambda: _codec.synthesise(model, decoded.latent, width, height, device))
+    _timed("synthesis", lambda: _codec.synthesise(model, decoded, width, height, device))
     data = _timed("encode, whole", lambda: _codec.encode(picture, weights=model, device="cpu"))
     _timed("decode, whole", lambda: _codec.decode(data, weights=model, device="cpu"))
     with tempfile.TemporaryDirectory() as folder:

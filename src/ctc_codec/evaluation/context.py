@@ -43,10 +43,10 @@ def measure_planes(model: TrainingModel, folder: Path) -> list[PlaneResult]:
         height, width = pixels.shape[:2]
         original = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
         pad = (0, -width % LATENT_STRIDE, 0, -height % LATENT_STRIDE)
-        latent = Latent(model, F.pad(original, pad, mode="replicate"))
+        latent, mu = Latent.of(model, F.pad(original, pad, mode="replicate"))
 
-        def quality(residual: torch.Tensor, latent: Latent = latent, pixels: Pixels = pixels) -> float:
-            x_hat = model.synthesis(latent.mu + residual)[0].permute(1, 2, 0).clamp(0, 1)
+        def quality(residual: torch.Tensor, mu: torch.Tensor = mu, pixels: Pixels = pixels) -> float:
+            x_hat = model.synthesis(mu + residual)[0].permute(1, 2, 0).clamp(0, 1)
             return psnr((x_hat * 255).round().byte().numpy()[: pixels.shape[0], : pixels.shape[1]], pixels)
 
         planes = []

@@ -55,7 +55,7 @@ def main(folder: Path, cuts: int, tolerance: float, seed: int, weights: str | No
         best = -np.inf
         for cut in [*places, len(data)]:
             header, decoded = decode_latent(data[:cut], weights=model)
-            pixels = synthesise(model, decoded.latent, header.width, header.height, device)
+            pixels = synthesise(model, decoded, header.width, header.height, device)
             quality = psnr(source.pixels, pixels)
             tried += 1
             if pixels.shape != source.pixels.shape:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .loop import Progress
     from .model import TrainingModel
 
-STAGE_NAMES = ("base", "crr", "cdr", "joint", "export")
+STAGE_NAMES = ("base", "crr", "cdr", "joint", "full-rate", "export")
 
 CUDA_BATCH = 32
 """Crops a step on a GPU: with few, it waits for its launches."""
@@ -51,10 +51,11 @@ def _started_from(path: Path, stage: str) -> tuple[TrainingModel, Progress | Non
 def _export(model: TrainingModel, store: PatchStore, seed: int, path: Path) -> str:
     """Write frozen weights; returns their fingerprint in hex."""
     from .._weights import exact_fingerprint, read_weights
-    from .export import channel_priorities, export
+    from .export import export
+    from .priorities import channel_priorities
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    export(model, path, channel_priorities(model, store, seed))
+    export(model, path, channel_priorities(model.analysis, model.synthesis, store, seed))
     return exact_fingerprint(read_weights(path).arrays).hex()
 
 

@@ -1,4 +1,5 @@
-"""Stages that train the context models on a frozen base: CRR, CDR, and CDR with the synthesis."""
+"""Stages that train the context models on a frozen base: CRR, CDR, and CDR with the synthesis; and the
+control that the paper's comparison needs, a synthesis for the full rate alone."""
 
 from __future__ import annotations
 
@@ -9,116 +10,191 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._context import stack_features, static_features
 from .._planes import LEVEL_STEP, SIGMA_MIN
+from .data import PatchStore
+from .latents import LatentStore
 from .model import CUT_SHARES, TrainingModel, TreeState, integers, weighted_distortion
-from .stages import Stage
+from .stages import Batches, Stage
 
 _RATE_FLOOR = 0.01
 """Bits per pixel added to a plane's rate where rates are compared: nearly empty planes are mostly noise."""
 
-_RESIDUAL_LIMIT = 8.0
+_IN_PLANE_SHARE = 0.5
+"""So many of the states that CRR learns from are inside a plane: those that a refresh sees."""
 
 
 class Latent:
-    """The quantised latent of images under the frozen base, and features of its partial states."""
+    """Quantised latents and what a decoder knows of them.
 
-    @torch.no_grad()
-    def __init__(self, model: TrainingModel, x: Tensor) -> None:
+    s, level: integers [B, N, h, w], residuals and the levels of their sigmas.
+    """
+
+    def __init__(self, model: TrainingModel, s: Tensor, level: Tensor) -> None:
         self.model = model
+        self.s, self.level = s.int(), level.int()
+        self.sigma = SIGMA_MIN * torch.exp(self.level * LEVEL_STEP)
+        self._static = static_features(self.level).contiguous(memory_format=torch.channels_last)
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, model: TrainingModel, x: Tensor) -> tuple[Latent, Tensor]:
+        """The latent of images float32 [B, 3, 16h, 16w] under the frozen base, and mu."""
         y = model.analysis(x)
-        level, self.mu = model.entropy_parameters(model.hyper_analysis(y), y)
-        self.level = integers(level)
-        self.s = integers(y - self.mu)
-        self._scale = model.hyper_analysis.log_scale.exp()[:, None, None]
-        self._sigma = SIGMA_MIN * torch.exp(self.level * LEVEL_STEP)
-        self.static = torch.cat((self.level / 16 - 2, torch.asinh(self.mu * self._scale)), dim=1)
+        level, mu = model.entropy_parameters(model.hyper_analysis(y), y)
+        return cls(model, integers(y - mu), integers(level)), mu
 
     def state(self, missing: Tensor) -> TreeState:
         """What is known with ``missing`` planes missing (integers that broadcast to the latent)."""
         return self.model.tree_state(self.s, self.level, missing)
 
-    @torch.no_grad()
-    def features(self, state: TreeState) -> Tensor:
-        """Input of the context networks, float32 [B, 4N, h, w]."""
-        residual = (state.mean / self._sigma).clamp(-_RESIDUAL_LIMIT, _RESIDUAL_LIMIT)
-        reconstruction = torch.asinh((self.mu + state.mean) * self._scale)
-        width = torch.log((state.high - state.low + 1) / self._sigma) / math.log(3)
-        return torch.cat((residual, residual.abs(), reconstruction, width - 2), dim=1)
+    def cut(self, plane: Tensor, share: Tensor) -> TreeState:
+        """What is known with a share of a plane decoded, in the order of the codec. [B, 1, 1, 1] each."""
+        before = self.state(plane + 1)
+        key = self.model.priorities[before.node] + self.model.channel_priority[:, None, None]
+        active = before.trits > plane
+        key = torch.where(active, key, -(1 << 20))
+        known = torch.zeros_like(active)
+        for at, image, count, part in zip(
+            known, key, active.sum((1, 2, 3)).tolist(), share.flatten().tolist(), strict=True
+        ):
+            first = round(count * part)
+            if first:
+                at.view(-1)[image.flatten().topk(first, sorted=False).indices] = True
+        return self.state(plane + 1 - known.int())
+
+    def _features(self, state: TreeState) -> Tensor:
+        features = stack_features(self.model.features, state.node)
+        return features.contiguous(memory_format=torch.channels_last)
 
     def trit_bits(self, state: TreeState, plane: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Bits of the next trit by the table's probabilities and by CRR's, and where there is one:
         float32, float32, bool, all [B, N, h, w]. ``plane`` broadcasts to that; its trit is the next."""
         assert self.model.crr is not None
-        trit = self.model.offset(self.s, state.trits) // self.model.powers[plane] % 3
+        trit = (self.model.offset(self.s, state.trits) // self.model.powers[plane] % 3).long()
+        shift, log_scale = self.model.crr(self._features(state), self._static)
+        slopes = self.model.slopes[state.node]
+        outer = shift[..., None] * slopes[..., :2] + log_scale[..., None] * slopes[..., 2:]
+        first, last = (outer * math.log(2)).unbind(-1)
         table = self.model.log_frequencies[state.node].movedim(-1, 1)
-        added = self.model.crr(self.features(state), self.static)
+        moved = table + torch.stack((first, torch.zeros_like(first), last), dim=1)
         active = (state.trits > plane) & (state.drop == plane + 1)
-        bits = [
-            F.cross_entropy(t.float(), trit, reduction="none") / math.log(2) for t in (table, table + added)
-        ]
+        bits = [F.cross_entropy(t.float(), trit, reduction="none") / math.log(2) for t in (table, moved)]
         return bits[0], bits[1], active
 
     def refined(self, state: TreeState) -> Tensor:
         """Residuals as CDR sees them, float32 [B, N, h, w]."""
         assert self.model.cdr is not None
-        return self.model.cdr(self.features(state), self.static, state.mean, state.low, state.high)
+        return self.model.cdr(
+            self._features(state), self._static, state.mean, state.low, state.high, self.sigma
+        )
 
 
-def _partly(plane: Tensor, like: Tensor, none: float) -> Tensor:
-    """Trits of a plane that are known already, bool like ``like``: a random share of them in each image,
-    none at all with probability ``none``. plane: [B, 1, 1, 1]."""
-    share = (torch.rand_like(plane, dtype=torch.float32) - none).clamp(min=0) / (1 - none)
-    return torch.rand_like(like) < share
+class _OnLatents(Stage):
+    """Learns from the latents of crops, which are computed once: the transforms are most of a step."""
+
+    context = True
+
+    def prepare(self, store: PatchStore, generator: torch.Generator) -> Batches:
+        self.model.measure_channel_priority(store)
+        return LatentStore(self.model, store, self.settings.latents, generator)
 
 
-class Crr(Stage):
+class Crr(_OnLatents):
     """Cross-entropy of trits at random states, relative to that of the table. Base frozen."""
 
     name = "crr"
-    context = True
     entropy = ("crr",)
-    defaults: ClassVar[dict[str, float]] = {"lr_entropy": 5e-4, "clip_norm": 1.0}
+    defaults: ClassVar[dict[str, float]] = {"lr_entropy": 5e-4, "clip_norm": 1.0, "batch": 8}
 
     def draw_missing(self, generator: torch.Generator, device: torch.device) -> Tensor:
         """The plane whose trits are predicted, uniform: each counts by its relative saving."""
         return torch.randint(
-            0, len(CUT_SHARES) + 1, (self.settings.batch,), generator=generator, device=device
+            0, len(CUT_SHARES) - 1, (self.settings.batch,), generator=generator, device=device
         )
 
     def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        latent = Latent(self.model, x)
+        """x: int16 [B, 2N, h, w], residuals and levels."""
+        latent = Latent(self.model, *x.chunk(2, dim=1))
         plane = missing[:, None, None, None]
-        state = latent.state(plane + 1 - _partly(plane, latent.mu, none=0.5).long())
-        table, reduced, active = latent.trit_bits(state, plane)
-        pixels = x.shape[2] * x.shape[3]
+        share = torch.rand(plane.shape, device=x.device)
+        share = torch.where(torch.rand(plane.shape, device=x.device) < _IN_PLANE_SHARE, share, 0.0)
+        table, reduced, active = latent.trit_bits(latent.cut(plane, share), plane)
+        pixels = self.settings.crop**2
         bpp_table, bpp = ((bits * active).sum((1, 2, 3)) / pixels for bits in (table, reduced))
         loss = (bpp / (bpp_table.detach() + _RATE_FLOOR)).mean()
         metrics = {"loss": loss, "bpp": bpp.mean(), "bpp_table": bpp_table.mean()}
         return loss, {name: value.detach() for name, value in metrics.items()}
 
 
-class Cdr(Stage):
-    """Distortion of pictures from partial states; only CDR learns."""
+class Cdr(_OnLatents):
+    """Error of partial latents, weighted by how much the synthesis amplifies each channel, relative to that
+    of conditional means. Base frozen."""
 
     name = "cdr"
-    context = True
     entropy = ("cdr",)
-    defaults: ClassVar[dict[str, float]] = {"lr_entropy": 3e-4, "full_share": 0.0}
+    defaults: ClassVar[dict[str, float]] = {"lr_entropy": 5e-4, "clip_norm": 1.0, "batch": 8}
+
+    def draw_missing(self, generator: torch.Generator, device: torch.device) -> Tensor:
+        """The plane that the state ends in."""
+        return torch.randint(
+            0, len(CUT_SHARES) - 1, (self.settings.batch,), generator=generator, device=device
+        )
 
     def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        latent = Latent(self.model, x)
+        """x: int16 [B, 2N, h, w], residuals and levels."""
+        latent = Latent(self.model, *x.chunk(2, dim=1))
         plane = missing[:, None, None, None]
-        known = _partly(plane, latent.mu, none=0.5) & (plane > 0)
-        state = latent.state(plane - known.long())
-        x_hat = self.model.synthesis(latent.mu + latent.refined(state))
+        state = latent.cut(plane, torch.rand(plane.shape, device=x.device))
+        weight = self.model.channel_energy()[:, None, None]
+        errors = (
+            (weight * (residual - latent.s).square()).mean((1, 2, 3))
+            for residual in (latent.refined(state), state.mean)
+        )
+        refined, mean = errors
+        loss = (refined / (mean.detach() + 1e-6)).mean()
+        return loss, {"loss": loss.detach()}
+
+
+class Joint(Stage):
+    """CDR and the synthesis together, over the whole range of rates (the paper's decoder retraining)."""
+
+    name = "joint"
+    context = True
+    entropy: ClassVar[tuple[str, ...]] = ("cdr",)
+    transforms = ("synthesis",)
+    defaults: ClassVar[dict[str, float]] = {"lr_entropy": 1e-4, "lr_transforms": 5e-5, "full_share": 0.3}
+
+    def prepare(self, store: PatchStore, generator: torch.Generator) -> Batches:
+        self.model.measure_channel_priority(store)
+        return store
+
+    def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        latent, mu = Latent.of(self.model, x)
+        plane = (missing - 1).clamp(min=0)[:, None, None, None]
+        share = torch.rand(plane.shape, device=x.device)
+        share = torch.where(missing[:, None, None, None] > 0, share, 1.0)
+        return self._judge(mu + latent.refined(latent.cut(plane, share)), x, missing)
+
+    def _judge(self, y_hat: Tensor, x: Tensor, missing: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        x_hat = self.model.synthesis(y_hat)
         distortion, metrics = weighted_distortion(x_hat, x, missing, self.settings.lmbda)
         loss = distortion.mean()
         return loss, metrics | {"loss": loss.detach()}
 
 
-class Joint(Cdr):
-    """CDR and the synthesis together, over the whole range of rates (the paper's decoder retraining)."""
+class FullRate(Joint):
+    """The synthesis alone, for whole latents alone: what the paper's baseline has, and nothing that is
+    released."""
 
-    name = "joint"
-    transforms = ("synthesis",)
-    defaults: ClassVar[dict[str, float]] = {"lr_entropy": 3e-4, "lr_transforms": 5e-5, "full_share": 0.3}
+    name = "full-rate"
+    context = False
+    entropy = ()
+    defaults: ClassVar[dict[str, float]] = {"lr_transforms": 5e-5, "full_share": 1.0}
+
+    def prepare(self, store: PatchStore, generator: torch.Generator) -> Batches:
+        return store
+
+    def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        latent, mu = Latent.of(self.model, x)
+        return self._judge(mu + latent.s, x, missing)

@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import save_file
-from torch import Tensor
 
 from .._errors import WeightsError
 from .._exact import LAYERS, ExactHyperSynthesis
+from .._exact_context import ExactRateReduction
 from .._hyperprior import Z_LIMIT, FactorizedPrior
 from .._planes import (
     FREQUENCY_BITS,
     MEAN_SCALE,
-    PRIORITY_SCALE,
     TreeTables,
     build_tables,
     clip_residual,
@@ -25,14 +24,23 @@ from .._planes import (
     sigma_of_level,
     unit_masses,
 )
-from .._weights import WEIGHTS_FORMAT, exact_hyper_synthesis, float_state, read_weights, reason_of
+from .._state import level_tables, trit_slopes
+from .._weights import (
+    WEIGHTS_FORMAT,
+    exact_hyper_synthesis,
+    exact_rate_reduction,
+    float_state,
+    has_context,
+    known_answer_of,
+    read_weights,
+    reason_of,
+    state_tables,
+)
 from .data import PatchStore
 from .model import TrainingModel
 
-_PRIORITY_BATCHES = 8
 _OVERHEAD_BATCHES = 2
 _TABLES = ("trits", "trit_frequencies", "means", "priorities")
-_CHANNEL_PRIORITY_LIMIT = 2000
 
 
 @torch.no_grad()
@@ -41,31 +49,6 @@ def _z_frequencies(prior: FactorizedPrior, channels: int) -> np.ndarray:
     values = torch.arange(-Z_LIMIT, Z_LIMIT + 1, dtype=torch.float32)
     p = prior.likelihood(values.expand(channels, -1)[None, :, None, :])[0, :, 0]
     return quantise_frequencies(p.double().numpy() + 1e-12)
-
-
-def channel_priorities(model: TrainingModel, store: PatchStore, seed: int = 0) -> np.ndarray:
-    """How much the synthesis amplifies an error in each channel, int16 [N].
-
-    log2 of the pixel energy caused by a unit error, in 1/64, relative to the median; estimated with
-    random projections of the output (E |J^T v|^2 for white v is the squared norm of J's columns). The
-    priority of a trit is its expected decrease of *latent* distortion per bit, so this turns it into
-    one of pixel distortion. Worth 0.02 to 0.12 dB at equal rate on a lightly trained model.
-    """
-    generator = torch.Generator(store.device).manual_seed(seed)
-    energy: Tensor | None = None
-    for _ in range(_PRIORITY_BATCHES):
-        with torch.no_grad():
-            y = model.analysis(store.batch(4, generator)).round()
-        y.requires_grad_(True)
-        x_hat = model.synthesis(y)
-        v = torch.randn(x_hat.shape, generator=generator, device=x_hat.device)
-        (gradient,) = torch.autograd.grad((x_hat * v).sum(), y)
-        batch = gradient.double().square().mean((0, 2, 3))
-        energy = batch if energy is None else energy + batch
-    assert energy is not None
-    log = torch.log2(energy.clamp(min=1e-30))
-    priority = (PRIORITY_SCALE * (log - log.median())).round()
-    return priority.clamp(-_CHANNEL_PRIORITY_LIMIT, _CHANNEL_PRIORITY_LIMIT).to(torch.int16).cpu().numpy()
 
 
 @torch.no_grad()
@@ -112,15 +95,36 @@ def restore(path: Path) -> TrainingModel:
         for name in ("analysis", "synthesis", "hyper_analysis", "prior"):
             getattr(model, name).load_state_dict(float_state(content.arrays, f"{name}."))
         exact_hyper_synthesis(content.arrays).to_float(model.hyper_synthesis)
+        if has_context(content.arrays):
+            model.add_context()
+            assert model.crr is not None
+            assert model.cdr is not None
+            states = state_tables(content.arrays, build_tables())
+            exact_rate_reduction(content.arrays, states).to_float(model.crr.network)
+            model.cdr.load_state_dict(float_state(content.arrays, "cdr."))
     except (ValueError, KeyError, RuntimeError) as error:
         raise WeightsError(f"{path}: cannot be trained on ({reason_of(error)})") from None
     return model
 
 
-def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None = None) -> None:
-    """Write the frozen weights, atomically.
+def _context_arrays(tables: TreeTables) -> dict[str, np.ndarray]:
+    inverse_sigma, log_width = level_tables()
+    return {
+        "exact.slices": np.array([SLICES], np.int8),
+        "exact.crr.inverse_sigma": inverse_sigma,
+        "exact.crr.log_width": log_width,
+        "exact.crr.slopes": trit_slopes(tables),
+    }
 
-    channel_priority: int16 [N] from :func:`channel_priorities`, zeros if None.
+
+SLICES = 1
+"""Parts of a plane that new weights ask encoders for; see weights/TRAINING.md for what more of them give."""
+
+
+def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None = None) -> None:
+    """Write the frozen weights, atomically; with context models if the model has them.
+
+    channel_priority: int16 [N] from :func:`ctc_codec.training.priorities.channel_priorities`, zeros if None.
     """
     model = model.cpu().eval()
     tables = build_tables()
@@ -140,7 +144,17 @@ def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None
         arrays[f"exact.{name}.weight"] = layer.weight.numpy().astype(np.int16)
         arrays[f"exact.{name}.bias"] = layer.bias.numpy().astype(np.int64)
         arrays[f"exact.{name}.shift"] = layer.shift.numpy().astype(np.int8)
-    for prefix in ("analysis", "synthesis", "hyper_analysis"):
+    crr: ExactRateReduction | None = None
+    floating = ["analysis", "synthesis", "hyper_analysis"]
+    if model.crr is not None:
+        floating.append("cdr")
+        arrays |= _context_arrays(tables)
+        crr = ExactRateReduction.from_float(model.crr.network, state_tables(arrays, tables))
+        for name, layer in crr.layers.items():
+            arrays[f"exact.crr.{name}.weight"] = layer.weight.numpy().astype(np.int16)
+            arrays[f"exact.crr.{name}.bias"] = layer.bias.numpy().astype(np.int32)
+            arrays[f"exact.crr.{name}.shift"] = layer.shift.numpy().astype(np.int8)
+    for prefix in floating:
         for name, tensor in getattr(model, prefix).state_dict().items():
             arrays[f"{prefix}.{name}"] = tensor.contiguous().numpy().astype(np.float16)
     # Not needed to code images, only to train on from here.
@@ -153,7 +167,7 @@ def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None
         metadata={
             "format": WEIGHTS_FORMAT,
             "config": model.config.to_json(),
-            "known_answer": exact.known_answer(),
+            "known_answer": known_answer_of(exact, crr),
         },
     )
     partial.chmod(0o644)

@@ -16,19 +16,19 @@ from .._config import LATENT_STRIDE, ModelConfig
 from .._device import branch_precision
 from .._weights import reason_of
 from .checkpoint import join, load_checkpoint, save_checkpoint
-from .context import Cdr, Crr, Joint
+from .context import Cdr, Crr, FullRate, Joint
 from .data import PatchStore
 from .distributed import agree, first_alone, largest, process_group, rank, world_size
 from .klt import init_linear
 from .log import Meter, Row, csv_log
 from .model import TrainingModel
 from .optimizer import Optimizer
-from .stages import Base, Settings, Stage
+from .stages import Base, Batches, Settings, Stage
 
 Report = Callable[[str], None]
 OnSave = Callable[[Path], None]
 
-STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Base, Crr, Cdr, Joint)}
+STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Base, Crr, Cdr, Joint, FullRate)}
 
 _PATCH_PIXELS = 256 * 256
 _ROLLBACKS = 3
@@ -153,6 +153,7 @@ class Run:
     optimizer: Optimizer = field(init=False)
     ema: _Ema = field(init=False)
     has_moments: bool = False
+    _source: Batches | None = None
 
     def __post_init__(self) -> None:
         self.network = self.stage
@@ -168,7 +169,9 @@ class Run:
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Crops, and the planes missing of each."""
-        x = self.store.batch(self.settings.batch, self._generator)
+        if self._source is None:
+            self._source = self.stage.prepare(self.store, self._generator)
+        x = self._source.batch(self.settings.batch, self._generator)
         return x, self.stage.draw_missing(self._generator, self.device)
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -223,7 +226,7 @@ class Run:
         self.ema.update(p.step)
         p.step += 1
         p.run_step += 1
-        p.pixels += world_size() * x.shape[0] * x.shape[2] * x.shape[3]
+        p.pixels += world_size() * x.shape[0] * settings.crop**2
         finite = norm.isfinite() & loss.detach().isfinite()
         return metrics | {"norm": norm.nan_to_num(0, 0, 0), "skipped": (~finite).float()}
 

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from .._config import ModelConfig
 from .._context import DistortionReduction, RateReduction
 from .._hyperprior import FactorizedPrior, HyperAnalysis, HyperSynthesis
-from .._planes import LEVEL_STEP, LEVELS, MEAN_SCALE, SIGMA_MIN, TreeTables, build_tables
+from .._planes import LEVEL_STEP, LEVELS, MEAN_SCALE, PRIORITY_SCALE, SIGMA_MIN, TreeTables, build_tables
+from .._state import SLOPE_SCALE, StateTables, level_tables, trit_slopes
 from .._transforms import Analysis, Synthesis
+from .data import PatchStore
+from .priorities import channel_priorities
 
 CUT_SHARES = (0.28, 0.28, 0.22, 0.14, 0.05, 0.02, 0.01)
 """How often training sees 1, 2, ... missing planes: from 4 on, less than 0.04 bpp are left."""
@@ -97,6 +100,10 @@ class TrainingModel(nn.Module):
     means: Tensor
     powers: Tensor
     log_frequencies: Tensor
+    priorities: Tensor
+    channel_priority: Tensor
+    features: Tensor
+    slopes: Tensor
 
     def __init__(
         self, config: ModelConfig, tables: TreeTables | None = None, *, context: bool = False
@@ -111,23 +118,41 @@ class TrainingModel(nn.Module):
         self.prior = FactorizedPrior(config.hyper_channels)
         self.crr: RateReduction | None = None
         self.cdr: DistortionReduction | None = None
-        if context:
-            self.add_context()
         powers = 3 ** np.arange(int(tables.trits.max()) + 1)
         for name, table in (
             ("trits", tables.trits),
             ("bases", tables.bases),
             ("means", tables.means),
             ("powers", powers),
+            ("priorities", tables.priorities.astype(np.int32)),
+            ("channel_priority", np.zeros(config.latent_channels, np.int32)),
             ("log_frequencies", np.log(np.maximum(tables.frequencies, 1)).astype(np.float32)),
         ):
             self.register_buffer(name, torch.from_numpy(table.copy()), persistent=False)
+        self._tables = tables
+        if context:
+            self.add_context()
 
     def add_context(self) -> None:
         """Begin CRR and CDR, with zeros at their ends, if they are not there yet."""
+        if self.crr is not None:
+            return
         device = self.analysis.log_gain.device
-        self.crr = self.crr or RateReduction(self.config).to(device)
-        self.cdr = self.cdr or DistortionReduction(self.config).to(device)
+        self.crr = RateReduction(self.config).to(device)
+        self.cdr = DistortionReduction(self.config).to(device)
+        states = StateTables.of(self._tables, *level_tables(), trit_slopes(self._tables))
+        for name, table in (("features", states.features), ("slopes", states.slopes / SLOPE_SCALE)):
+            self.register_buffer(name, torch.from_numpy(table).to(device), persistent=False)
+
+    def measure_channel_priority(self, store: PatchStore) -> None:
+        """Take the priorities that an export would give the channels: in their order trits become known."""
+        measured = channel_priorities(self.analysis, self.synthesis, store).astype(np.int32)
+        self.channel_priority.copy_(torch.from_numpy(measured))
+
+    def channel_energy(self) -> Tensor:
+        """Pixel energy of a unit error in each channel, relative to the median, float32 [N]; see
+        :meth:`measure_channel_priority`."""
+        return torch.exp2(self.channel_priority.float() / PRIORITY_SCALE)
 
     def offset(self, s: Tensor, count: Tensor) -> Tensor:
         """Residuals counted from the lowest value of their interval: the number that ``count`` trits

@@ -13,8 +13,8 @@ from .stages import Stage
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
-    """About U V^T of each matrix U S V^T, by Newton-Schulz iteration, in bfloat16 where that is fast (singular
-    values end between about 0.7 and 1.2). float [k, rows, columns] in, either type out."""
+    """About U V^T of each matrix U S V^T, by Newton-Schulz iteration, in bfloat16 where that is fast
+    (singular values end between about 0.7 and 1.2). float [k, rows, columns] in, either type out."""
     x = matrices.bfloat16() if fast_bfloat16(matrices.device.type) else matrices.float()
     tall = x.shape[1] > x.shape[2]
     if tall:

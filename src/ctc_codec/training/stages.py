@@ -6,11 +6,12 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from .data import PatchStore
 from .model import TrainingModel, draw_missing, rate_distortion_loss
 
 REFERENCE_PIXELS = 4 * 256 * 256
@@ -29,6 +30,7 @@ class Settings:
     8 dB: 34.6 without any quantisation, against 43.2 of their running mean.) ``lr_matrices`` is that of
     the 1x1 layers inside the transforms' blocks, which then learn with Muon; with None they are left to
     Adam like everything else.
+    ``latents``: crops that the stages of the context models learn from.
     ``full_share`` of the crops are decoded at full rate, the others from partial states.
     ``prefix_share`` of the rate is that of what those states hold, see
     :func:`ctc_codec.training.model.rate_distortion_loss`: every prefix pays for z and for the first planes,
@@ -55,6 +57,7 @@ class Settings:
     log_every: int = 50
     seed: int = 1
     image_limit: int | None = None
+    latents: int = 2400
 
     def for_smoke(self) -> Settings:
         """The same path within about a minute on two cores."""
@@ -67,6 +70,7 @@ class Settings:
             log_every=5,
             save_every_s=5.0,
             image_limit=16,
+            latents=8,
         )
 
     def lr_factor(self, processes: int = 1) -> float:
@@ -85,6 +89,12 @@ class Settings:
 def _is_matrix(parameter: Tensor) -> bool:
     """Whether these are the weights [out, in, 1, 1] of a 1x1 convolution."""
     return parameter.ndim == 4 and parameter.shape[1] > 1 and parameter.shape[2:].numel() == 1
+
+
+class Batches(Protocol):
+    """Where a stage's batches come from."""
+
+    def batch(self, size: int, generator: torch.Generator) -> Tensor: ...
 
 
 class Stage(nn.Module):
@@ -113,6 +123,11 @@ class Stage(nn.Module):
         self.settings = settings
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.startswith(self.transforms + self.entropy))
+
+    def prepare(self, store: PatchStore, generator: torch.Generator) -> Batches:
+        """What the stage learns from: crops of the store or what is made of them. Called once, before the
+        first step."""
+        return store
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names (in the model) and parameters that this stage trains."""
