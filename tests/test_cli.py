@@ -574,7 +574,7 @@ BAD_STREAMS: dict[str, tuple[Callable[[bytes], bytes] | None, str]] = {
     "a PNG": (lambda whole: b"\x89PNG\r\n\x1a\n" + bytes(50), "not a .ctc file"),
     "cut in the magic number": (lambda whole: whole[:3], "cut inside the header"),
     "cut inside the header": (lambda whole: whole[: Header.parse(whole)[1] - 1], "cut inside the header"),
-    "a newer version": (lambda whole: with_version(whole, 3), "version 3"),
+    "a newer version": (lambda whole: with_version(whole, 4), "version 4"),
     "other weights": (lambda whole: with_header(whole, fingerprint=b"\xca\xfe\0\1"), "cafe0001"),
     "damaged header": (lambda whole: flipped(whole, 7), "damaged header"),
     "damaged payload": (lambda whole: flipped(whole, len(whole) // 2), "damaged between bytes"),

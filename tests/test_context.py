@@ -184,8 +184,6 @@ def test_integer_network_is_exact_in_every_setting(
         assert agrees()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert agrees()
-        with torch.backends.mkldnn.flags(enabled=False):
-            assert agrees()
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)

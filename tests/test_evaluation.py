@@ -329,7 +329,7 @@ def test_a_peer_that_fails_on_one_image_is_left_out_with_its_reason(folder: Path
 def report(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("eval") / "report"
     codecs = "ctc,jpeg,jpeg2000-layered,jpegxl-progressive"
-    done = ctc("eval", folder, "-o", out, "--codecs", codecs, "--points", "0.1,0.3,0.5,1", "--ablation",
+    done = ctc("eval", folder, "-o", out, "--codecs", codecs, "--points", "0.1,0.3,0.5,1",
                env=os.environ | {"PATH": ""})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (out / "tables.md").read_text() == done.stdout

@@ -33,7 +33,7 @@ from ._image import (
     psnr as measure_psnr,
 )
 from ._model import CodecModel, load_model
-from ._planes import MEAN_SCALE, Planes, clip_residual
+from ._planes import CONTEXT_PLANES, MEAN_SCALE, Planes, clip_residual
 
 IntArray = npt.NDArray[np.int32]
 
@@ -82,10 +82,6 @@ def synthesise(
 
 
 # --- entropy coding ---------------------------------------------------------------------------------
-
-
-CONTEXT_PLANES = 6
-"""CRR serves so many of the last planes; those above hold some trits of the first channels only."""
 
 
 class _Trits:
@@ -339,10 +335,12 @@ def decode(
     accept_damage: bool = False,
     max_pixels: int | None = MAX_PIXELS,
     warn: Callable[[str], Any] | None = None,
+    refine: bool = True,
 ) -> Image.Image:
     """Decode a .ctc stream, or any prefix of one, to a Pillow image (mode RGB, or L for grey).
 
     bpp, nbytes: decode only the prefix that :func:`truncate` would keep.
+    refine: with CDR, if the weights have it.
     Other arguments and errors as for :func:`encode` and :func:`decode_latent`.
     """
     if bpp is not None or nbytes is not None:
@@ -351,5 +349,5 @@ def decode(
     header, decoded = decode_latent(
         data, weights=model, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn
     )
-    pixels = synthesise(model, decoded, header.width, header.height, where)
+    pixels = synthesise(model, decoded, header.width, header.height, where, cdr=refine)
     return image_from_pixels(pixels, header.grey)

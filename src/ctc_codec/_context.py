@@ -100,7 +100,7 @@ class RateReduction(nn.Module):
 
 
 class DistortionReduction(nn.Module):
-    """CDR: where in its interval an element probably lies."""
+    """CDR: where in its interval an element probably lies, from the shift of its distribution (in sigmas)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -113,9 +113,11 @@ class DistortionReduction(nn.Module):
 
         mean, low, high: conditional mean and ends of the interval, sigma: of the level; in quantiser steps.
         """
-        # About the deviation inside the interval: sigma, or that of a uniform distribution.
-        unit = torch.minimum(sigma, (high - low) * 12**-0.5)
-        return torch.clamp(mean + unit * self.network(features, static)[:, :, 0], low, high)
+        # The mean inside an interval moves with the centre of a normal distribution as the variance in there
+        # over the whole one: about 1 for wide intervals, and little for those that leave little open.
+        inside = torch.minimum(sigma, (high - low) * 12**-0.5)
+        shift = self.network(features, static)[:, :, 0]
+        return torch.clamp(mean + shift * inside.square() / sigma, low, high)
 
 
 class Refiner(nn.Module):

@@ -203,6 +203,9 @@ def clip_residual(s: IntArray, level: IntArray, tables: TreeTables) -> IntArray:
     return np.clip(s, -half, half)
 
 
+CONTEXT_PLANES = 6
+"""CRR serves so many of the last planes; those above hold some trits of the first channels only."""
+
 _SLICE_ELEMENTS = 256
 """No slice of a plane is shorter: context that is refreshed more often than it changes costs time only."""
 

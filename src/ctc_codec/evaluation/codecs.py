@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from .. import __version__
-from .._container import truncate
+from .._container import Coding, truncate
 from .._errors import TargetError
 from .._image import Pixels, SourceImage
 
@@ -60,7 +60,11 @@ class PeerError(Exception):
 
 @dataclass(frozen=True)
 class Ctc:
-    """This codec: one file per image, cut at every rate and nowhere, with a file of weights."""
+    """This codec: one file per image, cut at every rate and nowhere, with a file of weights.
+
+    coding, refine: as in :func:`ctc_codec.encode` and :func:`ctc_codec.decode`; decoder: weights to decode
+    with, if others.
+    """
 
     weights: Path
     rates: Sequence[float] = RATES
@@ -69,6 +73,9 @@ class Ctc:
     setting: str = "one file, cut at any byte"
     embedded: bool = True
     unit: str = "bpp"
+    coding: Coding | None = None
+    decoder: Path | None = None
+    refine: bool = True
 
     def version(self) -> str:
         """Version of this package."""
@@ -80,10 +87,11 @@ class Ctc:
         from .._model import load_model
 
         model = load_model(self.weights)
-        data = encode(SourceImage(pixels, False), weights=model)
+        decoder = load_model(self.decoder) if self.decoder else model
+        data = encode(SourceImage(pixels, False), weights=model, coding=self.coding)
 
         def pixels_of(part: bytes) -> Pixels:
-            return np.asarray(decode(part, weights=model))
+            return np.asarray(decode(part, weights=decoder, refine=self.refine))
 
         for rate in self.rates:
             try:

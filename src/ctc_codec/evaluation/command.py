@@ -80,7 +80,10 @@ def _chosen(kind: str, wanted: list[str] | None, known: Sequence[str]) -> list[s
     "--show", metavar="NAME", help="Image on the page's slider.  [default: one of middling BD-rate]"
 )
 @click.option("--times/--no-times", default=True, help="Measure time and memory of each codec, alone.")
-@click.option("--ablation", is_flag=True, help="Compare modes of our own codec.")
+@click.option("--ablation", is_flag=True, help="Compare modes of our own codec, and nothing else.")
+@click.option(
+    "--control", type=_PATH, help="For --ablation: the weights with a synthesis for the full rate alone."
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes (default: all cores).")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of tables.")
 @click.option("--weights", type=_PATH, envvar="CTC_WEIGHTS", help="Weights file (default: built in).")
@@ -95,6 +98,7 @@ def evaluate(
     show: str | None,
     times: bool,
     ablation: bool,
+    control: Path | None,
     jobs: int | None,
     as_json: bool,
     weights: Path | None,
@@ -138,6 +142,10 @@ def evaluate(
         curves = published_curves(published) if published else []
 
         cache, code = Cache(output / "cache"), code_digest()
+        if ablation:
+            document = _ablation(images, path, control, output, cache, code, jobs or _cores(), times, quiet)
+            click.echo(document)
+            return
         keys = {c.name: codec_key(c, versions[c.name], digest["sha256"], code) for c in codecs}
         output.mkdir(parents=True, exist_ok=True)
         with click.progressbar(
@@ -152,14 +160,55 @@ def evaluate(
         if OURS in measured.failed:
             raise click.ClickException(measured.failed[OURS])
         resources = _resources(codecs, images, keys, cache) if times else {}
-        results = assemble(
-            images, codecs, versions, measured, missing, resources, curves, metrics, digest, ablation
-        )
+        results = assemble(images, codecs, versions, measured, missing, resources, curves, metrics, digest)
         tables = summary(results)
         _write_report(results, tables, output, images, show, path, cache, [code, digest])
     click.echo(json.dumps(results) if as_json else tables)
     if not quiet:
         click.echo(f"{output / 'index.html'}: the report", err=True)
+
+
+def _ablation(
+    images: Sequence[EvaluationImage],
+    weights: Path,
+    control: Path | None,
+    output: Path,
+    cache: Cache,
+    code: str,
+    jobs: int,
+    times: bool,
+    quiet: bool,
+) -> str:
+    """Measure the modes, write OUTPUT/ablation.json, and return the table."""
+    from .._model import load_model
+    from .ablation import ablation_table, measure_ablation, modes
+
+    slices = load_model(weights).coding.slices
+    if not slices:
+        raise click.ClickException(f"{weights}: has no context models to take away")
+    if control is not None and load_model(control).fingerprint != load_model(weights).fingerprint:
+        raise click.ClickException(f"{control}: has another entropy model than {weights}")
+    output.mkdir(parents=True, exist_ok=True)
+    count = len(modes(weights, control, slices, True))
+    with click.progressbar(
+        length=len(images) * count,
+        label=f"{len(images)} images, {count} modes",
+        file=io.StringIO() if quiet else sys.stderr,
+        item_show_func=lambda item: item,
+    ) as bar:
+        document = measure_ablation(
+            images,
+            weights,
+            control,
+            slices,
+            cache,
+            code,
+            jobs,
+            times=times,
+            progress=lambda done: bar.update(1, done),
+        )
+    (output / "ablation.json").write_text(json.dumps(document, indent=1) + "\n")
+    return ablation_table(document)
 
 
 @contextlib.contextmanager

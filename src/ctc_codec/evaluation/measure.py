@@ -21,7 +21,7 @@ from typing import Any
 from .._files import write_output
 from .._image import Pixels
 from .codecs import Codec, Ctc, PeerError
-from .images import EvaluationImage, read_image
+from .images import EvaluationImage, file_digest, read_image
 from .metrics import quality
 
 Point = dict[str, Any]
@@ -96,8 +96,10 @@ class Cache:
 
 def codec_key(codec: Codec, version: str, weights_digest: str, code: str) -> dict[str, Any]:
     """What results of a codec depend on, besides the image."""
-    settings = {k: str(v) for k, v in asdict(codec).items() if k != "weights"}  # type: ignore[call-overload]
+    settings = {k: str(v) for k, v in asdict(codec).items() if k not in ("weights", "decoder")}  # type: ignore[call-overload]
     ours = {"weights": weights_digest} if isinstance(codec, Ctc) else {}
+    if isinstance(codec, Ctc) and codec.decoder is not None:
+        ours["decoder"] = file_digest(codec.decoder)
     return {"settings": settings, "version": version, "code": code, **ours}
 
 

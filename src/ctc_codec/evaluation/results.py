@@ -22,14 +22,6 @@ from .metrics import METRICS, ms_ssim_db
 FORMAT = "ctc-eval-1"
 OURS, ANCHOR = "ctc", "jpeg2000-layered"
 PUBLISHED_ANCHORS = ("DPICT", "CTC", "VTM")
-MODES = {
-    "context-free baseline": OURS,
-    "+ CRR": None,
-    "+ CDR": None,
-    "+ retrained synthesis": None,
-}
-"""Modes of our codec (Jeon et al. 2023, table 2): the entry that has it measured; None: weights of format
-ctc-weights-1 have no context models."""
 PER_IMAGE_RATES = (0.2, 0.5, 1.0)
 Results = dict[str, Any]
 
@@ -111,7 +103,6 @@ def assemble(
     published: Sequence[PublishedCurve],
     metrics: Sequence[str],
     weights: dict[str, str],
-    ablation: bool = False,
 ) -> Results:
     """The document. missing: reason by name of a codec that could not be run at all."""
     entries: dict[str, Any] = {}
@@ -156,7 +147,6 @@ def assemble(
             for p in published
         ],
         "bd_rate": _bd_rates(entries, published),
-        "ablation": MODES if ablation else None,
         "notes": notes,
     }
 

@@ -45,7 +45,7 @@ def _at(entry: dict[str, Any], metric: str, rate: float) -> str:
     return f"{1 - 10 ** (-value / 10) if metric == 'ms_ssim' else value:.{digits}f}"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -65,7 +65,7 @@ def rate_table_rows(results: Results, metric: str) -> tuple[list[str], list[list
 
 def rate_table(results: Results, metric: str = "psnr") -> str:
     """Markdown: a metric of every codec at TABLE_RATES."""
-    return _markdown(*rate_table_rows(results, metric))
+    return markdown(*rate_table_rows(results, metric))
 
 
 def bd_rows(results: Results) -> tuple[list[str], list[list[str]]]:
@@ -86,7 +86,7 @@ def bd_rows(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def bd_table(results: Results) -> str:
     """Markdown: BD-rates of all codecs against the anchors, each with the range of quality it is over."""
-    return _markdown(*bd_rows(results))
+    return markdown(*bd_rows(results))
 
 
 def resource_rows(results: Results) -> tuple[list[str], list[list[str]]]:
@@ -104,17 +104,7 @@ def resource_rows(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def resource_table(results: Results) -> str:
     """Markdown: times and memory of every codec."""
-    return _markdown(*resource_rows(results))
-
-
-def ablation_table(results: Results) -> str:
-    """Markdown: our codec's modes, PSNR at TABLE_RATES."""
-    rows = []
-    for mode, name in results["ablation"].items():
-        entry = results["codecs"].get(name)
-        values = [_at(entry, "psnr", rate) for rate in TABLE_RATES] if entry else []
-        rows.append([mode, *(values or ["not in these weights"] + [""] * (len(TABLE_RATES) - 1))])
-    return _markdown(["ablation, PSNR", *(f"{rate:g}" for rate in TABLE_RATES)], rows)
+    return markdown(*resource_rows(results))
 
 
 def summary(results: Results) -> str:
@@ -127,8 +117,6 @@ def summary(results: Results) -> str:
                          + rate_table(results, metric.name))  # fmt: skip
     if results["bd_rate"]:
         parts.append(bd_table(results))
-    if results["ablation"]:
-        parts.append(ablation_table(results))
     if resource_rows(results)[1]:
         parts.append(resource_table(results))
     parts += ["\n".join(f"- {note}" for note in results["notes"])]

@@ -166,7 +166,8 @@ def train(
     in RUN are joined. torchrun -m -- ctc_codec.training uses several GPUs.
 
     Stages: base (transforms and hyperprior); on a trained base (--start): crr and cdr (the context
-    models) and joint (CDR with the synthesis), which leave a checkpoint; export (no training).
+    models), joint (CDR with the synthesis) and full-rate (a synthesis for whole files alone, to compare
+    with); export (no training).
     """
     if not sources:
         raise click.UsageError("give at least one folder or tar shard of images")
@@ -279,15 +280,17 @@ def _run(
         return
     if stage != "export":
         _draw_curves(run_dir)
-    if stage in ("base", "export"):
-        from .export import integer_overhead
+    from .export import context_gain, integer_overhead
 
-        fingerprint = _export(model, store, settings.seed, exported)
-        overhead = integer_overhead(model, exported, store, settings.seed)
-        _say(f"{exported}: weights {fingerprint}, {overhead:+.2%} of rate against floating point")
+    fingerprint = _export(model, store, settings.seed, exported)
+    overhead = integer_overhead(model, exported, store, settings.seed)
+    _say(f"{exported}: weights {fingerprint}, {overhead:+.2%} of rate against floating point")
+    if model.crr is not None:
+        saved, overhead = context_gain(model, exported, store, settings.seed)
+        _say(f"CRR {saved:+.2%} of the rate of trits, its integers {overhead:+.2%} against floating point")
     if evaluate:
         after = _when(Progress.of(load_checkpoint(run_dir / "checkpoint.pt")))
-        if stage in ("base", "export"):
+        if stage not in ("crr", "cdr"):
             _evaluate_codec(exported, evaluate, run_dir, after)
         else:
             _evaluate_context(model, evaluate, run_dir, after)

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._context import stack_features, static_features
-from .._planes import LEVEL_STEP, SIGMA_MIN
+from .._planes import CONTEXT_PLANES, LEVEL_STEP, SIGMA_MIN
 from .data import PatchStore
 from .latents import LatentStore
-from .model import CUT_SHARES, TrainingModel, TreeState, integers, weighted_distortion
+from .model import TrainingModel, TreeState, integers, weighted_distortion
 from .stages import Batches, Stage
 
 _RATE_FLOOR = 0.01
@@ -54,13 +54,13 @@ class Latent:
         key = self.model.priorities[before.node] + self.model.channel_priority[:, None, None]
         active = before.trits > plane
         key = torch.where(active, key, -(1 << 20))
-        known = torch.zeros_like(active)
+        known = torch.zeros(active.shape, dtype=torch.bool, device=active.device)
         for at, image, count, part in zip(
             known, key, active.sum((1, 2, 3)).tolist(), share.flatten().tolist(), strict=True
         ):
             first = round(count * part)
             if first:
-                at.view(-1)[image.flatten().topk(first, sorted=False).indices] = True
+                at.view(-1)[image.reshape(-1).topk(first, sorted=False).indices] = True
         return self.state(plane + 1 - known.int())
 
     def _features(self, state: TreeState) -> Tensor:
@@ -109,9 +109,7 @@ class Crr(_OnLatents):
 
     def draw_missing(self, generator: torch.Generator, device: torch.device) -> Tensor:
         """The plane whose trits are predicted, uniform: each counts by its relative saving."""
-        return torch.randint(
-            0, len(CUT_SHARES) - 1, (self.settings.batch,), generator=generator, device=device
-        )
+        return torch.randint(0, CONTEXT_PLANES, (self.settings.batch,), generator=generator, device=device)
 
     def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """x: int16 [B, 2N, h, w], residuals and levels."""
@@ -135,11 +133,13 @@ class Cdr(_OnLatents):
     entropy = ("cdr",)
     defaults: ClassVar[dict[str, float]] = {"lr_entropy": 5e-4, "clip_norm": 1.0, "batch": 8}
 
+    def prepare(self, store: PatchStore, generator: torch.Generator) -> Batches:
+        self.model.begin_cdr()
+        return super().prepare(store, generator)
+
     def draw_missing(self, generator: torch.Generator, device: torch.device) -> Tensor:
         """The plane that the state ends in."""
-        return torch.randint(
-            0, len(CUT_SHARES) - 1, (self.settings.batch,), generator=generator, device=device
-        )
+        return torch.randint(0, CONTEXT_PLANES, (self.settings.batch,), generator=generator, device=device)
 
     def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """x: int16 [B, 2N, h, w], residuals and levels."""

@@ -26,7 +26,7 @@ _SETTLED_S = 5.0
 """A file that comes while training runs is taken when nobody has written to it for so long."""
 
 
-def _files(sources: Iterable[Path]) -> Iterator[Path]:
+def files_of(sources: Iterable[Path]) -> Iterator[Path]:
     """The images and tar shards below the sources, which are folders or such files themselves."""
     for source in sources:
         paths = sorted(source.rglob("*")) if source.is_dir() else [source]
@@ -35,7 +35,7 @@ def _files(sources: Iterable[Path]) -> Iterator[Path]:
                 yield path
 
 
-def _images(path: Path) -> Iterator[tuple[str, bytes]]:
+def images_of(path: Path) -> Iterator[tuple[str, bytes]]:
     """(name, bytes) of every image in a tar shard, or of the file itself. Raises ValueError, OSError."""
     if path.suffix.lower() != ".tar":
         yield path.name, path.read_bytes()
@@ -106,11 +106,11 @@ class PatchStore:
         with ThreadPoolExecutor() as pool:
             waiting: list[tuple[Path, list[Future[np.ndarray]]]] = []
             count = self.images
-            for path in _files(self._sources):
+            for path in files_of(self._sources):
                 if path in self._known or (not strict and not _settled(path)):
                     continue
                 try:
-                    named = [item for item in _images(path) if not item[0].startswith(self._exclude)]
+                    named = [item for item in images_of(path) if not item[0].startswith(self._exclude)]
                 except (OSError, ValueError):
                     if strict:
                         raise

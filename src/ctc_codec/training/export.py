@@ -14,6 +14,7 @@ from .._exact import LAYERS, ExactHyperSynthesis
 from .._exact_context import ExactRateReduction
 from .._hyperprior import Z_LIMIT, FactorizedPrior
 from .._planes import (
+    CONTEXT_PLANES,
     FREQUENCY_BITS,
     MEAN_SCALE,
     TreeTables,
@@ -36,6 +37,7 @@ from .._weights import (
     reason_of,
     state_tables,
 )
+from .context import Latent
 from .data import PatchStore
 from .model import TrainingModel
 
@@ -82,6 +84,36 @@ def integer_overhead(model: TrainingModel, path: Path, store: PatchStore, seed: 
         by_integers += float(lengths[tables.bases[levels] + half + s + half].sum())
         by_integers += float(z_lengths[np.arange(len(symbols))[:, None, None], symbols + Z_LIMIT].sum())
     return by_integers / by_floats - 1
+
+
+@torch.no_grad()
+def context_gain(model: TrainingModel, path: Path, store: PatchStore, seed: int = 0) -> tuple[float, float]:
+    """What CRR does to the rate of trits, and what its integers do to that: (by CRR over by tables, by the
+    integers of the weights file ``path`` over by floating point), less 1 each.
+
+    Ideal code lengths of training crops, every plane from the state at its beginning. The model is on
+    the CPU.
+    """
+    arrays = read_weights(path).arrays
+    tables = build_tables()
+    exact = exact_rate_reduction(arrays, state_tables(arrays, tables))
+    generator = torch.Generator(store.device).manual_seed(seed)
+    bits = np.zeros(3)
+    for crop in torch.cat([store.batch(4, generator) for _ in range(_OVERHEAD_BATCHES)]).cpu()[:, None]:
+        latent, _ = Latent.of(model, crop)
+        static = exact.begin(latent.level[0].numpy())
+        for plane in range(CONTEXT_PLANES):
+            state = latent.state(torch.tensor(plane + 1))
+            table, moved, active = latent.trit_bits(state, torch.tensor(plane))
+            at = active.flatten().numpy()
+            node = state.node[0].numpy().astype(np.int32)
+            parameters = [values[at] for values in exact.parameters(node, static)]
+            frequencies = exact.frequencies(node.reshape(-1)[at], *parameters)
+            offset = model.offset(latent.s, state.trits).flatten().numpy()[at]
+            trit = offset // 3**plane % 3
+            found = FREQUENCY_BITS - np.log2(frequencies[np.arange(len(trit)), trit])
+            bits += (float(table[active].sum()), float(moved[active].sum()), float(found.sum()))
+    return bits[1] / bits[0] - 1, bits[2] / bits[1] - 1
 
 
 def restore(path: Path) -> TrainingModel:

@@ -144,6 +144,21 @@ class TrainingModel(nn.Module):
         for name, table in (("features", states.features), ("slopes", states.slopes / SLOPE_SCALE)):
             self.register_buffer(name, torch.from_numpy(table).to(device), persistent=False)
 
+    @torch.no_grad()
+    def begin_cdr(self) -> None:
+        """Let an untrained CDR begin with what CRR knows: it too predicts the shift of every distribution."""
+        assert self.crr is not None
+        assert self.cdr is not None
+        begun, known = self.cdr.network, self.crr.network
+        if begun.leave.weight.any() or begun.own.weight.any():
+            return
+        shift = {
+            name: tensor.view(-1, known.outputs, *tensor.shape[1:])[:, 0]
+            for name, tensor in known.state_dict().items()
+            if name.startswith(("leave.", "own."))
+        }
+        begun.load_state_dict(known.state_dict() | shift)
+
     def measure_channel_priority(self, store: PatchStore) -> None:
         """Take the priorities that an export would give the channels: in their order trits become known."""
         measured = channel_priorities(self.analysis, self.synthesis, store).astype(np.int32)

@@ -1,0 +1,182 @@
+"""What each context model is worth: our codec's modes on the same images, one by one.
+
+The baseline is the paper's (Jeon et al., CVPR 2023, table 2): the tables' probabilities, no CDR, and a
+synthesis that was trained for whole latents alone (``ctc train --stage full-rate``). The orders of other
+progressive codecs are modes of the same weights.
+
+    python -m ctc_codec.evaluation.ablation KODAK/ablation.json HELDOUT/ablation.json -o docs/ablation.json
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .._container import Coding
+from .bd_rate import bd_rate
+from .codecs import Codec, Ctc
+from .images import EvaluationImage, file_digest, read_image
+from .measure import Cache, Measured, codec_key, measure_all
+from .results import curve_of, mean_points
+
+FORMAT = "ctc-ablation-1"
+RATES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+"""Bits per pixel at which files are cut."""
+SHOWN = (0.1, 0.2, 0.4, 0.7)
+assert set(SHOWN) <= set(RATES)
+_TIMED = 3
+_NEAR = 1.0
+Ablation = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """label: for people; codec: how it is run; group: "steps", each on top of the one before, or "orders"."""
+
+    label: str
+    codec: Ctc
+    group: str
+
+
+def modes(weights: Path, control: Path | None, slices: int, orders: bool) -> list[Mode]:
+    """The modes of weights with context models.
+
+    control: weights of the same entropy model with the baseline's synthesis; None: the same synthesis, and
+    then the last step is none. slices: parts of a plane, as refresh has them.
+    """
+
+    def ctc(name: str, coding: Coding, decoder: Path | None, refine: bool) -> Ctc:
+        return Ctc(weights, RATES, name, name, coding=coding, decoder=decoder, refine=refine)
+
+    refreshed = Coding(slices)
+    found = [
+        Mode("baseline", ctc("baseline", Coding(0), control, False), "steps"),
+        Mode("+ CRR", ctc("crr", Coding(1), control, False), "steps"),
+    ]
+    if slices > 1:
+        label = f"+ refresh, {slices} slices a plane"
+        found.append(Mode(label, ctc("refresh", refreshed, control, False), "steps"))
+    found.append(Mode("+ CDR", ctc("cdr", refreshed, control, True), "steps"))
+    if control is not None:
+        found.append(Mode("+ retraining (all)", ctc("full", refreshed, None, True), "steps"))
+    if orders:
+        for order, label in (
+            ("priority", "rate-distortion priority (DPICT)"),
+            ("sigma", "sigma (PLONQ)"),
+            ("raster", "raster"),
+        ):
+            mode = ctc(f"order-{order}", Coding(0, order), None, False)
+            found.append(Mode(f"order inside planes: {label}", mode, "orders"))
+    return found
+
+
+def _times(chosen: Sequence[Mode], images: Sequence[EvaluationImage]) -> list[tuple[float, float]]:
+    """Median milliseconds to encode and to decode (whole files) of every mode; modes take turns."""
+    from .._codec import decode, encode
+    from .._image import SourceImage
+    from .._model import load_model
+
+    found: list[list[tuple[float, float]]] = [[] for _ in chosen]
+    for image in [images[0], *images[:_TIMED]]:  # the first one warms up
+        source = SourceImage(read_image(image.path).pixels, False)
+        for mode, times in zip(chosen, found, strict=True):
+            c = mode.codec
+            model, decoder = load_model(c.weights), load_model(c.decoder or c.weights)
+            started = time.perf_counter()
+            data = encode(source, weights=model, coding=c.coding)
+            middle = time.perf_counter()
+            decode(data, weights=decoder, refine=c.refine)
+            times.append((1e3 * (middle - started), 1e3 * (time.perf_counter() - middle)))
+    medians = [[statistics.median(column) for column in zip(*t[1:], strict=True)] for t in found]
+    return [(m[0], m[1]) for m in medians]
+
+
+def measure_ablation(
+    images: Sequence[EvaluationImage],
+    weights: Path,
+    control: Path | None,
+    slices: int,
+    cache: Cache,
+    code: str,
+    jobs: int,
+    *,
+    orders: bool = True,
+    times: bool = True,
+    progress: Callable[[str], Any] = lambda done: None,
+) -> Ablation:
+    """The document: a row for every mode. Raises CtcError's kin for files that cannot be used."""
+    chosen = modes(weights, control, slices, orders)
+    codecs: list[Codec] = [mode.codec for mode in chosen]
+    digest = file_digest(weights)
+    keys = {mode.codec.name: codec_key(mode.codec, mode.codec.version(), digest, code) for mode in chosen}
+    measured: Measured = measure_all(images, codecs, keys, ["psnr"], cache, jobs, progress)
+    for name, reason in measured.failed.items():
+        raise click.ClickException(f"{name}: {reason}")
+    curves = {mode.codec.name: mean_points(measured.points[mode.codec.name], ["psnr"])[0] for mode in chosen}
+    spent = _times(chosen, images) if times else [None] * len(chosen)
+    rows = []
+    firsts = {mode.group: mode for mode in reversed(chosen)}
+    for mode, took in zip(chosen, spent, strict=True):
+        points = curves[mode.codec.name]
+        curve = curve_of(points, "psnr")
+        found = bd_rate(curve_of(curves[firsts[mode.group].codec.name], "psnr"), curve)
+        rows.append(
+            {
+                "mode": mode.codec.name,
+                "label": mode.label,
+                "group": mode.group,
+                "bd_rate": asdict(found) if found else None,
+                "whole_bpp": points[-1]["bpp"],
+                "whole_psnr": points[-1]["psnr"],
+                "encode_ms": took and round(took[0], 1),
+                "decode_ms": took and round(took[1], 1),
+                "curve": [{k: p[k] for k in ("asked", "bpp", "psnr")} for p in points],
+            }
+        )
+    last = [row for row in rows if row["group"] == "steps"][-1]
+    return {
+        "format": FORMAT,
+        "bd_rate_full_vs_baseline": last["bd_rate"] and last["bd_rate"]["percent"],
+        "control": None if control is None else file_digest(control),
+        "weights": digest,
+        "images": [image.name for image in images],
+        "rows": rows,
+    }
+
+
+def ablation_table(document: Ablation) -> str:
+    """Markdown: BD-rates, PSNR at SHOWN and times of every mode."""
+    from .tables import markdown
+
+    out = []
+    for row in document["rows"]:
+        at = {point["asked"]: point["psnr"] for point in row["curve"]}
+        found = row["bd_rate"]
+        bd = "" if found is None else f"{found['percent']:+.2f} %"
+        whole = f"{row['whole_psnr']:.2f} at {row['whole_bpp']:.3f}"
+        took = [f"{row[key]:.0f}" if row[key] else "" for key in ("encode_ms", "decode_ms")]
+        out.append([row["label"], bd, *(f"{at[r]:.2f}" if r in at else "" for r in SHOWN), whole, *took])
+    rates = [f"{rate:g} bpp" for rate in SHOWN]
+    return markdown(["mode", "BD-rate", *rates, "whole file", "encode ms", "decode ms"], out)
+
+
+@click.command()
+@click.argument("kodak", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("others", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+def main(kodak: Path, others: tuple[Path, ...], output: Path) -> None:
+    """Join ablation.json files of several sets; the first one's key figure is that of the whole."""
+    documents = [json.loads(path.read_text()) for path in (kodak, *others)]
+    joined = documents[0] | {"other_sets": documents[1:]}
+    output.write_text(json.dumps(joined, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
