@@ -9,10 +9,10 @@ TRAIN ?= $(wildcard ../shared/train/*.tar)
 RUN ?= runs/base
 MINUTES ?= 60
 
-.PHONY: help install demo test check bench bench-train eval artefacts readme train clean
+.PHONY: help install demo test check bench bench-train eval ablation artefacts readme train clean
 
 help:
-	@echo "make demo | test | check | bench | bench-train | eval | artefacts | readme | train | clean"
+	@echo "make demo | test | check | bench | bench-train | eval | ablation | artefacts | readme | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,13 +41,20 @@ bench-train: install  ## Mpixel/s of training and where a step's time goes
 eval: install  ## report/ over the images of KODAK=folder, beside the other codecs; PUBLISHED=file of curves
 	$(BIN)/ctc eval $(KODAK) -o $(REPORT) $(addprefix --published ,$(wildcard $(PUBLISHED)))
 
+ablation: install  ## docs/ablation.json from KODAK and photographs held out of TRAIN; CONTROL=weights
+	$(BIN)/python -m ctc_codec.evaluation.heldout $(TRAIN) -o $(REPORT)/heldout-images
+	$(BIN)/ctc eval $(KODAK) -o $(REPORT) --ablation $(addprefix --control ,$(CONTROL))
+	$(BIN)/ctc eval $(REPORT)/heldout-images -o $(REPORT)/heldout --ablation $(addprefix --control ,$(CONTROL))
+	$(BIN)/python -m ctc_codec.evaluation.ablation $(REPORT)/ablation.json $(REPORT)/heldout/ablation.json \
+		-o docs/ablation.json
+
 artefacts: install  ## block edges, colour shifts and borders of KODAK=folder in figures, and docs/pictures.png
 	$(BIN)/python -m ctc_codec.evaluation.artefacts $(KODAK) --picture docs/pictures.png
 
 readme: install  ## README's numbers and plot from REPORT, which is committed as docs/results.json
 	cp $(REPORT)/results.json docs/results.json
 	cp $(REPORT)/rd_psnr.png docs/rd.png
-	$(BIN)/python -m ctc_codec.evaluation.readme docs/results.json README.md
+	$(BIN)/python -m ctc_codec.evaluation.readme docs/results.json docs/ablation.json README.md
 
 train: install  ## MINUTES=n TRAIN="folder shard.tar ..." RUN=folder
 	$(BIN)/ctc train $(TRAIN) --run $(RUN) --minutes $(MINUTES)

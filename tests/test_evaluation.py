@@ -17,21 +17,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import ctc_codec
+from ctc_codec._config import ModelConfig
 from ctc_codec._image import psnr
 from ctc_codec._model import default_weights
 from ctc_codec.evaluation import peers
+from ctc_codec.evaluation.ablation import main as join_ablations
 from ctc_codec.evaluation.bd_rate import Curve, bd_rate, published_curves
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.evaluation.codecs import Ctc, PeerError, Stream
+from ctc_codec.evaluation.heldout import main as write_heldout
 from ctc_codec.evaluation.images import EvaluationImage, evaluation_images
 from ctc_codec.evaluation.measure import Cache, Measured, measure, measure_all
 from ctc_codec.evaluation.metrics import METRICS, PSNR_OF_EQUALS, quality
-from ctc_codec.evaluation.readme import BEGIN, with_section
+from ctc_codec.evaluation.readme import ABLATION_BEGIN, BEGIN, ablation_section, section, with_section
 from ctc_codec.evaluation.results import assemble, curve_of, is_kodak, mean_points
 from ctc_codec.evaluation.tables import rate_table
+from ctc_codec.training.export import export
+from ctc_codec.training.model import TrainingModel
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "docs" / "results.json"
@@ -365,7 +371,6 @@ def test_report_names_what_is_missing(report: Path) -> None:
     for name in (text, page):
         assert "jpegxl-progressive is missing: cjxl is not installed (Debian" in name
         assert "ms_ssim: some image is too small" in name
-    assert "| + CRR | not in these weights |" in text
 
 
 def test_psnr_is_there_whatever_is_asked_for(folder: Path, tmp_path: Path) -> None:
@@ -505,7 +510,10 @@ def test_committed_results_are_of_the_committed_weights() -> None:
 
 def test_readme_says_what_the_committed_results_say() -> None:
     text = (ROOT / "README.md").read_text()
-    assert with_section(text, json.loads(COMMITTED.read_text())) == text
+    assert with_section(text, section(json.loads(COMMITTED.read_text()))) == text
+    ablation = json.loads((COMMITTED.parent / "ablation.json").read_text())
+    assert with_section(text, ablation_section(ablation), ABLATION_BEGIN) == text
+    assert ablation["weights"] == hashlib.sha256(default_weights().read_bytes()).hexdigest()
     assert text.count(BEGIN) == 1
 
 
@@ -528,3 +536,66 @@ def test_json_has_no_numbers_that_json_does_not_have(report: Path) -> None:
         raise AssertionError(text)
 
     json.load(io.StringIO((report / "results.json").read_text()), parse_constant=refuse)
+
+
+# Ablation
+
+TINY_WEIGHTS = Path(__file__).parent / "data" / "format" / "tiny.safetensors"
+
+
+def test_ablation_measures_every_mode(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for i, size in enumerate([(200, 120), (150, 180)]):
+        synthetic_image(*size).save(images / f"{i}.png")
+    arguments = ("eval", images, "-o", out, "--ablation", "--weights", TINY_WEIGHTS, "-q")
+    done = ctc(*arguments, "--control", TINY_WEIGHTS)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((out / "ablation.json").read_text())
+    rows = {row["mode"]: row for row in document["rows"]}
+    assert list(rows) == ["baseline", "crr", "cdr", "full", "order-priority", "order-sigma", "order-raster"]
+    assert rows["baseline"]["bd_rate"]["percent"] == pytest.approx(0, abs=1e-9)
+    assert document["bd_rate_full_vs_baseline"] == rows["full"]["bd_rate"]["percent"]
+    assert rows["crr"]["whole_bpp"] != rows["baseline"]["whole_bpp"]  # random context
+    assert rows["crr"]["whole_psnr"] == rows["baseline"]["whole_psnr"] == rows["order-raster"]["whole_psnr"]
+    assert rows["cdr"]["curve"][2]["psnr"] != rows["crr"]["curve"][2]["psnr"]
+    assert rows["full"]["curve"] == rows["cdr"]["curve"]  # the control is the same here
+    assert all(row["decode_ms"] > 0 for row in rows.values())
+    for label in ("baseline", "+ CRR", "+ CDR", "raster"):
+        assert label in done.stdout
+
+    joined = tmp_path / "joined.json"
+    result = CliRunner().invoke(join_ablations, [*[str(out / "ablation.json")] * 2, "-o", str(joined)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(joined.read_text())
+    assert found["other_sets"] == [document]
+    assert found["bd_rate_full_vs_baseline"] == document["bd_rate_full_vs_baseline"]
+
+
+def test_ablation_needs_context_models_and_a_fitting_control(tmp_path: Path) -> None:
+    images, plain = tmp_path / "images", tmp_path / "plain.safetensors"
+    images.mkdir()
+    synthetic_image(64, 64).save(images / "one.png")
+    export(TrainingModel(ModelConfig(24, 0, 0, hyper_channels=8)), plain)
+    arguments = ("eval", images, "-o", tmp_path / "out", "--ablation", "-q")
+    done = ctc(*arguments, "--weights", plain)
+    assert (done.returncode, done.stderr) == (1, f"Error: {plain}: has no context models to take away\n")
+    done = ctc(*arguments, "--weights", TINY_WEIGHTS, "--control", plain)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"Error: {plain}: has another entropy model than {TINY_WEIGHTS}\n",
+    )
+
+
+def test_heldout_photographs_are_chosen_by_rule(tmp_path: Path) -> None:
+    folder, out = tmp_path / "folder", tmp_path / "out"
+    folder.mkdir()
+    for name, size in {"aaronyf-1": (900, 700), "sceaux-2": (600, 800), "other-3": (900, 700),
+                       "aaronyf-4": (760, 600)}.items():  # fmt: skip
+        synthetic_image(*size).save(folder / f"{name}.png")
+    result = CliRunner().invoke(write_heldout, [str(folder), "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    sizes = {path.name: Image.open(path).size for path in out.iterdir()}
+    assert sizes == {"aaronyf-1.png": (768, 512), "sceaux-2.png": (512, 768)}
+    whole = np.asarray(synthetic_image(900, 700))
+    assert np.array_equal(np.asarray(Image.open(out / "aaronyf-1.png")), whole[94:606, 66:834])

@@ -99,7 +99,7 @@ class CodecModel:
                 cdr = Refiner(config, self.tables, states.features)
                 cdr.cdr.load_state_dict(float_state(arrays, "cdr."))
                 cdr.eval().requires_grad_(False)
-        self.coding = Coding(int(arrays["exact.slices"][0]) if self.crr else 0)
+        self.coding = Coding(int(arrays["slices"][0]) if self.crr else 0)
         if known_answer_of(self.hyper_synthesis, self.crr) != known_answer:
             raise WeightsError("this machine does not compute the entropy model exactly (known-answer check)")
         _entropy.self_check()

@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from . import __version__
-from ._container import MAX_PIXELS
+from ._container import MAX_PIXELS, Coding
 from ._container import info as container_info
 from ._container import truncate as truncate_bytes
 from ._errors import CtcError, LimitError, WeightsError
@@ -292,6 +292,7 @@ def main() -> None:
 @_BPP
 @_BYTES
 @click.option("--psnr", type=_POSITIVE, metavar="DB", help="About the fewest bytes that give DB dB.")
+@click.option("--context/--no-context", default=True, help="Without: larger files, faster to code.")
 @_FORCE
 @_COMPUTE
 @_WORDS
@@ -301,6 +302,7 @@ def encode(
     bpp: float | None,
     nbytes: int | None,
     psnr: float | None,
+    context: bool,
     force: bool,
     weights: str | None,
     threads: int | None,
@@ -336,6 +338,7 @@ def encode(
             weights=model,
             device=device,
             max_pixels=limit,
+            coding=None if context else Coding(),
         )
         write_output(target, data, force)
         batch.say(f"{_route(name, target)}: {_summary(data)}")
@@ -460,6 +463,8 @@ def _describe(name: str, data: bytes, weights: str | None, planes: bool, max_pix
         "state": "damaged" if found.damage else "complete" if found.complete else "cut",
         "damage": found.damage,
         "fingerprint": header.fingerprint.hex(),
+        "slices": header.coding.slices,
+        "order": header.coding.order,
     }
     if planes:
         from ._codec import decode_latent
@@ -490,7 +495,9 @@ def _lines(facts: dict[str, Any]) -> Iterable[str]:
         )
     elif "planes_unknown" in facts:
         yield f"  trit planes not read: {facts['planes_unknown']}"
-    yield f"  weights {facts['fingerprint']}"
+    slices = facts["slices"]
+    context = f"context refreshed {slices} x a plane" if slices else "no context model"
+    yield f"  weights {facts['fingerprint']}, {context}, order by {facts['order']}"
 
 
 @main.command()

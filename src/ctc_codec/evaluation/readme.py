@@ -1,6 +1,6 @@
-"""The README's section on rate and distortion, made from a committed results document.
+"""The README's sections on rate and distortion, made from committed documents.
 
-python -m ctc_codec.evaluation.readme docs/results.json README.md
+python -m ctc_codec.evaluation.readme docs/results.json docs/ablation.json README.md
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from pathlib import Path
 
 import click
 
+from .ablation import Ablation, ablation_table
 from .results import Results
 from .tables import bd_table, rate_table, resource_table
 
 BEGIN = "<!-- made by ctc_codec.evaluation.readme -->"
+ABLATION_BEGIN = "<!-- ablation, made by ctc_codec.evaluation.readme -->"
 END = "<!-- end -->"
 
 
@@ -41,21 +43,32 @@ def section(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def with_section(text: str, results: Results) -> str:
-    """A README with its section renewed. Raises ValueError if it has no marks."""
-    before, begin, rest = text.partition(BEGIN)
+def ablation_section(document: Ablation) -> str:
+    """Markdown between the marks of the ablation."""
+    parts = ["Kodak, BD-rates against the first row of each kind:", ablation_table(document)]
+    for other in document.get("other_sets", []):
+        parts += [f"{len(other['images'])} photographs that no weights have seen:", ablation_table(other)]
+    return "\n\n".join(parts)
+
+
+def with_section(text: str, content: str, mark: str = BEGIN) -> str:
+    """A README with a section renewed. Raises ValueError if it has no marks."""
+    before, begin, rest = text.partition(mark)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"no {BEGIN} ... {END}")
-    return f"{before}{BEGIN}\n\n{section(results)}\n\n{END}{after}"
+        raise ValueError(f"no {mark} ... {END}")
+    return f"{before}{mark}\n\n{content}\n\n{END}{after}"
 
 
 @click.command()
-@click.argument("document", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("ablation", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("readme", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def main(document: Path, readme: Path) -> None:
-    """Renew the section of README from DOCUMENT (results.json)."""
-    readme.write_text(with_section(readme.read_text(), json.loads(document.read_text())))
+def main(results: Path, ablation: Path, readme: Path) -> None:
+    """Renew the sections of README from RESULTS (results.json) and ABLATION (ablation.json)."""
+    text = with_section(readme.read_text(), section(json.loads(results.read_text())))
+    found = ablation_section(json.loads(ablation.read_text()))
+    readme.write_text(with_section(text, found, ABLATION_BEGIN))
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def restore(path: Path) -> TrainingModel:
 def _context_arrays(tables: TreeTables) -> dict[str, np.ndarray]:
     inverse_sigma, log_width = level_tables()
     return {
-        "exact.slices": np.array([SLICES], np.int8),
+        "slices": np.array([SLICES], np.int8),
         "exact.crr.inverse_sigma": inverse_sigma,
         "exact.crr.log_width": log_width,
         "exact.crr.slopes": trit_slopes(tables),
