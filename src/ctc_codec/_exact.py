@@ -46,7 +46,17 @@ class ExactConv:
     def accumulate(self, a: Tensor, inputs: slice = slice(None)) -> Tensor:
         """``w * a``, of some of the input channels alone."""
         weight = self.weight[:, inputs]
-        return F.conv2d(a, weight, padding=weight.shape[-1] // 2, groups=self.groups)
+        padding, per_group = weight.shape[-1] // 2, weight.shape[1]
+        if self.groups == 1 or per_group == 1:
+            return F.conv2d(a, weight, padding=padding, groups=self.groups)
+        # Sums of depthwise layers: libraries have fast ones, and slow ones for many small groups.
+        sums = [
+            F.conv2d(a, part.reshape(-1, 1, *weight.shape[2:]), padding=padding, groups=a.shape[1])
+            .unflatten(1, (self.groups, per_group))
+            .sum(2)
+            for part in weight.unflatten(0, (self.groups, -1)).unbind(1)
+        ]
+        return torch.stack(sums, dim=2).flatten(1, 2)
 
     def rescale(self, total: Tensor) -> Tensor:
         """The result for a sum of what :meth:`accumulate` gave."""

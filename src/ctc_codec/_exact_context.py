@@ -67,11 +67,17 @@ def frequencies_of(odds: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """
     first, last = np.clip(odds, -_ODDS_LIMIT, _ODDS_LIMIT).astype(np.int32).T
     top = np.maximum(np.maximum(first, last), 0)
-    weights = np.stack([_EXP2[top - first], _EXP2[top], _EXP2[top - last]])
+    weights = [_EXP2[top - first], _EXP2[top], _EXP2[top - last]]
     total = (1 << FREQUENCY_BITS) - 3
-    out = 1 + np.floor(weights * total / weights.sum(axis=0))
-    out[weights.argmax(axis=0), np.arange(len(first))] += total + 3 - out.sum(axis=0)
-    return np.ascontiguousarray(out.T, dtype=np.float32)
+    whole = weights[0] + weights[1] + weights[2]
+    parts = [1 + np.floor(weight * total / whole) for weight in weights]
+    missing = total + 3 - (parts[0] + parts[1] + parts[2])
+    out = np.empty((len(first), 3), np.float32)
+    is_first, is_middle = first == top, top == 0
+    out[:, 0] = parts[0] + missing * is_first
+    out[:, 1] = parts[1] + missing * (is_middle & ~is_first)
+    out[:, 2] = parts[2] + missing * ~(is_middle | is_first)
+    return out
 
 
 class ExactRateReduction:
