@@ -74,7 +74,7 @@ def test_every_cut_decodes_to_a_true_prefix_and_never_gets_worse(model: CodecMod
     best, trits = 0.0, 0
     for cut in range(start, len(data) + 1):
         header, decoded = decode_latent(data[:cut], weights=model)
-        pixels = _codec.synthesise(model, decoded.latent, header.width, header.height, torch.device("cpu"))
+        pixels = _codec.synthesise(model, decoded, header.width, header.height, torch.device("cpu"))
         assert pixels.shape == (34, 50, 3)
         if decoded.z_complete:
             assert is_prefix(decoded.node, whole.node, model.tables)
@@ -96,7 +96,7 @@ def test_quality_grows_with_every_plane(model: CodecModel) -> None:
     data = encode(image, weights=model)
     planes = decode_latent(data, weights=model)[1].planes
     quality: dict[int, float] = {}
-    for cut in np.geomspace(40, len(data), 80).astype(int).tolist():
+    for cut in np.geomspace(40, len(data), 120).astype(int).tolist():
         decoded = decode_latent(data[:cut], weights=model)[1]
         held = int(decoded.planes_held)
         # before z is complete, and with its few bits alone, the picture is a guess either way

@@ -13,6 +13,7 @@ from ctc_codec._container import (
     BLOCK_DATA,
     MAX_HEADER_BYTES,
     MAX_SIDE,
+    Coding,
     Header,
     _put_varint,
     _Reader,
@@ -78,15 +79,15 @@ def test_crc_of_this_test_is_the_catalogued_one() -> None:
     [
         (
             Header(768, 512, FINGERPRINT, 100_000),
-            "c7435443 02 00 8006 8004 deadbeef a08d06 1d8b",
+            "c7435443 03 00 00 8006 8004 deadbeef a08d06 1ce8",
         ),
         (
-            Header(1, 127, bytes.fromhex("00010203"), 0, grey=True),
-            "c7435443 02 01 01 7f 00010203 00 a21c",
+            Header(1, 127, bytes.fromhex("00010203"), 0, grey=True, coding=Coding(2, "sigma")),
+            "c7435443 03 01 12 01 7f 00010203 00 76b4",
         ),
         (
-            Header(MAX_SIDE, 128, bytes(4), 1 << 35),
-            "c7435443 02 00 ffffff07 8001 00000000 808080808001 a28f",
+            Header(MAX_SIDE, 128, bytes(4), 1 << 35, coding=Coding(15)),
+            "c7435443 03 00 0f ffffff07 8001 00000000 808080808001 3f6e",
         ),
     ],
 )
@@ -132,7 +133,7 @@ def test_varint_round_trip() -> None:
     [("8000", "shortest form"), ("808000", "shortest form"), ("ff" * 10 + "01", "too long")],
 )
 def test_varint_has_one_spelling_only(width: str, message: str) -> None:
-    head = bytes.fromhex("c74354430200" + width + "01 deadbeef 00")
+    head = bytes.fromhex("c7435443030000" + width + "01 deadbeef 00")
     with pytest.raises(FormatError, match=message):
         Header.parse(sealed(head))
 
@@ -164,13 +165,20 @@ def test_unknown_version_is_refused_by_its_number(version: int) -> None:
 
 def test_unknown_version_is_refused_whatever_follows_it() -> None:
     with pytest.raises(FormatError, match="version 4"):
-        Header.parse(WHOLE[:4] + b"\x03" + noise(30))
+        Header.parse(WHOLE[:4] + b"\x04" + noise(30))
 
 
 @pytest.mark.parametrize("flags", [0x02, 0x03, 0x80, 0xFF])
 def test_unknown_flags_are_refused_by_their_value(flags: int) -> None:
     head = WHOLE[:5] + bytes([flags]) + WHOLE[6 : START - 2]
     with pytest.raises(FormatError, match=f"0x{flags:02x}"):
+        Header.parse(sealed(head))
+
+
+@pytest.mark.parametrize("coding", [0x30, 0x40, 0xFF])
+def test_unknown_ways_of_coding_are_refused_by_their_value(coding: int) -> None:
+    head = WHOLE[:6] + bytes([coding]) + WHOLE[7 : START - 2]
+    with pytest.raises(FormatError, match=f"0x{coding:02x}"):
         Header.parse(sealed(head))
 
 

@@ -553,7 +553,8 @@ def test_ablation_measures_every_mode(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     document = json.loads((out / "ablation.json").read_text())
     rows = {row["mode"]: row for row in document["rows"]}
-    assert list(rows) == ["baseline", "crr", "cdr", "full", "order-priority", "order-sigma", "order-raster"]
+    steps = ["baseline", "crr", "cdr", "full", "refresh-2", "refresh-4"]
+    assert list(rows) == [*steps, "order-priority", "order-sigma", "order-raster"]
     assert rows["baseline"]["bd_rate"]["percent"] == pytest.approx(0, abs=1e-9)
     assert document["bd_rate_full_vs_baseline"] == rows["full"]["bd_rate"]["percent"]
     assert rows["crr"]["whole_bpp"] != rows["baseline"]["whole_bpp"]  # random context

@@ -63,11 +63,11 @@ def test_integer_layer_equals_integer_arithmetic() -> None:
 def test_layers_that_may_leave_the_exact_range_are_refused() -> None:
     big = torch.full((1, 4, 1, 1), SUM_LIMIT / 4 // 63, dtype=torch.float64)
     one, eight = torch.ones(1, dtype=torch.float64), torch.full((1,), 8.0)
-    ExactConv(big, one, eight).validate(62)
+    ExactConv(big, one, eight).validate(62, SUM_LIMIT)
     with pytest.raises(WeightsError, match="exact range"):
-        ExactConv(big, one, eight).validate(64)
+        ExactConv(big, one, eight).validate(64, SUM_LIMIT)
     with pytest.raises(WeightsError, match="fractions"):
-        ExactConv(torch.full((1, 1, 1, 1), 0.5).double(), one, eight).validate(1)
+        ExactConv(torch.full((1, 1, 1, 1), 0.5).double(), one, eight).validate(1, SUM_LIMIT)
 
 
 def test_quantisation_loses_little() -> None:

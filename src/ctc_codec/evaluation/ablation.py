@@ -31,41 +31,41 @@ RATES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 """Bits per pixel at which files are cut."""
 SHOWN = (0.1, 0.2, 0.4, 0.7)
 assert set(SHOWN) <= set(RATES)
+REFRESHES = (2, 4)
 _TIMED = 3
-_NEAR = 1.0
 Ablation = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Mode:
-    """label: for people; codec: how it is run; group: "steps", each on top of the one before, or "orders"."""
+    """label: for people; codec: how it is run; against: name of the mode that its BD-rate is against."""
 
     label: str
     codec: Ctc
-    group: str
+    against: str = "baseline"
 
 
 def modes(weights: Path, control: Path | None, slices: int, orders: bool) -> list[Mode]:
-    """The modes of weights with context models.
+    """The modes of weights with context models, each of the first ones on top of the one before.
 
     control: weights of the same entropy model with the baseline's synthesis; None: the same synthesis, and
-    then the last step is none. slices: parts of a plane, as refresh has them.
+    then the last step is none. slices: parts of a plane that files of these weights have.
     """
 
     def ctc(name: str, coding: Coding, decoder: Path | None, refine: bool) -> Ctc:
         return Ctc(weights, RATES, name, name, coding=coding, decoder=decoder, refine=refine)
 
-    refreshed = Coding(slices)
     found = [
-        Mode("baseline", ctc("baseline", Coding(0), control, False), "steps"),
-        Mode("+ CRR", ctc("crr", Coding(1), control, False), "steps"),
+        Mode("baseline", ctc("baseline", Coding(0), control, False)),
+        Mode("+ CRR", ctc("crr", Coding(slices), control, False)),
+        Mode("+ CDR", ctc("cdr", Coding(slices), control, True)),
     ]
-    if slices > 1:
-        label = f"+ refresh, {slices} slices a plane"
-        found.append(Mode(label, ctc("refresh", refreshed, control, False), "steps"))
-    found.append(Mode("+ CDR", ctc("cdr", refreshed, control, True), "steps"))
     if control is not None:
-        found.append(Mode("+ retraining (all)", ctc("full", refreshed, None, True), "steps"))
+        found.append(Mode("+ synthesis for all rates (the codec)", ctc("full", Coding(slices), None, True)))
+    for count in REFRESHES:
+        if count != slices:
+            mode = ctc(f"refresh-{count}", Coding(count), control, False)
+            found.append(Mode(f"CRR refreshed, {count} slices a plane", mode))
     if orders:
         for order, label in (
             ("priority", "rate-distortion priority (DPICT)"),
@@ -73,7 +73,7 @@ def modes(weights: Path, control: Path | None, slices: int, orders: bool) -> lis
             ("raster", "raster"),
         ):
             mode = ctc(f"order-{order}", Coding(0, order), None, False)
-            found.append(Mode(f"order inside planes: {label}", mode, "orders"))
+            found.append(Mode(f"order inside planes: {label}", mode, "order-priority"))
     return found
 
 
@@ -122,16 +122,15 @@ def measure_ablation(
     curves = {mode.codec.name: mean_points(measured.points[mode.codec.name], ["psnr"])[0] for mode in chosen}
     spent = _times(chosen, images) if times else [None] * len(chosen)
     rows = []
-    firsts = {mode.group: mode for mode in reversed(chosen)}
     for mode, took in zip(chosen, spent, strict=True):
         points = curves[mode.codec.name]
         curve = curve_of(points, "psnr")
-        found = bd_rate(curve_of(curves[firsts[mode.group].codec.name], "psnr"), curve)
+        found = bd_rate(curve_of(curves[mode.against], "psnr"), curve)
         rows.append(
             {
                 "mode": mode.codec.name,
                 "label": mode.label,
-                "group": mode.group,
+                "against": mode.against,
                 "bd_rate": asdict(found) if found else None,
                 "whole_bpp": points[-1]["bpp"],
                 "whole_psnr": points[-1]["psnr"],
@@ -140,7 +139,7 @@ def measure_ablation(
                 "curve": [{k: p[k] for k in ("asked", "bpp", "psnr")} for p in points],
             }
         )
-    last = [row for row in rows if row["group"] == "steps"][-1]
+    last = {row["mode"]: row for row in rows}["full" if control is not None else "cdr"]
     return {
         "format": FORMAT,
         "bd_rate_full_vs_baseline": last["bd_rate"] and last["bd_rate"]["percent"],
