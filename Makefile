@@ -44,12 +44,12 @@ eval: install  ## report/ over the images of KODAK=folder, beside the other code
 ablation: install  ## docs/ablation.json from KODAK and photographs held out of TRAIN; CONTROL=weights
 	$(BIN)/python -m ctc_codec.evaluation.heldout $(TRAIN) -o $(REPORT)/heldout-images
 	$(BIN)/ctc eval $(KODAK) -o $(REPORT) --ablation $(addprefix --control ,$(CONTROL))
-	$(BIN)/ctc eval $(REPORT)/heldout-images -o $(REPORT)/heldout --ablation $(addprefix --control ,$(CONTROL))
+	$(BIN)/ctc eval $(REPORT)/heldout-images -o $(REPORT)/heldout --ablation --no-orders $(addprefix --control ,$(CONTROL))
 	$(BIN)/python -m ctc_codec.evaluation.ablation $(REPORT)/ablation.json $(REPORT)/heldout/ablation.json \
 		-o docs/ablation.json
 
-artefacts: install  ## block edges, colour shifts and borders of KODAK=folder in figures, and docs/pictures.png
-	$(BIN)/python -m ctc_codec.evaluation.artefacts $(KODAK) --picture docs/pictures.png
+artefacts: install  ## block edges, colour shifts and borders of KODAK=folder in figures, and docs/pictures.jpg
+	$(BIN)/python -m ctc_codec.evaluation.artefacts $(KODAK) --picture docs/pictures.jpg
 
 readme: install  ## README's numbers and plot from REPORT, which is committed as docs/results.json
 	cp $(REPORT)/results.json docs/results.json

@@ -49,7 +49,8 @@ def modes(weights: Path, control: Path | None, slices: int, orders: bool) -> lis
     """The modes of weights with context models, each of the first ones on top of the one before.
 
     control: weights of the same entropy model with the baseline's synthesis; None: the same synthesis, and
-    then the last step is none. slices: parts of a plane that files of these weights have.
+    then the last step is none. slices: parts of a plane that files of these weights have. orders: also
+    refreshes inside planes, and other orders.
     """
 
     def ctc(name: str, coding: Coding, decoder: Path | None, refine: bool) -> Ctc:
@@ -62,7 +63,7 @@ def modes(weights: Path, control: Path | None, slices: int, orders: bool) -> lis
     ]
     if control is not None:
         found.append(Mode("+ synthesis for all rates (the codec)", ctc("full", Coding(slices), None, True)))
-    for count in REFRESHES:
+    for count in REFRESHES if orders else ():
         if count != slices:
             mode = ctc(f"refresh-{count}", Coding(count), control, False)
             found.append(Mode(f"CRR refreshed, {count} slices a plane", mode))

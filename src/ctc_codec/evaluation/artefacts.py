@@ -1,6 +1,6 @@
 """What the eye sees and PSNR does not: pictures beside JPEG 2000's at the same bytes, and figures for them.
 
-    python -m ctc_codec.evaluation.artefacts FOLDER --picture FILE.png
+    python -m ctc_codec.evaluation.artefacts FOLDER --picture FILE.jpg
 
 Figures, means over the images (JPEG 2000's in brackets):
 
@@ -119,7 +119,8 @@ def main(folder: Path, picture: Path | None, weights: Path | None) -> None:
         click.echo(f"{rate:5g}  " + "  ".join(f"{cell:>15s}" for cell in cells))
     if picture is not None:
         panels = [p for path in files[::_EVERY] for p in _panels(path.stem, read_image(path).pixels, weights)]
-        montage(panels, 2 * len(RATES)).save(picture, optimize=True)
+        drawn = montage(panels, 2 * len(RATES))
+        drawn.save(picture, optimize=True, quality=92, subsampling=0)  # a PNG is three times as large
         click.echo(f"{picture}: {len(panels)} pictures")
 
 

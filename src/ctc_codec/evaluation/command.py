@@ -84,6 +84,9 @@ def _chosen(kind: str, wanted: list[str] | None, known: Sequence[str]) -> list[s
 @click.option(
     "--control", type=_PATH, help="For --ablation: the weights with a synthesis for the full rate alone."
 )
+@click.option(
+    "--orders/--no-orders", default=True, help="For --ablation: refreshes and orders in planes too."
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes (default: all cores).")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of tables.")
 @click.option("--weights", type=_PATH, envvar="CTC_WEIGHTS", help="Weights file (default: built in).")
@@ -99,6 +102,7 @@ def evaluate(
     times: bool,
     ablation: bool,
     control: Path | None,
+    orders: bool,
     jobs: int | None,
     as_json: bool,
     weights: Path | None,
@@ -143,8 +147,10 @@ def evaluate(
 
         cache, code = Cache(output / "cache"), code_digest()
         if ablation:
-            document = _ablation(images, path, control, output, cache, code, jobs or _cores(), times, quiet)
-            click.echo(document)
+            count = jobs or _cores()
+            click.echo(
+                _ablation(images, path, control, output, cache, code, count, orders, times=times, quiet=quiet)
+            )
             return
         keys = {c.name: codec_key(c, versions[c.name], digest["sha256"], code) for c in codecs}
         output.mkdir(parents=True, exist_ok=True)
@@ -176,6 +182,8 @@ def _ablation(
     cache: Cache,
     code: str,
     jobs: int,
+    orders: bool,
+    *,
     times: bool,
     quiet: bool,
 ) -> str:
@@ -189,7 +197,7 @@ def _ablation(
     if control is not None and load_model(control).fingerprint != load_model(weights).fingerprint:
         raise click.ClickException(f"{control}: has another entropy model than {weights}")
     output.mkdir(parents=True, exist_ok=True)
-    count = len(modes(weights, control, slices, True))
+    count = len(modes(weights, control, slices, orders))
     with click.progressbar(
         length=len(images) * count,
         label=f"{len(images)} images, {count} modes",
@@ -204,6 +212,7 @@ def _ablation(
             cache,
             code,
             jobs,
+            orders=orders,
             times=times,
             progress=lambda done: bar.update(1, done),
         )

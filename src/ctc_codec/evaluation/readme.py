@@ -45,7 +45,8 @@ def section(results: Results) -> str:
 
 def ablation_section(document: Ablation) -> str:
     """Markdown between the marks of the ablation."""
-    parts = ["Kodak, BD-rates against the baseline, of orders against the first one:", ablation_table(document)]
+    about = "Kodak, BD-rates against the baseline, of orders against the first one:"
+    parts = [about, ablation_table(document)]
     for other in document.get("other_sets", []):
         parts += [f"{len(other['images'])} photographs that no weights have seen:", ablation_table(other)]
     return "\n\n".join(parts)
