@@ -26,7 +26,7 @@ from ctc_codec._planes import LEVELS, Planes, build_tables, code_lengths, sigma_
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.training.checkpoint import load_checkpoint
 from ctc_codec.training.data import PatchStore
-from ctc_codec.training.export import channel_priorities, export, integer_overhead, restore
+from ctc_codec.training.export import export, integer_overhead, restore
 from ctc_codec.training.loop import Diverged, train
 from ctc_codec.training.model import (
     PLANE_RATE,
@@ -35,6 +35,7 @@ from ctc_codec.training.model import (
     integers,
     rate_distortion_loss,
 )
+from ctc_codec.training.priorities import channel_priorities
 from ctc_codec.training.stages import Settings
 from make_golden import TINY
 
@@ -210,7 +211,7 @@ def test_linear_start_is_a_working_codec(photos: Path, tmp_path: Path) -> None:
     """Without a single step: the block transform alone gives a picture, at a photograph-like rate."""
     settings = Settings(minutes=1, max_steps=0, crop=128)
     model, store = train([photos], tmp_path, settings, config=TINY, device=CPU, report=_quiet)
-    priority = channel_priorities(model, store)
+    priority = channel_priorities(model.analysis, model.synthesis, store)
     assert np.abs(priority).max() < 100  # an orthogonal transform amplifies all channels alike
     export(model, tmp_path / "w.safetensors", priority)
     frozen = load_model(tmp_path / "w.safetensors")
