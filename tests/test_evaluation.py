@@ -30,7 +30,7 @@ from ctc_codec.evaluation.bd_rate import Curve, bd_rate, published_curves
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.evaluation.codecs import Ctc, PeerError, Stream
 from ctc_codec.evaluation.heldout import main as write_heldout
-from ctc_codec.evaluation.images import EvaluationImage, evaluation_images
+from ctc_codec.evaluation.images import EvaluationImage, evaluation_images, read_image
 from ctc_codec.evaluation.measure import Cache, Measured, measure, measure_all
 from ctc_codec.evaluation.metrics import METRICS, PSNR_OF_EQUALS, quality
 from ctc_codec.evaluation.readme import ABLATION_BEGIN, BEGIN, ablation_section, section, with_section
@@ -580,11 +580,11 @@ def test_ablation_needs_context_models_and_a_fitting_control(tmp_path: Path) -> 
     export(TrainingModel(ModelConfig(24, 0, 0, hyper_channels=8)), plain)
     arguments = ("eval", images, "-o", tmp_path / "out", "--ablation", "-q")
     done = ctc(*arguments, "--weights", plain)
-    assert (done.returncode, done.stderr) == (1, f"Error: {plain}: has no context models to take away\n")
+    assert (done.returncode, done.stderr) == (1, f"ctc: {plain}: has no context models to take away\n")
     done = ctc(*arguments, "--weights", TINY_WEIGHTS, "--control", plain)
     assert (done.returncode, done.stderr) == (
         1,
-        f"Error: {plain}: has another entropy model than {TINY_WEIGHTS}\n",
+        f"ctc: {plain}: has another entropy model than {TINY_WEIGHTS}\n",
     )
 
 
@@ -596,7 +596,8 @@ def test_heldout_photographs_are_chosen_by_rule(tmp_path: Path) -> None:
         synthetic_image(*size).save(folder / f"{name}.png")
     result = CliRunner().invoke(write_heldout, [str(folder), "-o", str(out)])
     assert result.exit_code == 0, result.output
-    sizes = {path.name: Image.open(path).size for path in out.iterdir()}
-    assert sizes == {"aaronyf-1.png": (768, 512), "sceaux-2.png": (512, 768)}
+    found = {image.name: image for image in evaluation_images([out])}
+    sizes = {name: (image.width, image.height) for name, image in found.items()}
+    assert sizes == {"aaronyf-1": (768, 512), "sceaux-2": (512, 768)}
     whole = np.asarray(synthetic_image(900, 700))
-    assert np.array_equal(np.asarray(Image.open(out / "aaronyf-1.png")), whole[94:606, 66:834])
+    assert np.array_equal(read_image(found["aaronyf-1"].path).pixels, whole[94:606, 66:834])
