@@ -69,13 +69,13 @@ def synthesise(
     height: int,
     device: torch.device,
     *,
-    cdr: bool = True,
+    refine: bool = True,
 ) -> Pixels:
-    """Pixels, uint8 [height, width, 3], of a latent, refined by CDR if the model has one and ``cdr``."""
+    """Pixels, uint8 [height, width, 3], of a latent, with CDR if the model has one and ``refine``."""
     y_hat = torch.from_numpy(decoded.latent).to(device).float()[None] / MEAN_SCALE
     networks = model.networks(device)
     with branch_precision(device):
-        if cdr and networks.cdr is not None:
+        if refine and networks.cdr is not None:
             y_hat = y_hat + networks.cdr(decoded.node.reshape(decoded.level.shape), decoded.level)
         x = networks.synthesis(y_hat)[0, :, :height, :width]
     return (x * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
@@ -349,5 +349,5 @@ def decode(
     header, decoded = decode_latent(
         data, weights=model, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn
     )
-    pixels = synthesise(model, decoded, header.width, header.height, where, cdr=refine)
+    pixels = synthesise(model, decoded, header.width, header.height, where, refine=refine)
     return image_from_pixels(pixels, header.grey)

@@ -19,23 +19,11 @@ from ._config import ModelConfig
 from ._container import Coding
 from ._context import Refiner
 from ._errors import WeightsError
-from ._exact_context import ExactRateReduction
 from ._hyperprior import Z_LIMIT, HyperAnalysis
-from ._planes import PRIORITY_LIMIT, TreeTables
+from ._planes import PRIORITY_LIMIT
 from ._transforms import Analysis, Synthesis
 from ._wavelet import band_count
-from ._weights import (
-    Arrays,
-    exact_fingerprint,
-    exact_hyper_synthesis,
-    exact_rate_reduction,
-    float_state,
-    has_context,
-    known_answer_of,
-    read_weights,
-    reason_of,
-    state_tables,
-)
+from ._weights import Arrays, ExactParts, exact_fingerprint, float_state, read_weights, reason_of
 
 WEIGHTS_NAME = "ctc.safetensors"
 
@@ -67,12 +55,8 @@ class CodecModel:
     def __init__(self, arrays: Arrays, config: ModelConfig, known_answer: str) -> None:
         self.config = config
         self.fingerprint = exact_fingerprint(arrays)
-        self.tables = TreeTables.from_inner(
-            arrays["exact.trits"],
-            arrays["exact.trit_frequencies"],
-            arrays["exact.means"],
-            arrays["exact.priorities"],
-        )
+        exact = ExactParts.of(arrays)
+        self.tables, self.hyper_synthesis, self.crr = exact.tables, exact.hyper_synthesis, exact.crr
         self.trit_rows = _entropy.rows_of(self.tables.frequencies)
         z_frequencies = arrays["exact.z_frequencies"]
         if z_frequencies.shape != (config.hyper_channels, 2 * Z_LIMIT + 1):
@@ -86,21 +70,16 @@ class CodecModel:
             raise ValueError("channel priorities do not fit the model")
         if np.abs(self.channel_priority.astype(np.int32)).max() > PRIORITY_LIMIT:
             raise ValueError("channel priority out of range")
-        self.hyper_synthesis = exact_hyper_synthesis(arrays)
         bands = (config.wavelet_channels, band_count(config.wavelet_levels))
         if self.hyper_synthesis.band_level.shape != bands:
             raise ValueError("levels of the wavelet's bands do not fit the model")
-        self.crr: ExactRateReduction | None = None
         cdr: Refiner | None = None
-        if has_context(arrays):
-            states = state_tables(arrays, self.tables)
-            self.crr = exact_rate_reduction(arrays, states)
-            if any(name.startswith("cdr.") for name in arrays):
-                cdr = Refiner(config, self.tables, states.features)
-                cdr.cdr.load_state_dict(float_state(arrays, "cdr."))
-                cdr.eval().requires_grad_(False)
-        self.coding = Coding(int(arrays["slices"][0]) if self.crr else 0)
-        if known_answer_of(self.hyper_synthesis, self.crr) != known_answer:
+        if self.crr is not None and any(name.startswith("cdr.") for name in arrays):
+            cdr = Refiner(config, self.tables, self.crr.tables.features)
+            cdr.cdr.load_state_dict(float_state(arrays, "cdr."))
+            cdr.eval().requires_grad_(False)
+        self.coding = Coding(int(arrays["slices"][0]) if self.crr is not None else 0)
+        if exact.known_answer() != known_answer:
             raise WeightsError("this machine does not compute the entropy model exactly (known-answer check)")
         _entropy.self_check()
         cpu = FloatNetworks(

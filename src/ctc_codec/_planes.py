@@ -66,14 +66,22 @@ def _bases(trits: IntArray) -> IntArray:
     return np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
 
 
+def rows_of_trees(trits: IntArray, bases: IntArray) -> Iterator[tuple[slice, int]]:
+    """The nodes of one depth of one level's tree, and how many trits they still lack, tree after tree from
+    the root down. trits, bases: int32 [LEVELS], as in :class:`TreeTables`."""
+    for base, count in zip(bases.tolist(), trits.tolist(), strict=True):
+        for depth in range(count + 1):
+            first = base + (3**depth - 1) // 2
+            yield slice(first, first + 3**depth), count - depth
+
+
 def _children(trits: IntArray) -> IntArray:
     """Node id of every node's first child, int32 [nodes]; 0 at leaves."""
     bases = _bases(trits)
     out = np.zeros(bases[-1], dtype=np.int32)
-    for base, count in zip(bases[:-1].tolist(), trits.tolist(), strict=True):
-        for depth in range(count):
-            first, width = (3**depth - 1) // 2, 3**depth
-            out[base + first : base + first + width] = base + 3 * np.arange(width) + first + width
+    for row, remaining in rows_of_trees(trits, bases[:-1]):
+        if remaining:
+            out[row] = row.stop + 3 * np.arange(row.stop - row.start)
     return out
 
 

@@ -18,6 +18,7 @@ from ._planes import (
     MAX_TRITS,
     MEAN_SCALE,
     TreeTables,
+    rows_of_trees,
     sigma_of_level,
     unit_masses,
 )
@@ -43,22 +44,19 @@ Int32Array = npt.NDArray[np.int32]
 def remaining_trits(tables: TreeTables) -> Int8Array:
     """Trits not known yet at every node, int8 [nodes]."""
     out = np.zeros(len(tables.children), np.int8)
-    for base, count in zip(tables.bases.tolist(), tables.trits.tolist(), strict=True):
-        for depth in range(count):
-            first = base + (3**depth - 1) // 2
-            out[first : first + 3**depth] = count - depth
+    for row, remaining in rows_of_trees(tables.trits, tables.bases):
+        out[row] = remaining
     return out
 
 
 def node_intervals(tables: TreeTables) -> tuple[Int32Array, Int32Array]:
     """Lowest and highest residual of every node, int32 [nodes] each."""
-    width = 3 ** remaining_trits(tables).astype(np.int32)
-    low = np.zeros(len(width), np.int32)
-    for base, count in zip(tables.bases.tolist(), tables.trits.tolist(), strict=True):
-        for depth in range(count + 1):
-            first = base + (3**depth - 1) // 2
-            low[first : first + 3**depth] = 3 ** (count - depth) * np.arange(3**depth) - (3**count - 1) // 2
-    return low, low + width - 1
+    low, high = (np.zeros(len(tables.children), np.int32) for _ in range(2))
+    for row, remaining in rows_of_trees(tables.trits, tables.bases):
+        count, width = row.stop - row.start, 3**remaining
+        low[row] = width * np.arange(count) - (count * width - 1) // 2
+        high[row] = low[row] + width - 1
+    return low, high
 
 
 def level_tables() -> tuple[Int32Array, Int8Array]:

@@ -79,23 +79,12 @@ def float_state(arrays: Arrays, prefix: str) -> dict[str, torch.Tensor]:
     }
 
 
-def exact_hyper_synthesis(arrays: Arrays) -> ExactHyperSynthesis:
-    """The integer hyper-synthesis. Raises KeyError or ValueError if it is not all there."""
-    layers = {layer: _exact_conv(arrays, f"exact.{layer}", torch.float64) for layer in LAYERS}
-    return ExactHyperSynthesis(layers, arrays["exact.band_level"])
-
-
 def _exact_conv(arrays: Arrays, name: str, dtype: torch.dtype, groups: int = 1) -> ExactConv:
     weight, bias, shift = (
         torch.from_numpy(arrays[f"{name}.{part}"].astype(np.float64)).to(dtype)
         for part in ("weight", "bias", "shift")
     )
     return ExactConv(weight, bias, shift, groups)
-
-
-def has_context(arrays: Arrays) -> bool:
-    """Whether there is a context model (CRR)."""
-    return "exact.crr.slopes" in arrays
 
 
 def state_tables(arrays: Arrays, tables: TreeTables) -> StateTables:
@@ -108,18 +97,37 @@ def state_tables(arrays: Arrays, tables: TreeTables) -> StateTables:
     )
 
 
-def exact_rate_reduction(arrays: Arrays, tables: StateTables) -> ExactRateReduction:
-    """The integer context model. Raises KeyError, ValueError or WeightsError if it is not usable."""
-    layers = {}
-    for name in CONTEXT_LAYERS:
-        outputs = len(arrays[f"exact.crr.{name}.weight"])
-        groups = {"spread": outputs, "own": outputs // 2}.get(name, 1)
-        layers[name] = _exact_conv(arrays, f"exact.crr.{name}", torch.float32, groups)
-    return ExactRateReduction(layers, tables)
+@dataclass(frozen=True)
+class ExactParts:
+    """The networks and trees that a stream depends on; crr: None without a context model."""
 
+    tables: TreeTables
+    hyper_synthesis: ExactHyperSynthesis
+    crr: ExactRateReduction | None
 
-def known_answer_of(hyper_synthesis: ExactHyperSynthesis, crr: ExactRateReduction | None) -> str:
-    """What the exact networks compute for fixed inputs, as hashes; compared at load with the exporting
-    machine's."""
-    answer = hyper_synthesis.known_answer()
-    return answer if crr is None else f"{answer} {crr.known_answer()}"
+    @classmethod
+    def of(cls, arrays: Arrays) -> ExactParts:
+        """From the arrays of a weights file. Raises KeyError, ValueError or WeightsError if they are not
+        usable."""
+        tables = TreeTables.from_inner(
+            arrays["exact.trits"],
+            arrays["exact.trit_frequencies"],
+            arrays["exact.means"],
+            arrays["exact.priorities"],
+        )
+        layers = {layer: _exact_conv(arrays, f"exact.{layer}", torch.float64) for layer in LAYERS}
+        hyper_synthesis = ExactHyperSynthesis(layers, arrays["exact.band_level"])
+        if "exact.crr.slopes" not in arrays:
+            return cls(tables, hyper_synthesis, None)
+        layers = {}
+        for name in CONTEXT_LAYERS:
+            outputs = len(arrays[f"exact.crr.{name}.weight"])
+            groups = {"spread": outputs, "own": outputs // 2}.get(name, 1)
+            layers[name] = _exact_conv(arrays, f"exact.crr.{name}", torch.float32, groups)
+        return cls(tables, hyper_synthesis, ExactRateReduction(layers, state_tables(arrays, tables)))
+
+    def known_answer(self) -> str:
+        """What the networks compute for fixed inputs, as hashes; compared at load with the exporting
+        machine's."""
+        answer = self.hyper_synthesis.known_answer()
+        return answer if self.crr is None else f"{answer} {self.crr.known_answer()}"

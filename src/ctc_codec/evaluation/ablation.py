@@ -23,7 +23,7 @@ from .._container import Coding
 from .bd_rate import bd_rate
 from .codecs import Codec, Ctc
 from .images import EvaluationImage, file_digest, read_image
-from .measure import Cache, Measured, codec_key, measure_all
+from .measure import Cache, codec_key, measure_all
 from .results import curve_of, mean_points
 
 FORMAT = "ctc-ablation-1"
@@ -101,23 +101,20 @@ def _times(chosen: Sequence[Mode], images: Sequence[EvaluationImage]) -> list[tu
 
 def measure_ablation(
     images: Sequence[EvaluationImage],
-    weights: Path,
-    control: Path | None,
-    slices: int,
+    chosen: Sequence[Mode],
     cache: Cache,
     code: str,
     jobs: int,
     *,
-    orders: bool = True,
     times: bool = True,
     progress: Callable[[str], Any] = lambda done: None,
 ) -> Ablation:
-    """The document: a row for every mode. Raises CtcError's kin for files that cannot be used."""
-    chosen = modes(weights, control, slices, orders)
+    """The document: a row for every one of :func:`modes`. Raises ClickException if one fails."""
     codecs: list[Codec] = [mode.codec for mode in chosen]
+    weights, control = chosen[0].codec.weights, chosen[0].codec.decoder
     digest = file_digest(weights)
     keys = {mode.codec.name: codec_key(mode.codec, mode.codec.version(), digest, code) for mode in chosen}
-    measured: Measured = measure_all(images, codecs, keys, ["psnr"], cache, jobs, progress)
+    measured = measure_all(images, codecs, keys, ["psnr"], cache, jobs, progress)
     for name, reason in measured.failed.items():
         raise click.ClickException(f"{name}: {reason}")
     curves = {mode.codec.name: mean_points(measured.points[mode.codec.name], ["psnr"])[0] for mode in chosen}

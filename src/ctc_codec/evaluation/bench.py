@@ -66,7 +66,7 @@ def main(image: Path | None) -> None:
     h, w = y.shape[1:]
     parameters = _timed("hyper-synthesis (exact)", lambda: _codec.entropy_parameters(model, z, h, w))
     payload = _timed(
-        "entropy encode, without networks",
+        "entropy encode, CRR included",
         lambda: _codec.encode_planes(model, y, z, *parameters, model.coding),
     )
     decoded = _timed(

@@ -154,12 +154,7 @@ def evaluate(
             return
         keys = {c.name: codec_key(c, versions[c.name], digest["sha256"], code) for c in codecs}
         output.mkdir(parents=True, exist_ok=True)
-        with click.progressbar(
-            length=len(images) * len(codecs),
-            label=f"{len(images)} images, {len(codecs)} codecs",
-            file=io.StringIO() if quiet else sys.stderr,
-            item_show_func=lambda item: item,
-        ) as bar:
+        with _bar(len(images), len(codecs), "codecs", quiet) as bar:
             measured = measure_all(
                 images, codecs, keys, metrics, cache, jobs or _cores(), lambda done: bar.update(1, done)
             )
@@ -172,6 +167,16 @@ def evaluate(
     click.echo(json.dumps(results) if as_json else tables)
     if not quiet:
         click.echo(f"{output / 'index.html'}: the report", err=True)
+
+
+def _bar(images: int, count: int, what: str, quiet: bool) -> Any:
+    """click's progress bar over what is done with every image."""
+    return click.progressbar(
+        length=images * count,
+        label=f"{images} images, {count} {what}",
+        file=io.StringIO() if quiet else sys.stderr,
+        item_show_func=lambda item: item,
+    )
 
 
 def _ablation(
@@ -197,24 +202,10 @@ def _ablation(
     if control is not None and load_model(control).fingerprint != load_model(weights).fingerprint:
         raise click.ClickException(f"{control}: has another entropy model than {weights}")
     output.mkdir(parents=True, exist_ok=True)
-    count = len(modes(weights, control, slices, orders))
-    with click.progressbar(
-        length=len(images) * count,
-        label=f"{len(images)} images, {count} modes",
-        file=io.StringIO() if quiet else sys.stderr,
-        item_show_func=lambda item: item,
-    ) as bar:
+    chosen = modes(weights, control, slices, orders)
+    with _bar(len(images), len(chosen), "modes", quiet) as bar:
         document = measure_ablation(
-            images,
-            weights,
-            control,
-            slices,
-            cache,
-            code,
-            jobs,
-            orders=orders,
-            times=times,
-            progress=lambda done: bar.update(1, done),
+            images, chosen, cache, code, jobs, times=times, progress=lambda done: bar.update(1, done)
         )
     (output / "ablation.json").write_text(json.dumps(document, indent=1) + "\n")
     return ablation_table(document)

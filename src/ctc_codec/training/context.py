@@ -14,7 +14,7 @@ from .._context import stack_features, static_features
 from .._planes import CONTEXT_PLANES, LEVEL_STEP, SIGMA_MIN
 from .data import PatchStore
 from .latents import LatentStore
-from .model import TrainingModel, TreeState, integers, weighted_distortion
+from .model import TrainingModel, TreeState, weighted_distortion
 from .stages import Batches, Stage
 
 _RATE_FLOOR = 0.01
@@ -37,12 +37,10 @@ class Latent:
         self._static = static_features(self.level).contiguous(memory_format=torch.channels_last)
 
     @classmethod
-    @torch.no_grad()
     def of(cls, model: TrainingModel, x: Tensor) -> tuple[Latent, Tensor]:
         """The latent of images float32 [B, 3, 16h, 16w] under the frozen base, and mu."""
-        y = model.analysis(x)
-        level, mu = model.entropy_parameters(model.hyper_analysis(y), y)
-        return cls(model, integers(y - mu), integers(level)), mu
+        s, level, mu = model.quantised(x)
+        return cls(model, s, level), mu
 
     def state(self, missing: Tensor) -> TreeState:
         """What is known with ``missing`` planes missing (integers that broadcast to the latent)."""
@@ -94,10 +92,15 @@ class _OnLatents(Stage):
     """Learns from the latents of crops, which are computed once: the transforms are most of a step."""
 
     context = True
+    defaults: ClassVar[dict[str, float]] = {"lr_entropy": 5e-4, "clip_norm": 1.0, "batch": 8}
 
     def prepare(self, store: PatchStore, generator: torch.Generator) -> Batches:
         self.model.measure_channel_priority(store)
         return LatentStore(self.model, store, self.settings.latents, generator)
+
+    def draw_missing(self, generator: torch.Generator, device: torch.device) -> Tensor:
+        """The plane that a state ends in, uniform: each counts by its relative gain."""
+        return torch.randint(0, CONTEXT_PLANES, (self.settings.batch,), generator=generator, device=device)
 
 
 class Crr(_OnLatents):
@@ -105,11 +108,6 @@ class Crr(_OnLatents):
 
     name = "crr"
     entropy = ("crr",)
-    defaults: ClassVar[dict[str, float]] = {"lr_entropy": 5e-4, "clip_norm": 1.0, "batch": 8}
-
-    def draw_missing(self, generator: torch.Generator, device: torch.device) -> Tensor:
-        """The plane whose trits are predicted, uniform: each counts by its relative saving."""
-        return torch.randint(0, CONTEXT_PLANES, (self.settings.batch,), generator=generator, device=device)
 
     def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """x: int16 [B, 2N, h, w], residuals and levels."""
@@ -131,15 +129,10 @@ class Cdr(_OnLatents):
 
     name = "cdr"
     entropy = ("cdr",)
-    defaults: ClassVar[dict[str, float]] = {"lr_entropy": 5e-4, "clip_norm": 1.0, "batch": 8}
 
     def prepare(self, store: PatchStore, generator: torch.Generator) -> Batches:
         self.model.begin_cdr()
         return super().prepare(store, generator)
-
-    def draw_missing(self, generator: torch.Generator, device: torch.device) -> Tensor:
-        """The plane that the state ends in."""
-        return torch.randint(0, CONTEXT_PLANES, (self.settings.batch,), generator=generator, device=device)
 
     def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """x: int16 [B, 2N, h, w], residuals and levels."""
@@ -156,13 +149,24 @@ class Cdr(_OnLatents):
         return loss, {"loss": loss.detach()}
 
 
-class Joint(Stage):
+class _OnPictures(Stage):
+    """Distortion of the pictures that the synthesis makes of partial or whole latents. Base frozen else."""
+
+    transforms = ("synthesis",)
+
+    def _judge(self, y_hat: Tensor, x: Tensor, missing: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        x_hat = self.model.synthesis(y_hat)
+        distortion, metrics = weighted_distortion(x_hat, x, missing, self.settings.lmbda)
+        loss = distortion.mean()
+        return loss, metrics | {"loss": loss.detach()}
+
+
+class Joint(_OnPictures):
     """CDR and the synthesis together, over the whole range of rates (the paper's decoder retraining)."""
 
     name = "joint"
     context = True
-    entropy: ClassVar[tuple[str, ...]] = ("cdr",)
-    transforms = ("synthesis",)
+    entropy = ("cdr",)
     defaults: ClassVar[dict[str, float]] = {"lr_entropy": 1e-4, "lr_transforms": 5e-5, "full_share": 0.3}
 
     def prepare(self, store: PatchStore, generator: torch.Generator) -> Batches:
@@ -176,25 +180,14 @@ class Joint(Stage):
         share = torch.where(missing[:, None, None, None] > 0, share, 1.0)
         return self._judge(mu + latent.refined(latent.cut(plane, share)), x, missing)
 
-    def _judge(self, y_hat: Tensor, x: Tensor, missing: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        x_hat = self.model.synthesis(y_hat)
-        distortion, metrics = weighted_distortion(x_hat, x, missing, self.settings.lmbda)
-        loss = distortion.mean()
-        return loss, metrics | {"loss": loss.detach()}
 
-
-class FullRate(Joint):
+class FullRate(_OnPictures):
     """The synthesis alone, for whole latents alone: what the paper's baseline has, and nothing that is
     released."""
 
     name = "full-rate"
-    context = False
-    entropy = ()
     defaults: ClassVar[dict[str, float]] = {"lr_transforms": 5e-5, "full_share": 1.0}
 
-    def prepare(self, store: PatchStore, generator: torch.Generator) -> Batches:
-        return store
-
     def forward(self, x: Tensor, missing: Tensor, z_weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        latent, mu = Latent.of(self.model, x)
-        return self._judge(mu + latent.s, x, missing)
+        s, _, mu = self.model.quantised(x)
+        return self._judge(mu + s, x, missing)

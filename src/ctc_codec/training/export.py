@@ -28,11 +28,8 @@ from .._planes import (
 from .._state import level_tables, trit_slopes
 from .._weights import (
     WEIGHTS_FORMAT,
-    exact_hyper_synthesis,
-    exact_rate_reduction,
+    ExactParts,
     float_state,
-    has_context,
-    known_answer_of,
     read_weights,
     reason_of,
     state_tables,
@@ -42,7 +39,6 @@ from .data import PatchStore
 from .model import TrainingModel
 
 _OVERHEAD_BATCHES = 2
-_TABLES = ("trits", "trit_frequencies", "means", "priorities")
 
 
 @torch.no_grad()
@@ -61,8 +57,8 @@ def integer_overhead(model: TrainingModel, path: Path, store: PatchStore, seed: 
     by the integers of the weights file ``path`` (levels and mu rounded, 16-bit frequencies).
     """
     arrays = read_weights(path).arrays
-    exact = exact_hyper_synthesis(arrays)
-    tables = TreeTables.from_inner(*(arrays[f"exact.{name}"] for name in _TABLES))
+    exact = ExactParts.of(arrays)
+    tables = exact.tables
     lengths = code_lengths(tables)
     z_lengths = FREQUENCY_BITS - np.log2(arrays["exact.z_frequencies"].astype(np.float64))
     generator = torch.Generator(store.device).manual_seed(seed)
@@ -77,7 +73,7 @@ def integer_overhead(model: TrainingModel, path: Path, store: PatchStore, seed: 
             model.prior.likelihood(z).double().log2().sum()
         )
         symbols = z[0].int().numpy()
-        levels, means = (t[:, : y.shape[2], : y.shape[3]] for t in exact(symbols))
+        levels, means = (t[:, : y.shape[2], : y.shape[3]] for t in exact.hyper_synthesis(symbols))
         s = np.rint(y[0].numpy() - means / MEAN_SCALE).astype(np.int32)
         s = clip_residual(s, levels, tables)
         half = (3 ** tables.trits.astype(np.int64)[levels] - 1) // 2
@@ -94,9 +90,8 @@ def context_gain(model: TrainingModel, path: Path, store: PatchStore, seed: int 
     Ideal code lengths of training crops, every plane from the state at its beginning. The model is on
     the CPU.
     """
-    arrays = read_weights(path).arrays
-    tables = build_tables()
-    exact = exact_rate_reduction(arrays, state_tables(arrays, tables))
+    exact = ExactParts.of(read_weights(path).arrays).crr
+    assert exact is not None
     generator = torch.Generator(store.device).manual_seed(seed)
     bits = np.zeros(3)
     for crop in torch.cat([store.batch(4, generator) for _ in range(_OVERHEAD_BATCHES)]).cpu()[:, None]:
@@ -126,13 +121,13 @@ def restore(path: Path) -> TrainingModel:
     try:
         for name in ("analysis", "synthesis", "hyper_analysis", "prior"):
             getattr(model, name).load_state_dict(float_state(content.arrays, f"{name}."))
-        exact_hyper_synthesis(content.arrays).to_float(model.hyper_synthesis)
-        if has_context(content.arrays):
+        exact = ExactParts.of(content.arrays)
+        exact.hyper_synthesis.to_float(model.hyper_synthesis)
+        if exact.crr is not None:
             model.add_context()
             assert model.crr is not None
             assert model.cdr is not None
-            states = state_tables(content.arrays, build_tables())
-            exact_rate_reduction(content.arrays, states).to_float(model.crr.network)
+            exact.crr.to_float(model.crr.network)
             model.cdr.load_state_dict(float_state(content.arrays, "cdr."))
     except (ValueError, KeyError, RuntimeError) as error:
         raise WeightsError(f"{path}: cannot be trained on ({reason_of(error)})") from None
@@ -199,7 +194,7 @@ def export(model: TrainingModel, path: Path, channel_priority: np.ndarray | None
         metadata={
             "format": WEIGHTS_FORMAT,
             "config": model.config.to_json(),
-            "known_answer": known_answer_of(exact, crr),
+            "known_answer": ExactParts(tables, exact, crr).known_answer(),
         },
     )
     partial.chmod(0o644)

@@ -13,11 +13,12 @@ import click
 
 from .._errors import CtcError
 
-PARTS = ("crr", "cdr", "synthesis")
-
 
 def graft(weights: Path, sources: dict[str, Path], output: Path) -> None:
-    """Write ``weights`` with parts (of PARTS) of checkpoints. Raises ValueError, WeightsError, OSError."""
+    """Write ``weights`` with parts of checkpoints, by name: crr, cdr, synthesis.
+
+    Raises ValueError, WeightsError, OSError.
+    """
     from .._weights import read_weights
     from .checkpoint import load_checkpoint
     from .export import export, restore

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .._device import branch_precision
 from .data import PatchStore
-from .model import TrainingModel, integers
+from .model import TrainingModel
 
 _AT_ONCE = 8
 _RESIDUAL_LIMIT = 32767
@@ -16,17 +16,15 @@ _RESIDUAL_LIMIT = 32767
 class LatentStore:
     """Residuals and levels of ``crops`` random crops of a store, int16 [crops, 2N, h, w] on its device."""
 
-    @torch.no_grad()
     def __init__(
         self, model: TrainingModel, store: PatchStore, crops: int, generator: torch.Generator
     ) -> None:
         parts = []
         for start in range(0, crops, _AT_ONCE):
             with branch_precision(store.device):
-                y = model.analysis(store.batch(min(_AT_ONCE, crops - start), generator))
-                level, mu = model.entropy_parameters(model.hyper_analysis(y), y)
-            s = integers(y - mu).clamp(-_RESIDUAL_LIMIT, _RESIDUAL_LIMIT)
-            parts.append(torch.cat((s, integers(level)), dim=1).to(torch.int16))
+                s, level, _ = model.quantised(store.batch(min(_AT_ONCE, crops - start), generator))
+            s = s.clamp(-_RESIDUAL_LIMIT, _RESIDUAL_LIMIT)
+            parts.append(torch.cat((s, level), dim=1).to(torch.int16))
         self._latents = torch.cat(parts)
 
     def batch(self, size: int, generator: torch.Generator) -> Tensor:

@@ -199,6 +199,13 @@ class TrainingModel(nn.Module):
         level, mu = (t[..., : like.shape[2], : like.shape[3]] for t in (level, mu))
         return _LowerBound.apply(level, 0.0).clamp(max=LEVELS - 1), mu
 
+    @torch.no_grad()
+    def quantised(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Residuals and levels, int32, and mu, float32, [B, N, h, w] each, of images [B, 3, 16h, 16w]."""
+        y = self.analysis(x)
+        level, mu = self.entropy_parameters(self.hyper_analysis(y), y)
+        return integers(y - mu), integers(level), mu
+
     def known_bits(self, residual: Tensor, inverse_sigma: Tensor, state: TreeState) -> Tensor:
         """Bits of the trits that are known: those of the node's interval, straight through to the residual.
         Float32, same shape as the residual."""
