@@ -1,6 +1,7 @@
 """Writes the golden files. Never run by the tests.
 
     python tests/make_golden.py format     after a change of the format (with a new version number)
+    python tests/make_golden.py extras     after a change of the extras: their file, with the same tiny model
     python tests/make_golden.py release    after a change of the released weights
 
 ``format`` makes a tiny model (random hyperprior, so that every part of the entropy model is used) and small
@@ -10,6 +11,7 @@ makes one file with the released weights.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ from PIL import Image
 from ctc_codec import CodecModel, decode_latent, encode, load_model
 from ctc_codec._config import ModelConfig
 from ctc_codec._container import Coding
+from ctc_codec._image import SourceImage
 from ctc_codec.evaluation.bench import synthetic_image
 
 DATA = Path(__file__).parent / "data"
@@ -70,7 +73,7 @@ def make_tiny_model(path: Path) -> CodecModel:
 def write_files(folder: Path, model: CodecModel, images: dict[str, Image.Image]) -> None:
     hashes = {}
     for name, image in images.items():
-        data = encode(image, weights=model, device="cpu", coding=CODINGS.get(name))
+        data = encode(image, weights=model, device="cpu", coding=CODINGS.get(name), quality_table=False)
         (folder / f"{name}.ctc").write_bytes(data)
         cuts = {30, *(len(data) * i // 5 for i in range(1, 6)), len(data) - 1}
         hashes[name] = {
@@ -81,6 +84,31 @@ def write_files(folder: Path, model: CodecModel, images: dict[str, Image.Image])
     (folder / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n")
 
 
+def write_extras(folder: Path, model: CodecModel) -> None:
+    """An image with everything that is not colour."""
+    image = synthetic_image(90, 70)
+    y, x = np.mgrid[0:70, 0:90]
+    alpha = np.clip(700 - 20 * np.hypot(x - 40, y - 33), 0, 255).astype(np.uint8)
+    pixels = np.asarray(image)
+    source = SourceImage(
+        pixels, False, [], alpha, b"MM\0*\0\0\0\x08\0\0\0\0\0\0", b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    )
+    data = encode(source, weights=model, device="cpu", coding=Coding(1))
+    (folder / "extras.ctc").write_bytes(data)
+    hashes = json.loads((folder / "hashes.json").read_text())
+    cuts = (30, 300, 600, 900, 1500, len(data))
+    hashes["extras"] = {
+        str(cut): decode_latent(data[:cut], weights=model)[1].sha256() for cut in cuts if cut <= len(data)
+    }
+    (folder / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n")
+    expected = {
+        "alpha": hashlib.sha256(alpha.tobytes()).hexdigest(),
+        "exif": source.exif.hex(),
+        "xmp": source.xmp.hex(),
+    }
+    (folder / "extras.json").write_text(json.dumps(expected, indent=1) + "\n")
+
+
 def main(what: str) -> None:
     folder = DATA / what
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +116,9 @@ def main(what: str) -> None:
     images["grey"] = images["grey"].convert("L")
     if what == "format":
         write_files(folder, make_tiny_model(folder / "tiny.safetensors"), images)
+        write_extras(folder, load_model(folder / "tiny.safetensors"))
+    elif what == "extras":
+        write_extras(DATA / "format", load_model(DATA / "format" / "tiny.safetensors"))
     elif what == "release":
         write_files(folder, load_model(), {"photo": synthetic_image(192, 128)})
     else:

@@ -99,3 +99,20 @@ def test_impossible_code_is_reported_as_damage() -> None:
     with pytest.raises(DamageError):
         RangeDecoder(b"\xff" * 100, complete=True).decode(rows)
     assert len(RangeDecoder(b"\xff" * 100, complete=False).decode(rows)) < 400
+
+
+@pytest.mark.parametrize("step", [1, 3, 64, 1000])
+def test_data_that_grows_gives_at_every_size_what_a_cut_there_gives(step: int) -> None:
+    message, frequencies = _random_message(np.random.default_rng(7), 20_000, 3, 0.5)
+    rows = rows_of(frequencies)
+    data = _encode(message, frequencies)
+    decoder, known = RangeDecoder(), 0
+    for size in range(0, len(data) if step > 3 else 400, step):
+        decoder.extend(data[:size], complete=False)
+        symbols = decoder.decode(rows[known:])
+        assert np.array_equal(symbols, message[known : known + len(symbols)])
+        known += len(symbols)
+        assert known == len(RangeDecoder(data[:size], complete=False).decode(rows))
+    decoder.extend(data, complete=True)
+    assert np.array_equal(decoder.decode(rows[known:]), message[known:])
+    assert not decoder.exhausted

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from safetensors import safe_open
 
 import reference_coder
-from ctc_codec import decode_latent, load_model
+from ctc_codec import decode, decode_latent, load_model
 
 GOLDEN = Path(__file__).parent / "data" / "format"
 Grid = list[list[list[int]]]
@@ -108,14 +110,51 @@ class _Weights:
         return {part: self.values[f"{name}.{part}"] for part in ("weight", "bias", "shift")}
 
 
-def reference_latent(data: bytes, weights: _Weights) -> list[int]:
-    """Latent of a complete file, [N * h * w] in 1/64 steps."""
-    assert data[:6] in (b"\xc7CTC\x03\x00", b"\xc7CTC\x03\x01")
+def _unmixed(stream: bytes, code_bytes: int, extras_bytes: int, pixels: int) -> tuple[bytes, bytes]:
+    """Code word and extras of a complete stream, FORMAT.md section 11: whose is each byte?"""
+    lead = min(code_bytes, 256 + pixels // 256)
+    code, extras = bytearray(stream[:lead]), bytearray()
+    for byte in stream[lead:]:
+        taken = len(code) - lead + len(extras)
+        to_extras = taken // 256 % 2 == 0 if len(extras) < extras_bytes and len(code) < code_bytes else (
+            len(extras) < extras_bytes
+        )  # fmt: skip
+        (extras if to_extras else code).append(byte)
+    return bytes(code), bytes(extras)
+
+
+def reference_sections(extras: bytes) -> dict[int, bytes]:
+    """Sections of complete extras by kind."""
+    at, out = 0, {}
+    while at < len(extras):
+        kind, at = _varint(extras, at)
+        size, at = _varint(extras, at)
+        out[kind], at = extras[at : at + size], at + size
+    assert at == len(extras)
+    return out
+
+
+def reference_alpha(section: bytes, width: int) -> bytes:
+    """Alpha of section 3, row by row."""
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 20, "lc": 3, "lp": 0, "pb": 0}]
+    samples = bytearray(lzma.decompress(section[1:], lzma.FORMAT_RAW, filters=filters))
+    for i in range(len(samples)):
+        if section[0] == 1 and i % width:
+            samples[i] = (samples[i] + samples[i - 1]) % 256
+    return bytes(samples)
+
+
+def reference_latent(data: bytes, weights: _Weights) -> tuple[list[int], bytes]:
+    """Latent of a complete file, [N * h * w] in 1/64 steps, and its extras."""
+    assert data[:5] == b"\xc7CTC\x03"
+    assert data[5] < 8
     slices, order = data[6] & 15, data[6] >> 4
     width, at = _varint(data, 7)
     height, at = _varint(data, at)
     assert data[at : at + 4] == weights.fingerprint
     size, at = _varint(data, at + 4)
+    extras_bytes, at = _varint(data, at) if data[5] & 4 else (0, at)
+    code_bytes, size = size, size + extras_bytes
     assert int.from_bytes(data[at : at + 2], "big") == _crc(data[:at])
     at, word, crc = at + 2, b"", 0xFFFF
     while len(word) < size:
@@ -123,6 +162,7 @@ def reference_latent(data: bytes, weights: _Weights) -> list[int]:
         crc, word, at = _crc(block, crc), word + block, at + len(block) + 2
         assert data[at - 2 : at] == crc.to_bytes(2, "big")
     assert at == len(data)
+    word, extras = _unmixed(word, code_bytes, extras_bytes, width * height) if extras_bytes else (word, b"")
 
     coder, v = reference_coder.Decoder(word), weights.values
     h, w, n = -(-height // 16), -(-width // 16), weights.channels
@@ -184,7 +224,7 @@ def reference_latent(data: bytes, weights: _Weights) -> list[int]:
             for e, row in zip(part, rows, strict=True):
                 trit = coder.decode(row)
                 depth[e], prefix[e] = depth[e] + 1, 3 * prefix[e] + trit
-    return [mu[e] + mean(e) for e in range(len(level))]
+    return [mu[e] + mean(e) for e in range(len(level))], extras
 
 
 def _clip(value: int, limit: int) -> int:
@@ -257,11 +297,26 @@ def _moved(row: list[int], slopes: list[list[int]], shift: int, scale: int) -> l
     return out
 
 
-@pytest.mark.parametrize("name", ["one-pixel", "grey", "odd", "wide", "raster"])
+@pytest.mark.parametrize("name", ["one-pixel", "grey", "odd", "wide", "raster", "extras"])
 def test_reference_decoder_agrees(name: str) -> None:
     data = (GOLDEN / f"{name}.ctc").read_bytes()
-    reference = reference_latent(data, _Weights(GOLDEN / "tiny.safetensors"))
+    reference, _ = reference_latent(data, _Weights(GOLDEN / "tiny.safetensors"))
     _, decoded = decode_latent(data, weights=load_model(GOLDEN / "tiny.safetensors"))
     assert decoded.latent.reshape(-1).tolist() == reference
     expected = json.loads((GOLDEN / "hashes.json").read_text())[name][str(len(data))]
     assert hashlib.sha256(np.array(reference, dtype="<i4").tobytes()).hexdigest() == expected
+
+
+def test_reference_decoder_finds_the_extras() -> None:
+    data = (GOLDEN / "extras.ctc").read_bytes()
+    _, extras = reference_latent(data, _Weights(GOLDEN / "tiny.safetensors"))
+    sections = reference_sections(extras)
+    assert sorted(sections) == [1, 2, 3, 4, 5]
+    assert len(sections[1]) == 14
+    image = decode(data, weights=load_model(GOLDEN / "tiny.safetensors"))
+    assert image.mode == "RGBA"
+    assert image.getchannel("A").tobytes() == reference_alpha(sections[3], image.width)
+    expected = json.loads((GOLDEN / "extras.json").read_text())
+    assert hashlib.sha256(image.getchannel("A").tobytes()).hexdigest() == expected["alpha"]
+    for kind, name in ((4, "exif"), (5, "xmp")):
+        assert zlib.decompress(sections[kind]) == image.info[name] == bytes.fromhex(expected[name])

@@ -5,6 +5,9 @@
     small = ctc_codec.truncate(data, bpp=0.2)      # the same as small = data[:n]
     image = ctc_codec.decode(small)
 
+`Decoder` decodes while the bytes arrive, `thumbnail` makes a small picture from the first ones, and
+`register_pillow` teaches `PIL.Image.open` and `save` the format.
+
 Context-based trit-plane coding after Jeon et al. (CVPR 2023) and DPICT (Lee et al., CVPR 2022). All
 that the entropy coder depends on is integer arithmetic, so a file decodes to the same latent on every
 machine.
@@ -28,19 +31,25 @@ from ._errors import (
 )
 
 if TYPE_CHECKING:
-    from ._codec import DecodedLatent, decode, decode_latent, encode
+    from ._codec import decode, decode_latent, encode, thumbnail
+    from ._decoder import Decoder
     from ._model import CodecModel, load_model
+    from ._stream import DecodedLatent
+    from .pillow import register_pillow
 
 __version__ = "0.1.0"
 
 # Loaded on first use: these need torch, which takes a second that `truncate` and `info` do without.
 _LAZY = {
     "CodecModel": "._model",
-    "DecodedLatent": "._codec",
+    "DecodedLatent": "._stream",
+    "Decoder": "._decoder",
     "decode": "._codec",
     "decode_latent": "._codec",
     "encode": "._codec",
     "load_model": "._model",
+    "register_pillow": ".pillow",
+    "thumbnail": "._codec",
 }
 
 __all__ = [
@@ -48,6 +57,7 @@ __all__ = [
     "CtcError",
     "DamageError",
     "DecodedLatent",
+    "Decoder",
     "FormatError",
     "Header",
     "Info",
@@ -61,6 +71,8 @@ __all__ = [
     "encode",
     "info",
     "load_model",
+    "register_pillow",
+    "thumbnail",
     "truncate",
 ]
 

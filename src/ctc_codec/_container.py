@@ -9,12 +9,17 @@ from __future__ import annotations
 import binascii
 from dataclasses import dataclass
 
+from . import _extras
 from ._errors import DamageError, FormatError, TargetError
+from ._quality import QualityTable, lengths
+from ._varint import get_varint, put_varint
 
 MAGIC = b"\xc7CTC"
 VERSION = 3
 FLAG_GREY = 0x01
-_KNOWN_FLAGS = FLAG_GREY
+FLAG_ALPHA = 0x02
+FLAG_EXTRAS = 0x04
+_KNOWN_FLAGS = FLAG_GREY | FLAG_ALPHA | FLAG_EXTRAS
 FINGERPRINT_BYTES = 4
 MAX_SIDE = (1 << 24) - 1
 
@@ -35,17 +40,12 @@ def _crc(data: bytes, start: int = _CRC_START) -> int:
     return binascii.crc_hqx(data, start)
 
 
-def _put_varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+class HeaderCutError(FormatError):
+    """The data ends inside the header."""
 
 
 class _Cut(Exception):
-    """The data ends inside the header."""
+    pass
 
 
 class _Reader:
@@ -60,15 +60,10 @@ class _Reader:
         return self._data[self.position - count : self.position]
 
     def varint(self) -> int:
-        value = 0
-        for shift in range(0, 63, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if byte == 0 and shift:
-                    raise FormatError("damaged header: a number is not in its shortest form")
-                return value
-        raise FormatError("damaged header: a number is too long")
+        value, self.position = get_varint(self._data, self.position)
+        if value is None:
+            raise _Cut
+        return value
 
 
 ORDERS = ("priority", "sigma", "raster")
@@ -107,28 +102,55 @@ class Header:
 
     width, height: pixels, 1 to 2^24 - 1.
     fingerprint: 4 bytes naming the entropy model that the stream was made with.
-    payload_bytes: length of the whole stream as encoded, without check sums.
-    grey: the image has one channel.
+    code_bytes: length of the whole code word as encoded.
+    grey: the image has one channel of colour.
     coding: of the trits.
+    alpha: the image has transparency.
+    extras_bytes: length of what is mixed into the code word, see :mod:`ctc_codec._extras`.
     """
 
     width: int
     height: int
     fingerprint: bytes
-    payload_bytes: int
+    code_bytes: int
     grey: bool = False
     coding: Coding = Coding()
+    alpha: bool = False
+    extras_bytes: int = 0
 
     def to_bytes(self) -> bytes:
-        head = MAGIC + bytes([VERSION, FLAG_GREY if self.grey else 0, self.coding.to_byte()])
-        head += _put_varint(self.width) + _put_varint(self.height)
-        head += self.fingerprint + _put_varint(self.payload_bytes)
+        flags = FLAG_GREY * self.grey | FLAG_ALPHA * self.alpha | FLAG_EXTRAS * (self.extras_bytes > 0)
+        head = MAGIC + bytes([VERSION, flags, self.coding.to_byte()])
+        head += put_varint(self.width) + put_varint(self.height)
+        head += self.fingerprint + put_varint(self.code_bytes)
+        if self.extras_bytes:
+            head += put_varint(self.extras_bytes)
         return head + _crc(head).to_bytes(_CRC_BYTES, "big")
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name of the decoded image's mode: L, LA, RGB or RGBA."""
+        return ("L" if self.grey else "RGB") + ("A" if self.alpha else "")
+
+    @property
+    def payload_bytes(self) -> int:
+        """Length of the whole stream, without check sums."""
+        return self.code_bytes + self.extras_bytes
+
+    @property
+    def lead_bytes(self) -> int:
+        """Bytes of the code word before the first extras."""
+        return _extras.lead_bytes(self.code_bytes, self.width, self.height)
 
     @property
     def file_bytes(self) -> int:
         """Size of the complete file."""
         return len(self.to_bytes()) + framed_bytes(self.payload_bytes)
+
+    def file_position(self, code_position: int) -> int:
+        """Bytes of the file up to and with the first ``code_position`` bytes of the code word."""
+        at = _extras.stream_position(code_position, self.extras_bytes, self.lead_bytes)
+        return len(self.to_bytes()) + at + _CRC_BYTES * (at // BLOCK_DATA)
 
     @classmethod
     def parse(cls, data: bytes) -> tuple[Header, int]:
@@ -139,7 +161,7 @@ class Header:
         """
         head = data[:MAX_HEADER_BYTES]
         if not head:
-            raise FormatError("empty, not a .ctc file")
+            raise HeaderCutError("empty, not a .ctc file")
         if not MAGIC.startswith(head[: len(MAGIC)]):
             raise FormatError("not a .ctc file")
         reader = _Reader(head)
@@ -154,17 +176,23 @@ class Header:
             coding = reader.take(1)[0]
             width, height = reader.varint(), reader.varint()
             fingerprint = reader.take(FINGERPRINT_BYTES)
-            payload_bytes = reader.varint()
+            code_bytes = reader.varint()
+            extras_bytes = reader.varint() if flags & FLAG_EXTRAS else 0
             end = reader.position
             check = int.from_bytes(reader.take(_CRC_BYTES), "big")
         except _Cut:
-            raise FormatError(f"cut inside the header ({len(data)} bytes are left)") from None
+            raise HeaderCutError(f"cut inside the header ({len(data)} bytes are left)") from None
         if check != _crc(head[:end]):
             raise DamageError("damaged header: wrong check sum")
         if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
             raise FormatError(f"impossible dimensions {width}x{height}")
-        grey, way = bool(flags & FLAG_GREY), Coding.from_byte(coding)
-        return cls(width, height, fingerprint, payload_bytes, grey, way), reader.position
+        if flags & FLAG_EXTRAS and not extras_bytes:
+            raise FormatError("extras of no length")
+        grey, alpha = bool(flags & FLAG_GREY), bool(flags & FLAG_ALPHA)
+        header = cls(
+            width, height, fingerprint, code_bytes, grey, Coding.from_byte(coding), alpha, extras_bytes
+        )
+        return header, reader.position
 
 
 def framed_bytes(payload_bytes: int) -> int:
@@ -182,42 +210,68 @@ def frame(payload: bytes) -> bytes:
     return bytes(out)
 
 
-@dataclass(frozen=True)
-class Payload:
-    """What is left of a stream.
+class Unframer:
+    """Checks and strips the frames of a stream that arrives in pieces and may end anywhere.
 
-    data: its bytes up to the cut, or up to the first damaged block.
-    complete: nothing is missing and every check sum fits.
-    damage: what is wrong and at which byte of the file, or None.
+    data: bytes of the stream up to the end of the pieces, or up to the first damaged block; complete: nothing
+    is missing and every check sum fits; damage: what is wrong and at which byte of the file, or None.
     """
 
-    data: bytes
-    complete: bool
-    damage: str | None = None
+    def __init__(self, header: Header) -> None:
+        self._left = header.payload_bytes
+        self._at = len(header.to_bytes())
+        self._crc = _CRC_START
+        self._checked = bytearray()
+        self._block = bytearray()
+        self.complete = self._left == 0
+        self.damage: str | None = None
+
+    @property
+    def data(self) -> bytes:
+        return bytes(self._checked + self._block[: min(BLOCK_DATA, self._left)])
+
+    @property
+    def length(self) -> int:
+        """Of ``data``."""
+        return len(self._checked) + min(len(self._block), BLOCK_DATA, self._left)
+
+    @property
+    def used(self) -> int:
+        """Bytes of the file that ``data`` and the check sums around it take."""
+        return self._at + len(self._block)
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes after the header. What follows damage is not looked at."""
+        if self.damage is not None:
+            return
+        self._block += piece
+        while self._left:
+            size = min(BLOCK_DATA, self._left)
+            check = self._block[size : size + _CRC_BYTES]
+            if not check:
+                return
+            crc = _crc(bytes(self._block[:size]), self._crc)
+            if check != crc.to_bytes(_CRC_BYTES, "big")[: len(check)]:
+                end = self._at + size + len(check)
+                self.damage = f"damaged between bytes {self._at} and {end} (wrong check sum)"
+                self._block.clear()
+                return
+            if len(check) < _CRC_BYTES:
+                return
+            self._checked += self._block[:size]
+            del self._block[: size + _CRC_BYTES]
+            self._crc, self._left, self._at = crc, self._left - size, self._at + size + _CRC_BYTES
+        self.complete = not self._block
+        if self._block:
+            self.damage = f"{len(self._block)} bytes follow the end of the stream at byte {self._at}"
+            self._block.clear()
 
 
-def unframe(data: bytes, header: Header, header_bytes: int) -> Payload:
+def unframe(data: bytes, header: Header, header_bytes: int) -> Unframer:
     """Check and strip the frames of a file that may be cut anywhere after its header."""
-    out, crc, at = bytearray(), _CRC_START, header_bytes
-    left = header.payload_bytes
-    while left and at < len(data):
-        size = min(BLOCK_DATA, left)
-        block = data[at : at + size]
-        crc = _crc(block, crc)
-        check = data[at + size : at + size + _CRC_BYTES]
-        if check and check != crc.to_bytes(_CRC_BYTES, "big")[: len(check)]:
-            message = f"damaged between bytes {at} and {at + size + len(check)} (wrong check sum)"
-            return Payload(bytes(out), False, message)
-        out += block
-        left -= len(block)
-        at += size + _CRC_BYTES
-        if len(check) < _CRC_BYTES:
-            return Payload(bytes(out), False)
-    if left:
-        return Payload(bytes(out), False)
-    if at < len(data):
-        return Payload(bytes(out), False, f"{len(data) - at} bytes follow the end of the stream at byte {at}")
-    return Payload(bytes(out), True)
+    unframer = Unframer(header)
+    unframer.feed(data[header_bytes:])
+    return unframer
 
 
 def budget_bytes(header: Header, *, bpp: float | None = None, nbytes: int | None = None) -> int:
@@ -239,14 +293,45 @@ def budget_bytes(header: Header, *, bpp: float | None = None, nbytes: int | None
     return nbytes
 
 
-def truncate(data: bytes, *, bpp: float | None = None, nbytes: int | None = None) -> bytes:
-    """The first bytes of a .ctc file, as many as ``bpp`` (bits per pixel) or ``nbytes`` allow.
+def truncate(
+    data: bytes, *, bpp: float | None = None, nbytes: int | None = None, psnr: float | None = None
+) -> bytes:
+    """The first bytes of a .ctc file, as many as ``bpp`` (bits per pixel) or ``nbytes`` allow, or as few as
+    have a PSNR of ``psnr`` dB by the file's quality table.
 
     A file that is small enough already comes back whole. The result equals ``head -c``: any prefix
-    is a file. Raises FormatError if ``data`` is no .ctc file, TargetError if the header does not fit.
+    is a file. Raises FormatError if ``data`` is no .ctc file, TargetError if the header does not fit, if the
+    PSNR is out of reach or the file has no quality table; ValueError unless exactly one target is given.
     """
-    header, _ = Header.parse(data)
-    return data[: budget_bytes(header, bpp=bpp, nbytes=nbytes)]
+    if sum(target is not None for target in (bpp, nbytes, psnr)) != 1:
+        raise ValueError("give exactly one of bpp, nbytes and psnr")
+    header, start = Header.parse(data)
+    if psnr is None:
+        return data[: budget_bytes(header, bpp=bpp, nbytes=nbytes)]
+    table = _quality_table(unframe(data, header, start).data, header)
+    if table is None:
+        raise TargetError("no quality table in the file, or in what is left of it: give bpp or bytes")
+    code_bytes = table.code_bytes_for(psnr, header.code_bytes)
+    if code_bytes is None:
+        raise TargetError(f"{psnr:g} dB is out of reach: the whole stream gives {table.psnr[0]:.2f} dB")
+    count = header.file_position(code_bytes)
+    if count > len(data):
+        raise TargetError(f"{psnr:g} dB would take {count} bytes, and {len(data)} are left")
+    return data[:count]
+
+
+def split_stream(stream: bytes, header: Header) -> tuple[bytes, bytes]:
+    """Code word and extras, as far as a prefix of the stream holds them."""
+    if not header.extras_bytes:
+        return stream, b""
+    return _extras.unmix(stream, header.code_bytes, header.extras_bytes, header.lead_bytes)
+
+
+def _quality_table(stream: bytes, header: Header) -> QualityTable | None:
+    for section in _extras.split_sections(split_stream(stream, header)[1]):
+        if section.kind == _extras.QUALITY and section.complete:
+            return QualityTable.parse(section.data)
+    return None
 
 
 @dataclass(frozen=True)
@@ -255,6 +340,8 @@ class Info:
 
     header: see :class:`Header`; header_bytes: its length; nbytes: bytes present; bpp: bits per pixel
     present; complete: nothing is missing; damage: what is wrong and where, or None.
+    quality: the quality table as (bytes of the file, PSNR in dB), ascending, for the bytes present; empty
+    without one. psnr: by it, of what is present. sections: names of the extras that are complete.
     """
 
     header: Header
@@ -263,11 +350,28 @@ class Info:
     bpp: float
     complete: bool
     damage: str | None
+    quality: tuple[tuple[int, float], ...] = ()
+    psnr: float | None = None
+    sections: tuple[str, ...] = ()
 
 
 def info(data: bytes) -> Info:
     """Describe a .ctc file or a prefix of one, check sums verified. Raises FormatError."""
     header, start = Header.parse(data)
-    payload = unframe(data, header, start)
+    stream = unframe(data, header, start)
     bpp = 8 * len(data) / (header.width * header.height)
-    return Info(header, start, len(data), bpp, payload.complete, payload.damage)
+    code, extras = split_stream(stream.data, header)
+    held = tuple(
+        _extras.NAMES[section.kind]
+        for section in _extras.split_sections(extras)
+        if section.complete and section.kind in _extras.NAMES
+    )
+    table = _quality_table(stream.data, header)
+    quality: tuple[tuple[int, float], ...] = ()
+    psnr = None
+    if table is not None:
+        points = zip(lengths(header.code_bytes), table.psnr, strict=True)
+        steps = {header.file_position(length): round(db, 2) for length, db in points if length}
+        quality = tuple((count, db) for count, db in sorted(steps.items()) if count <= len(data))
+        psnr = table.at(len(code), header.code_bytes)
+    return Info(header, start, len(data), bpp, stream.complete, stream.damage, quality, psnr, held)

@@ -21,6 +21,9 @@ Symbols = npt.NDArray[np.int32]
 _CHUNK = 8192
 """Symbols per call: large enough that calls cost nothing, small enough to stop soon after a cut."""
 
+_WORDS_AHEAD = 2
+"""Words from its position on that a decoder has looked at: its state is 64 bits."""
+
 _FAMILY = constriction.stream.model.Categorical(lazy=True)
 
 
@@ -40,15 +43,15 @@ class RangeEncoder:
         if len(symbols):
             self._encoder.encode(symbols, _FAMILY, np.ascontiguousarray(rows))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes written so far, to within a word."""
+        return 4 * self._encoder.num_words()
+
     def finish(self) -> bytes:
         """The code word. The encoder cannot be used afterwards."""
         words: npt.NDArray[np.uint32] = self._encoder.get_compressed()
         return words.astype(">u4").tobytes()
-
-
-def _decoder(data: bytes, fill: int) -> constriction.stream.queue.RangeDecoder:
-    padded = data + bytes([fill]) * (-len(data) % 4 + 8)
-    return constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
 
 
 def _decode_up_to(decoder: constriction.stream.queue.RangeDecoder, rows: Rows) -> Symbols:
@@ -70,18 +73,34 @@ def _decode_up_to(decoder: constriction.stream.queue.RangeDecoder, rows: Rows) -
 
 
 class RangeDecoder:
-    """Reads symbols from a code word or from any prefix of it.
+    """Reads symbols from a code word or from any prefix of it, which may grow while it is read.
 
-    A complete word is simply decoded. A prefix is decoded twice, continued with 0x00 and with 0xFF:
-    the coder's intervals are monotone in the code value, so the symbols on which both agree are those
-    of every continuation, the true one included. None of them is wrong, and no other is known.
+    A complete word is simply decoded. In a prefix a symbol is known when every continuation gives the same:
+    certainly, if the decoder has not looked beyond the data yet; near the end, by decoding twice, continued
+    with 0x00 and with 0xFF (the coder's intervals are monotone in the code value). So no symbol is wrong
+    and none that the bytes determine is left out.
+
+    How far a decoder has looked is told by encoding again what it gave, which is cheaper than a second
+    decoding, and gives the state from which a decoder of more data goes on.
     """
 
-    def __init__(self, data: bytes, complete: bool) -> None:
-        self._low = _decoder(data, 0)
-        self._high = None if complete else _decoder(data, 0xFF)
+    def __init__(self, data: bytes = b"", complete: bool = False) -> None:
+        self._known = constriction.stream.queue.RangeEncoder()
+        self.extend(data, complete)
+
+    def extend(self, data: bytes, complete: bool) -> None:
+        """Go on with ``data``, which begins with all that was given before."""
+        self._data, self._complete = data, complete
+        self._words = len(data) // 4
+        self._low = self._decoder(0)
         self.exhausted = False
         """True as soon as fewer symbols were returned than asked for."""
+
+    def _decoder(self, fill: int) -> constriction.stream.queue.RangeDecoder:
+        padded = self._data + bytes([fill]) * (-len(self._data) % 4 + 8)
+        decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+        decoder.seek(*self._known.pos())
+        return decoder
 
     def decode(self, rows: Rows) -> Symbols:
         """The next symbols for rows float32 [n, K]: int32 [n], or fewer where the data ends.
@@ -96,16 +115,25 @@ class RangeDecoder:
         return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
     def _decode_chunk(self, rows: Rows) -> Symbols:
-        if self._high is None:
+        if self._complete:
             try:
                 return self._low.decode(_FAMILY, rows)
             except AssertionError:
                 raise DamageError("damaged: the stream holds no valid code") from None
-        low, high = _decode_up_to(self._low, rows), _decode_up_to(self._high, rows)
+        low = _decode_up_to(self._low, rows)
+        if len(low) == len(rows):
+            encoder = self._known.clone()
+            encoder.encode(low, _FAMILY, rows)
+            if encoder.pos()[0] + _WORDS_AHEAD <= self._words:
+                self._known = encoder
+                return low
+        high = _decode_up_to(self._decoder(0xFF), rows)
         agreed = min(len(low), len(high))
         different = np.flatnonzero(low[:agreed] != high[:agreed])
         count = int(different[0]) if len(different) else agreed
         self.exhausted = count < len(rows)
+        if count:
+            self._known.encode(low[:count], _FAMILY, np.ascontiguousarray(rows[:count]))
         return low[:count]
 
 

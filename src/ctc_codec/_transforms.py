@@ -82,8 +82,15 @@ class Synthesis(nn.Module):
         self._wavelet = (config.wavelet_channels, config.wavelet_levels)
 
     def forward(self, y: Tensor) -> Tensor:
+        return self.from_blocks(self.to_blocks(y))
+
+    def to_blocks(self, y: Tensor) -> Tensor:
+        """Undo the wavelet: coefficients of 16x16 blocks, [B, N, h, w]."""
         count, levels = self._wavelet
-        y = torch.cat((compose(y[:, :count], levels), y[:, count:]), dim=1)
+        return torch.cat((compose(y[:, :count], levels), y[:, count:]), dim=1)
+
+    def from_blocks(self, y: Tensor) -> Tensor:
+        """Pixels of what :meth:`to_blocks` gives."""
         t = (y * self.log_gain.exp()[:, None, None]).contiguous(memory_format=torch.channels_last)
         t = self.blocks_16(t)
         with torch.autocast(t.device.type, enabled=False):

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .. import _codec
+from .. import _codec, _stream
 from .._image import open_image, source_image
 from .._model import load_model
 
@@ -64,18 +64,18 @@ def main(image: Path | None) -> None:
     click.echo(f"{'milliseconds':42s} {'min':>8s} {'median':>8s} {'max':>8s}")
     y, z = _timed("analysis and hyper-analysis", lambda: _codec.analyse(model, source.pixels, device))
     h, w = y.shape[1:]
-    parameters = _timed("hyper-synthesis (exact)", lambda: _codec.entropy_parameters(model, z, h, w))
+    parameters = _timed("hyper-synthesis (exact)", lambda: _stream.entropy_parameters(model, z, h, w))
     payload = _timed(
         "entropy encode, CRR included",
-        lambda: _codec.encode_planes(model, y, z, *parameters, model.coding),
+        lambda: _stream.encode_planes(model, y, z, *parameters, model.coding),
     )
     decoded = _timed(
         "entropy decode and hyper-synthesis, complete",
-        lambda: _codec.decode_stream(model, width, height, payload, True, model.coding),
+        lambda: _stream.decode_stream(model, width, height, payload, True, model.coding),
     )
     _timed(
         "entropy decode and hyper-synthesis, cut",
-        lambda: _codec.decode_stream(model, width, height, payload[:-1], False, model.coding),
+        lambda: _stream.decode_stream(model, width, height, payload[:-1], False, model.coding),
     )
     _timed("synthesis", lambda: _codec.synthesise(model, decoded, width, height, device))
     data = _timed("encode, whole", lambda: _codec.encode(picture, weights=model, device="cpu"))

@@ -1,0 +1,185 @@
+"""Decoding as the bytes arrive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from . import _alpha, _extras
+from ._codec import model_of, synthesise
+from ._container import MAX_HEADER_BYTES, MAX_PIXELS, Header, HeaderCutError, Unframer, split_stream
+from ._device import resolve_device
+from ._errors import DamageError, WeightsError
+from ._image import Pixels, check_pixels
+from ._model import CodecModel
+from ._save import image_from_pixels
+from ._stream import DecodedLatent, StreamDecoder
+from ._thumbnail import THUMBNAIL_SCALE, thumbnail_pixels
+
+_STEP_BYTES = 4096
+_STEP_SHARE = 16
+"""Data is decoded as soon as it has grown by 4 KiB, or by a sixteenth if that is more."""
+
+
+class Decoder:
+    """Decodes a .ctc stream that arrives in pieces; there is an image at any time.
+
+        decoder = ctc_codec.Decoder()
+        for chunk in response.iter_bytes():
+            decoder.feed(chunk)
+            show(decoder.image())        # costs a synthesis, no second reading of trits
+
+    weights, device, accept_damage, max_pixels, warn, refine: as for :func:`ctc_codec.decode`.
+    header: what the file says of itself, None until its bytes are here. Not safe to share by threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str | os.PathLike[str] | CodecModel | None = None,
+        device: str = "auto",
+        accept_damage: bool = False,
+        max_pixels: int | None = MAX_PIXELS,
+        warn: Callable[[str], Any] | None = None,
+        refine: bool = True,
+    ) -> None:
+        self.header: Header | None = None
+        self._weights, self._device = weights, device
+        self._accept_damage, self._max_pixels, self._warn = accept_damage, max_pixels, warn
+        self._refine = refine
+        self._head = bytearray()
+        self._model: CodecModel | None = None
+        self._unframer: Unframer | None = None
+        self._stream: StreamDecoder | None = None
+        self._decoded = 0
+        """Bytes of the stream that have been decoded."""
+        self._extras = b""
+        self._told = False
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of the file that :meth:`image` makes use of: all that came, or those before the damage."""
+        return len(self._head) if self._unframer is None else self._unframer.used
+
+    @property
+    def complete(self) -> bool:
+        """The whole file has come, undamaged."""
+        return self._unframer is not None and self._unframer.complete
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the file, any number of them.
+
+        Raises FormatError if this is no .ctc file, DamageError at damaged bytes unless that is accepted,
+        WeightsError for other weights, LimitError.
+        """
+        if self._unframer is None:
+            self._head += chunk
+            try:
+                header, start = Header.parse(bytes(self._head[:MAX_HEADER_BYTES]))
+            except HeaderCutError:
+                return
+            self._begin(header)
+            chunk = bytes(self._head[start:])
+        assert self._unframer is not None
+        self._unframer.feed(chunk)
+        if self._unframer.damage is not None and not self._told:
+            self._told = True
+            if self._unframer.length < self._decoded:
+                self._restart()  # bytes of the damaged block have been read, before its check sum came
+            if not self._accept_damage:
+                raise DamageError(self._unframer.damage)
+            if self._warn is not None:
+                self._warn(self._unframer.damage)
+        grown = self._unframer.length - self._decoded
+        if self._unframer.complete or grown >= max(_STEP_BYTES, self._decoded // _STEP_SHARE):
+            self._advance()
+
+    def _begin(self, header: Header) -> None:
+        check_pixels(header.width, header.height, self._max_pixels)
+        self._model = model_of(self._weights)
+        if header.fingerprint != self._model.fingerprint:
+            raise WeightsError(
+                f"made with other weights (file {header.fingerprint.hex()}, "
+                f"here {self._model.fingerprint.hex()})"
+            )
+        self.header = header
+        self._unframer = Unframer(header)
+        self._restart()
+
+    def _restart(self) -> None:
+        header = self.checked_header()
+        assert self._model is not None
+        self._stream = StreamDecoder(self._model, header.width, header.height, header.coding)
+        self._decoded = 0
+
+    def checked_header(self) -> Header:
+        """The header. Raises FormatError while it is not complete."""
+        if self.header is None:
+            return Header.parse(bytes(self._head))[0]
+        return self.header
+
+    def _advance(self) -> None:
+        """Decode all that has come."""
+        header = self.checked_header()
+        assert self._unframer is not None
+        assert self._stream is not None
+        if self._unframer.length > self._decoded or self._unframer.complete:
+            code, self._extras = split_stream(self._unframer.data, header)
+            self._stream.advance(code, self._unframer.complete)
+            self._decoded = self._unframer.length
+
+    def latent(self) -> DecodedLatent:
+        """What is known of the latent now. Raises FormatError while the header is not complete, DamageError
+        for a whole stream that no encoder writes."""
+        self._advance()
+        assert self._stream is not None
+        return self._stream.latent()
+
+    def image(self) -> Image.Image:
+        """The image now, of mode RGB, L, RGBA or LA; kept metadata is in its info. Raises as :meth:`latent`.
+
+        Of a file with transparency that ends before it, the image is opaque.
+        """
+        latent, header = self.latent(), self.checked_header()
+        assert self._model is not None
+        where = resolve_device(self._device)
+        pixels = synthesise(self._model, latent, header.width, header.height, where, refine=self._refine)
+        return self._finished(pixels, header)
+
+    def thumbnail(self) -> Image.Image:
+        """A picture of 1/8 of each side, rounded up, fast. Raises as :meth:`latent`."""
+        latent, header = self.latent(), self.checked_header()
+        assert self._model is not None
+        pixels = thumbnail_pixels(self._model, latent.latent, header.width, header.height).numpy()
+        alpha = self._alpha(header)
+        if alpha is not None:
+            size = (pixels.shape[1] * THUMBNAIL_SCALE, pixels.shape[0] * THUMBNAIL_SCALE)
+            padded = np.pad(alpha, ((0, size[1] - header.height), (0, size[0] - header.width)), mode="edge")
+            alpha = np.asarray(Image.fromarray(padded).reduce(THUMBNAIL_SCALE))
+        return image_from_pixels(pixels, header.grey, alpha)
+
+    def _alpha(self, header: Header) -> Pixels | None:
+        if not header.alpha:
+            return None
+        alpha = np.full((header.height, header.width), 255, np.uint8)
+        for section in _extras.split_sections(self._extras):
+            if section.kind == _extras.ALPHA_ROUGH:
+                rough = _alpha.unpack_rough(section.data, header.width, header.height)
+                alpha = alpha if rough is None else rough
+            elif section.kind == _extras.ALPHA:
+                alpha = _alpha.unpack(section.data, alpha)
+        return alpha
+
+    def _finished(self, pixels: Pixels, header: Header) -> Image.Image:
+        image = image_from_pixels(pixels, header.grey, self._alpha(header))
+        for section in _extras.split_sections(self._extras):
+            name = {_extras.EXIF: "exif", _extras.XMP: "xmp"}.get(section.kind)
+            if name is not None and section.complete:
+                text = _extras.unpack_text(section.data)
+                if text is not None:
+                    image.info[name] = text
+        return image
