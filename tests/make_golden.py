@@ -22,7 +22,7 @@ from PIL import Image
 
 from ctc_codec import CodecModel, decode_latent, encode, load_model
 from ctc_codec._config import ModelConfig
-from ctc_codec._container import Coding
+from ctc_codec._header import Coding
 from ctc_codec._image import SourceImage
 from ctc_codec.evaluation.bench import synthetic_image
 

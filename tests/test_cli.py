@@ -24,18 +24,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image, features
 from safetensors.numpy import save_file
 
 import ctc_codec
-from ctc_codec._container import Header, frame
+from command import Result, assert_misused, assert_refused, ctc, names, run, run_shell, spawn
 from ctc_codec._errors import CtcError
-from ctc_codec._image import open_image, source_image
-from ctc_codec.cli import main
+from ctc_codec._framing import frame
+from ctc_codec._header import Header
+from ctc_codec._image import open_image, psnr, source_image
 
-_INSTALLED = shutil.which("ctc", path=str(Path(sys.executable).parent))
-COMMAND = [_INSTALLED] if _INSTALLED else [sys.executable, "-m", "ctc_codec.cli"]
 HUGE = "16777215"
 NOT_PHOTO = Header(64, 48, b"\1\2\3\4", 10_000)
 PLAIN = NOT_PHOTO.to_bytes() + frame(random.Random(1).randbytes(10_000))
@@ -43,69 +41,6 @@ PLAIN = NOT_PHOTO.to_bytes() + frame(random.Random(1).randbytes(10_000))
 PLAIN_HEADER = len(NOT_PHOTO.to_bytes())
 
 MakePhoto = Callable[..., Image.Image]
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    code: int
-    out: bytes
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.err.splitlines()
-
-
-def ctc(*args: object, stdin: bytes = b"") -> Result:
-    """Run the command in this process."""
-    done = CliRunner().invoke(main, [str(a) for a in args], input=stdin)
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception  # a user would see a traceback
-    return Result(done.exit_code, done.stdout_bytes, done.stderr)
-
-
-def spawn(*args: object, **kwargs: object) -> subprocess.Popen[bytes]:
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen([*COMMAND, *map(str, args)], **{**pipes, **kwargs})  # type: ignore[call-overload]
-
-
-def run(*args: object, stdin: bytes = b"", **kwargs: object) -> Result:
-    """Run the installed command."""
-    process = spawn(*args, **kwargs)
-    out, err = process.communicate(stdin, timeout=120)
-    return Result(process.returncode, out or b"", (err or b"").decode())
-
-
-def run_shell(script: str, *args: object) -> Result:
-    """Run a shell line in which "$@" is the command with its arguments."""
-    done = subprocess.run(
-        ["sh", "-c", script, "sh", *COMMAND, *map(str, args)], capture_output=True, timeout=120, check=False
-    )
-    return Result(done.returncode, done.stdout, done.stderr.decode())
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir())
-
-
-def assert_refused(result: Result, *words: str, lines: int = 1) -> None:
-    """Exit code 1 and one line that says why, without our insides."""
-    assert result.code == 1, result
-    assert len(result.lines) == lines, result.err
-    assert "Traceback" not in result.err
-    assert "internal error" not in result.err
-    assert all(line.startswith("ctc: ") for line in result.lines), result.err
-    for word in words:
-        assert word in result.err
-
-
-def assert_misused(result: Result, *words: str) -> None:
-    """Exit code 2, one line."""
-    assert result.code == 2, result
-    assert len(result.lines) == 1, result.err
-    assert result.out == b""
-    for word in words:
-        assert word in result.err
 
 
 def with_header(data: bytes, **changes: object) -> bytes:
@@ -132,9 +67,10 @@ def pixels(data: bytes) -> np.ndarray:
 def _process_state_is_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The command owns its process; here it is a guest."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -453,10 +389,12 @@ def test_odd_sizes_come_back_as_they_were(files: Path, make_photo: MakePhoto, si
 
 
 def test_changes_on_the_way_in_are_told(files: Path, make_photo: MakePhoto) -> None:
-    make_photo(40, 30).convert("RGBA").save("clear.png")
-    result = ctc("encode", "clear.png")
+    wide = np.asarray(make_photo(40, 30).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(wide).save("wide.png")
+    result = ctc("encode", "wide.png")
     assert result.code == 0
-    assert "transparency" in result.err
+    assert result.lines[0] == "ctc: wide.png: note: 16-bit samples are reduced to 8 bits"
+    assert ctc("encode", "wide.png", "-f", "-q") == Result(0, b"", "")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
@@ -496,6 +434,155 @@ def test_damaged_images_are_never_an_internal_error(make_photo: MakePhoto) -> No
                 raise AssertionError(f"{kind}: {type(error).__name__}: {error}") from error
     assert len(messages) > 100
     assert all(message and "\n" not in message for message in messages)
+
+
+# --- transparency, metadata, quality, parts ----------------------------------------------------------
+
+
+@pytest.fixture
+def clear(files: Path, make_photo: MakePhoto) -> Path:
+    """``files`` with clear.png: transparent on the left, and EXIF."""
+    image = make_photo(64, 48)
+    alpha = np.full((48, 64), 255, np.uint8)
+    alpha[:, :32] = 0
+    image.putalpha(Image.fromarray(alpha))
+    exif = Image.Exif()
+    exif[0x010E] = "a picture"
+    image.save("clear.png", exif=exif)
+    return files
+
+
+def test_transparency_is_kept(clear: Path) -> None:
+    assert ctc("encode", "clear.png").code == 0
+    assert ctc("decode", "clear.ctc", "-o", "back.png").code == 0
+    back = pixels(Path("back.png").read_bytes())
+    assert back.shape == (48, 64, 4)
+    assert (back[..., 3] == pixels(Path("clear.png").read_bytes())[..., 3]).all()
+    facts = json.loads(ctc("info", "--json", "clear.ctc").out)
+    assert facts["mode"] == "RGBA"
+    assert "64x48 RGBA, complete" in ctc("info", "clear.ctc").out.decode()
+
+
+def test_transparency_is_flattened_onto_a_colour(clear: Path) -> None:
+    assert ctc("encode", "clear.png", "--background", "#00ff00").code == 0
+    assert ctc("decode", "clear.ctc", "-o", "back.png").code == 0
+    back = pixels(Path("back.png").read_bytes())
+    assert back.shape == (48, 64, 3)
+    assert np.abs(back[:, :16].mean(axis=(0, 1)) - (0, 255, 0)).max() < 40
+    assert json.loads(ctc("info", "--json", "clear.ctc").out)["mode"] == "RGB"
+
+
+def test_a_format_without_transparency_gets_a_background(clear: Path) -> None:
+    assert ctc("encode", "clear.png").code == 0
+    result = ctc("decode", "clear.ctc", "-o", "white.jpg")
+    assert result.code == 0
+    assert result.lines[0].startswith("ctc: clear.ctc: note: JPEG does not hold this transparency")
+    assert pixels(Path("white.jpg").read_bytes())[:, :24].min() > 240
+    assert ctc("decode", "clear.ctc", "-o", "quiet.jpg", "-q") == Result(0, b"", "")
+    result = ctc("decode", "clear.ctc", "-o", "blue.jpg", "--background", "blue")
+    assert len(result.lines) == 1
+    assert np.abs(pixels(Path("blue.jpg").read_bytes())[:, :24].mean(axis=(0, 1)) - (0, 0, 255)).max() < 10
+
+
+def test_metadata_is_kept_if_asked_for(clear: Path) -> None:
+    for more, kept in (([], None), (["--keep-metadata"], "a picture")):
+        assert ctc("encode", "clear.png", "-f", *more).code == 0
+        assert ctc("decode", "clear.ctc", "-o", "back.png", "-f").code == 0
+        with Image.open("back.png") as image:
+            assert image.getexif().get(0x010E) == kept
+
+
+def test_truncation_to_a_psnr_uses_the_quality_table(
+    files: Path, photo_ctc: bytes, weights: str | None
+) -> None:
+    table = json.loads(ctc("info", "--json", "--header-only", "whole.ctc").out)["quality"]
+    assert len(photo_ctc) - 2 <= table[-1][0] <= len(photo_ctc)
+    assert [row[0] for row in table] == sorted(row[0] for row in table)
+    target = (table[-4][1] + table[-3][1]) / 2
+    assert ctc("truncate", "whole.ctc", "--psnr", target, "-o", "small.ctc").code == 0
+    small = Path("small.ctc").read_bytes()
+    assert photo_ctc.startswith(small)
+    assert table[-4][0] < len(small) < table[-3][0]
+    original = pixels((files / "photo.png").read_bytes())
+    decoded = np.asarray(ctc_codec.decode(small, weights=weights))
+    assert psnr(original, decoded) == pytest.approx(target, abs=3)  # so small an image is hard to foretell
+    assert_refused(ctc("truncate", "whole.ctc", "--psnr", 90, "-o", "x.ctc"), "whole.ctc", "90 dB")
+
+
+def test_info_lists_the_quality_table(files: Path) -> None:
+    table = json.loads(ctc("info", "--json", "whole.ctc").out)["quality"]
+    lines = ctc("info", "whole.ctc").out.decode().splitlines()
+    at = lines.index("  quality, by the table in the file:")
+    assert lines[at + 1].split() == ["bytes", "bpp", "dB"]
+    rows = [tuple(map(float, line.split())) for line in lines[at + 2 :]]
+    assert rows == [
+        (nbytes, round(8 * nbytes / (120 * 88), 4), pytest.approx(db, abs=0.005)) for nbytes, db in table
+    ]
+
+
+def test_without_a_quality_table_there_is_none(files: Path, photo_ctc: bytes) -> None:
+    assert ctc("encode", "photo.png", "--no-quality-table", "-o", "bare.ctc").code == 0
+    assert (files / "bare.ctc").stat().st_size < len(photo_ctc)
+    assert json.loads(ctc("info", "--json", "bare.ctc").out)["quality"] == []
+    assert "quality" not in ctc("info", "bare.ctc").out.decode()
+    result = ctc("truncate", "bare.ctc", "--psnr", 30, "-o", "x.ctc")
+    assert_refused(result, "bare.ctc", "no quality table")
+
+
+def test_thumbnails_have_an_eighth_of_each_side(files: Path, weights: str | None, photo_ctc: bytes) -> None:
+    result = ctc("decode", "whole.ctc", "--thumbnail", "-o", "small.png")
+    assert result.code == 0
+    assert "15x11" in result.err
+    expected = np.asarray(ctc_codec.thumbnail(photo_ctc, weights=weights))
+    assert (pixels(Path("small.png").read_bytes()) == expected).all()
+
+
+@pytest.mark.parametrize("source", ["whole.ctc", "-"])
+def test_frames_are_those_of_the_prefixes(
+    files: Path, photo_ctc: bytes, weights: str | None, source: str
+) -> None:
+    step = len(photo_ctc) // 3 - 1
+    args = ("decode", source, "--progressive-every", step, "-o", "%%f-%02d.png")
+    result = ctc(*args, stdin=photo_ctc)
+    assert result.code == 0, result
+    assert sorted(files.glob("%f*")) == [files / f"%f-{i:02}.png" for i in (1, 2, 3, 4)]
+    for i, count in enumerate((step, 2 * step, 3 * step, len(photo_ctc)), 1):
+        frame_pixels = pixels((files / f"%f-{i:02}.png").read_bytes())
+        assert (frame_pixels == np.asarray(ctc_codec.decode(photo_ctc[:count], weights=weights))).all()
+    assert_refused(ctc(*args, stdin=photo_ctc), "%f-01.png", "exists already")
+
+
+def test_frames_appear_while_bytes_arrive(files: Path, photo_ctc: bytes) -> None:
+    with spawn("decode", "-", "--progressive-every", 300, "-o", "f%d.png") as process:
+        assert process.stdin is not None
+        process.stdin.write(photo_ctc[:450])
+        process.stdin.flush()
+        end = time.monotonic() + 60
+        while not (files / "f1.png").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert not (files / "f2.png").exists()
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+    assert (files / "f2.png").exists()
+    assert not (files / "f3.png").exists()
+
+
+def test_no_frame_comes_of_less_than_a_header_or_of_damage(files: Path, photo_ctc: bytes) -> None:
+    args = ("decode", "-", "--progressive-every", 10, "-o", "f%d.png")
+    assert_refused(ctc(*args, stdin=photo_ctc[:15]), "standard input", "cut inside the header")
+    assert not (files / "f1.png").exists()
+    start = Header.parse(photo_ctc)[1]
+    assert ctc(*args, stdin=photo_ctc[: start + 15]).code == 0
+    wanted = (start + 15 + 9) // 10 - (start - 1) // 10
+    assert len(list(files.glob("f*.png"))) == wanted
+    assert (files / f"f{wanted}.png").exists()
+    damaged = flipped(photo_ctc, len(photo_ctc) - 5)
+    step = ("--progressive-every", len(photo_ctc) // 2)
+    result = ctc("decode", "-", *step, "-o", "d%d.png", stdin=damaged)
+    assert_refused(result, "standard input", "damaged between bytes")
+    result = ctc("decode", "-", *step, "-o", "d%d.png", "--accept-damage", "-f", stdin=damaged)
+    assert (result.code, result.lines[0].startswith("ctc: standard input: warning: damaged")) == (0, True)
 
 
 # --- existing files ---------------------------------------------------------------------------------
@@ -554,7 +641,7 @@ BAD_IMAGES: dict[str, tuple[Callable[[bytes], bytes] | None, str]] = {
     "empty file": (lambda photo: b"", "empty"),
     "text file": (lambda photo: b"Dear codec,\nI am no picture.\n", "not an image"),
     "cut PNG": (_cut_png, "damaged image"),
-    "PNG signature alone": (lambda photo: photo[:8], "image"),
+    "PNG signature alone": (lambda photo: photo[:8], "PNG"),
 }
 
 
@@ -600,7 +687,7 @@ def test_a_stream_of_the_wrong_bytes_with_right_check_sums_is_handled(files: Pat
     header = Header.parse(photo_ctc)[0]
     for seed in range(6):
         payload = random.Random(seed).randbytes(500) if seed else b"\xff" * 500
-        data = dataclasses.replace(header, payload_bytes=500).to_bytes() + frame(payload)
+        data = dataclasses.replace(header, code_bytes=500, extras_bytes=0).to_bytes() + frame(payload)
         result = ctc("decode", "-", "-q", stdin=data)
         if result.code == 0:
             assert pixels(result.out).shape == (88, 120, 3)
@@ -980,6 +1067,24 @@ def test_an_interrupt_while_writing_leaves_nothing(
     assert (result.code, result.lines[-1]) == (130, "ctc: interrupted")
     assert names(files) == before
     assert (files / "old.ctc").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_writing_waits_until_the_file_is_whole(
+    files: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    link, before = os.link, names(files)
+
+    def interrupted(source: str, target: str) -> None:
+        os.kill(os.getpid(), number)
+        link(source, target)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("ctc_codec._files.os.link", interrupted)
+    result = ctc(*TRUNCATE, "-o", "new.ctc")
+    assert (result.code, result.lines) == (code, ["ctc: interrupted"])
+    assert (files / "new.ctc").read_bytes() == PLAIN[:9000]
+    assert names(files) == sorted([*before, "new.ctc"])
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,20 +9,10 @@ from fractions import Fraction
 
 import pytest
 
-from ctc_codec._container import (
-    BLOCK_DATA,
-    MAX_HEADER_BYTES,
-    MAX_SIDE,
-    Coding,
-    Header,
-    _Reader,
-    frame,
-    framed_bytes,
-    info,
-    truncate,
-    unframe,
-)
+from ctc_codec._container import info, truncate, unframe
 from ctc_codec._errors import CtcError, DamageError, FormatError, TargetError
+from ctc_codec._framing import BLOCK_DATA, frame, framed_bytes
+from ctc_codec._header import MAX_HEADER_BYTES, MAX_SIDE, Coding, Header, _Reader
 from ctc_codec._varint import put_varint
 
 FINGERPRINT = bytes.fromhex("deadbeef")

@@ -11,10 +11,10 @@ import torch
 
 from ctc_codec import CodecModel, FormatError, WeightsError, decode, decode_latent, encode, truncate
 from ctc_codec._config import ModelConfig
-from ctc_codec._container import MAX_SLICES, ORDERS, Coding
 from ctc_codec._context import ContextNetwork, RateReduction, Refiner, stack_features, static_features
 from ctc_codec._exact import ExactConv
 from ctc_codec._exact_context import ExactRateReduction, frequencies_of
+from ctc_codec._header import MAX_SLICES, ORDERS, Coding
 from ctc_codec._planes import LEVELS, TreeTables, build_tables, sigma_of_level, unit_masses
 from ctc_codec._state import (
     FEATURE_SCALE,

@@ -25,7 +25,7 @@ from ctc_codec import (
     thumbnail,
     truncate,
 )
-from ctc_codec._container import Header
+from ctc_codec._header import Header
 from ctc_codec._image import SourceImage, psnr
 from ctc_codec._target import smallest_prefix
 from ctc_codec.evaluation.bench import synthetic_image

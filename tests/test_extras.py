@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from ctc_codec._container import Header, frame, info, split_stream, truncate
+from ctc_codec._container import info, split_stream, truncate
 from ctc_codec._errors import FormatError, TargetError
 from ctc_codec._extras import (
     MAX_METADATA,
@@ -24,6 +24,8 @@ from ctc_codec._extras import (
     unmix,
     unpack_text,
 )
+from ctc_codec._framing import frame
+from ctc_codec._header import Header
 from ctc_codec._quality import POINTS, QualityTable, lengths, table_of
 
 CURVE = QualityTable(tuple(38.0 - 1.3 * k for k in range(POINTS)))

@@ -18,7 +18,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._container import Header, Info, info, truncate
+from ._container import Info, info, truncate
 from ._errors import (
     CtcError,
     DamageError,
@@ -29,6 +29,7 @@ from ._errors import (
     TargetError,
     WeightsError,
 )
+from ._header import Header
 
 if TYPE_CHECKING:
     from ._codec import decode, decode_latent, encode, thumbnail

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from . import _alpha, _extras
 from ._config import LATENT_STRIDE
-from ._container import MAX_PIXELS, Coding, Header, frame, truncate
+from ._container import truncate
 from ._device import branch_precision, resolve_device
 from ._errors import InputError, TargetError
 from ._extras import lead_bytes, mix
+from ._framing import frame
+from ._header import MAX_PIXELS, Coding, Header
 from ._hyperprior import Z_LIMIT
 from ._image import Pixels, SourceImage, check_pixels, source_image
 from ._image import psnr as measure_psnr

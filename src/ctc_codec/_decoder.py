@@ -11,9 +11,11 @@ from PIL import Image
 
 from . import _alpha, _extras
 from ._codec import model_of, synthesise
-from ._container import MAX_HEADER_BYTES, MAX_PIXELS, Header, HeaderCutError, Unframer, split_stream
+from ._container import split_stream
 from ._device import resolve_device
 from ._errors import DamageError, WeightsError
+from ._framing import Unframer
+from ._header import MAX_HEADER_BYTES, MAX_PIXELS, Header, HeaderCutError
 from ._image import Pixels, check_pixels
 from ._model import CodecModel
 from ._save import image_from_pixels
@@ -107,7 +109,7 @@ class Decoder:
                 f"here {self._model.fingerprint.hex()})"
             )
         self.header = header
-        self._unframer = Unframer(header)
+        self._unframer = Unframer(header.payload_bytes, len(header.to_bytes()))
         self._restart()
 
     def _restart(self) -> None:

@@ -1,4 +1,7 @@
-"""Reading inputs and writing outputs for the command line: stdin and stdout, whole files or none."""
+"""Reading inputs and writing outputs for the command line: stdin and stdout, whole files or none.
+
+While an output is written it has a name of its own, ``.ctc-TAG.partial``, in the folder of its target.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,30 @@ import os
 import secrets
 import stat
 import sys
+import threading
 from pathlib import Path
 
+from . import _signals
 from ._errors import InputError, OutputError
 
 STREAM = "-"
 
+writing = threading.Lock()
+"""Held while a file has its partial name: who ends this process from another thread waits for it."""
+
+_tag = ""
+"""Begins the partial names of this process: who kills it knows what it may have left."""
+
 
 class StdoutGone(OutputError):
     """Standard output takes no more: nothing that is still to be written there can succeed."""
+
+
+class OutputExists(OutputError):
+    """There is such a file already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{printable(name)}: exists already (use -f to overwrite)")
 
 
 def printable(name: str) -> str:
@@ -41,7 +59,14 @@ def read_input(name: str) -> bytes:
         raise InputError(_reason(error)) from None
 
 
-def check_output(name: str, force: bool) -> None:
+def is_pipe(name: str) -> bool:
+    """Whether a name is there and no regular file, but a pipe or a device."""
+    with contextlib.suppress(OSError):
+        return not stat.S_ISREG(os.stat(name).st_mode)
+    return False
+
+
+def check_output(name: str, force: bool, make_folder: bool = False) -> None:
     """Raise OutputError early if :func:`write_output` is going to refuse."""
     if name == STREAM:
         if sys.stdout is not None and sys.stdout.isatty() and not force:
@@ -50,8 +75,8 @@ def check_output(name: str, force: bool) -> None:
     if os.path.isdir(name):
         raise OutputError(f"{printable(name)}: is a directory")
     if os.path.isfile(name) and not force:
-        raise OutputError(f"{printable(name)}: exists already (use -f to overwrite)")
-    if not os.path.isdir(os.path.dirname(os.path.abspath(name))):
+        raise OutputExists(name)
+    if not make_folder and not os.path.isdir(os.path.dirname(os.path.abspath(name))):
         raise OutputError(f"{printable(name)}: no such directory")
 
 
@@ -76,31 +101,54 @@ def write_stdout(data: bytes) -> None:
         raise StdoutGone(f"standard output: {_reason(error)}") from None
 
 
-def write_output(name: str, data: bytes, force: bool) -> None:
+def write_output(name: str, data: bytes, force: bool, make_folder: bool = False) -> None:
     """Write a whole file or nothing; ``-`` is stdout.
 
     The bytes go to a temporary file beside the target, which is then renamed. An existing regular
     file is refused unless ``force``; if replaced, its permissions are kept. Raises OutputError.
     """
-    check_output(name, force)
+    check_output(name, force, make_folder)
     if name == STREAM:
         write_stdout(data)
         return
     try:
+        if make_folder:
+            _make_parents(name)
         with contextlib.suppress(FileNotFoundError):
             mode = os.stat(name).st_mode
             if not stat.S_ISREG(mode):
                 Path(name).write_bytes(data)  # a device or a pipe: nothing to rename
                 return
-        _replace(Path(os.path.realpath(name)), data, force)
+        with _signals.shielded(), writing:
+            _replace(Path(os.path.realpath(name)), data, force)
     except FileExistsError:
-        raise OutputError(f"{printable(name)}: exists already (use -f to overwrite)") from None
+        raise OutputExists(name) from None
     except OSError as error:
         raise OutputError(f"{printable(name)}: {_reason(error)}") from None
 
 
+def _make_parents(name: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(name)), exist_ok=True)
+    except FileExistsError:
+        raise OutputError(f"{printable(name)}: a file has the name of a folder above it") from None
+
+
+def set_tag(tag: str) -> None:
+    """Begin this process's partial names with ``tag``."""
+    global _tag
+    _tag = tag
+
+
+def remove_partials(target: str, tag: str) -> None:
+    """Remove what a process of that tag, which is no more, may have left beside ``target``."""
+    with contextlib.suppress(OSError):
+        for partial in Path(os.path.realpath(target)).parent.glob(f".ctc-{tag}*.partial"):
+            partial.unlink()
+
+
 def _replace(target: Path, data: bytes, force: bool) -> None:
-    partial = target.with_name(f".ctc-{secrets.token_hex(6)}.partial")
+    partial = target.with_name(f".ctc-{_tag}{secrets.token_hex(6)}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with open(descriptor, "wb") as file:

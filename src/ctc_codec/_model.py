@@ -16,9 +16,9 @@ from torch import nn
 
 from . import _entropy
 from ._config import ModelConfig
-from ._container import Coding
 from ._context import Refiner
 from ._errors import WeightsError
+from ._header import Coding
 from ._hyperprior import Z_LIMIT, HyperAnalysis
 from ._planes import PRIORITY_LIMIT
 from ._transforms import Analysis, Synthesis

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from ._config import LATENT_STRIDE
-from ._container import Coding
 from ._entropy import RangeDecoder, RangeEncoder, Rows, rows_of
 from ._errors import WeightsError
+from ._header import Coding
 from ._hyperprior import Z_LIMIT, hyper_size
 from ._model import CodecModel
 from ._planes import CONTEXT_PLANES, MEAN_SCALE, Planes, clip_residual

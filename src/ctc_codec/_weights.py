@@ -18,11 +18,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ._config import ModelConfig
-from ._container import FINGERPRINT_BYTES
 from ._errors import WeightsError
 from ._exact import LAYERS, ExactConv, ExactHyperSynthesis
 from ._exact_context import LAYERS as CONTEXT_LAYERS
 from ._exact_context import ExactRateReduction
+from ._header import FINGERPRINT_BYTES
 from ._planes import TreeTables
 from ._state import StateTables
 

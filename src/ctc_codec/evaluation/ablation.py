@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from .._container import Coding
+from .._header import Coding
 from .bd_rate import bd_rate
 from .codecs import Codec, Ctc
 from .images import EvaluationImage, file_digest, read_image

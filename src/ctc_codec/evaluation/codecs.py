@@ -11,8 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from .. import __version__
-from .._container import Coding, truncate
+from .._container import truncate
 from .._errors import TargetError
+from .._header import Coding
 from .._image import Pixels, SourceImage
 
 RATES = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.2, 1.4)

@@ -40,9 +40,9 @@ def file_digest(path: Path) -> str:
 
 
 def read_image(path: Path) -> SourceImage:
-    """An image file as 8-bit RGB. Raises InputError, which names the file."""
+    """An image file as 8-bit RGB, transparency on white. Raises InputError, which names the file."""
     try:
-        return source_image(open_image(read_input(str(path))))
+        return source_image(open_image(read_input(str(path))), background="white")
     except CtcError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from .._codec import decode_latent, encode, synthesise
-from .._container import Header
 from .._device import resolve_device
+from .._header import Header
 from .._image import psnr
 from .._model import load_model
 from .._planes import TreeTables

@@ -1,0 +1,118 @@
+"""Pillow plugin: ``Image.open("x.ctc")`` and ``image.save("x.ctc", bpp=0.3)``.
+
+``import ctc_codec.pillow`` registers it, as ctc_codec.register_pillow() does.
+Opening reads the header alone and loads neither weights nor torch. Cut files open at the quality they hold;
+``image.info`` has ``bytes_used``, ``bpp`` and ``complete``. Damage is an OSError when pixels are loaded; with
+``PIL.ImageFile.LOAD_TRUNCATED_IMAGES`` what stands before it is decoded, and ``info["damage"]`` tells.
+Weights are those that the command takes: $CTC_WEIGHTS, or the packaged ones.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import IO, Any
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from ._container import unframe
+from ._errors import CtcError
+from ._header import MAGIC, MAX_HEADER_BYTES, Header
+
+SAVE_OPTIONS = ("bpp", "nbytes", "psnr", "background", "metadata", "quality_table")
+"""Arguments of :func:`ctc_codec.encode` that ``save`` passes on."""
+
+
+class CtcImageFile(ImageFile.ImageFile):
+    format = "CTC"
+    format_description = "Progressive image of ctc-codec"
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        self._start = self.fp.tell()
+        try:
+            self._header, self._header_bytes = Header.parse(self.fp.read(MAX_HEADER_BYTES))
+        except CtcError as error:
+            # Not SyntaxError, for which Pillow tries other formats and drops the reason: the file is ours.
+            raise UnidentifiedImageError(f"cannot identify {self.filename or self.fp!r}: {error}") from None
+        self._size = self._header.width, self._header.height
+        self._mode = self._header.mode
+        self.fp.seek(0, os.SEEK_END)
+        self._describe(self.fp.tell() - self._start)
+        self.tile = [ImageFile._Tile("ctc", (0, 0, *self._size), self._start, ())]  # not loaded yet
+
+    def _describe(self, nbytes: int) -> None:
+        whole, used = self._header.file_bytes, min(nbytes, self._header.file_bytes)
+        self.info.update(bytes_used=used, bpp=8 * used / (self.width * self.height), complete=used == whole)
+
+    def _content(self) -> tuple[bytes, str | None]:
+        """The file up to its end or to damaged bytes, and what the damage is."""
+        if self.fp is None:
+            raise ValueError("operation on a closed image")
+        self.fp.seek(self._start)
+        data = self.fp.read()
+        stream = unframe(data, self._header, self._header_bytes)
+        return data[: stream.used], stream.damage
+
+    def load(self) -> Any:
+        if self.tile:
+            from ._codec import decode  # loads torch
+
+            data, damage = self._content()
+            if damage is not None:
+                if not ImageFile.LOAD_TRUNCATED_IMAGES:
+                    raise OSError(damage)
+                self.info["damage"] = damage
+            try:  # no limit: Pillow has held the size against its own when the file was opened
+                image = decode(data, weights=os.environ.get("CTC_WEIGHTS") or None, max_pixels=None)
+            except CtcError as error:
+                raise OSError(str(error)) from error
+            self.im, self._mode, self._size = image.im, image.mode, image.size
+            self._describe(len(data))
+            self.info.update({name: image.info[name] for name in ("exif", "xmp") if name in image.info})
+            self.tile = []
+            super().verify()  # closes the file if Pillow opened it
+        return super().load()
+
+    def load_seek(self, pos: int) -> None:
+        """Its existence tells ImageFile.Parser not to decode the data itself."""
+
+    def getexif(self) -> Image.Exif:
+        self.load()  # until then nobody knows, as with PNG
+        return super().getexif()
+
+    def verify(self) -> None:
+        """Check all check sums without decoding. A cut file is in order: every prefix is an image."""
+        _, damage = self._content()
+        super().verify()
+        if damage is not None:
+            raise OSError(damage)
+
+
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    from ._codec import encode
+
+    if unknown := [name for name in image.encoderinfo if name not in SAVE_OPTIONS]:
+        raise ValueError(f"no option {unknown[0]!r} for .ctc; there are {', '.join(SAVE_OPTIONS)}")
+    weights = os.environ.get("CTC_WEIGHTS") or None
+    try:
+        file.write(encode(image, weights=weights, max_pixels=None, **image.encoderinfo))
+    except CtcError as error:
+        raise OSError(f"cannot write .ctc: {error}") from error
+
+
+def _save_all(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
+    if image.encoderinfo.pop("append_images", None) or getattr(image, "n_frames", 1) > 1:
+        raise ValueError("a .ctc file holds one image: save without save_all and append_images")
+    _save(image, file, filename)
+
+
+def register_pillow() -> None:
+    """Make Pillow open and save .ctc files. Calling it again does no harm."""
+    Image.register_open(CtcImageFile.format, CtcImageFile, lambda prefix: prefix.startswith(MAGIC))
+    Image.register_save(CtcImageFile.format, _save)
+    Image.register_save_all(CtcImageFile.format, _save_all)
+    Image.register_extension(CtcImageFile.format, ".ctc")
+    Image.register_mime(CtcImageFile.format, "image/x-ctc")
+
+
+register_pillow()
