@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -103,7 +104,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def furnish(folder: Path) -> None:
-    """What the commands speak of: photo.png, holiday/, logo.png, photos/ and kodak/."""
+    """What the commands speak of: photo.png, holiday/, logo.png, photos/, PHOTOS/, shard.tar and kodak/."""
     try:
         from skimage import data
 
@@ -121,9 +122,11 @@ def furnish(folder: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = "A cup"
     logo.save(folder / "logo.png", exif=exif)
-    for name in ("photos", "kodak"):
+    for name in ("photos", "PHOTOS", "kodak"):
         (folder / name).mkdir()
         photo.crop((100, 50, 400, 350)).save(folder / name / "one.png")
+    with tarfile.open(folder / "shard.tar", "w") as shard:
+        shard.add(folder / "photo.png", "photo.png")
 
 
 class Shell:

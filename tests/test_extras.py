@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from ctc_codec._container import info, split_stream, truncate
+from ctc_codec._container import info, split_stream, truncate, unframe
 from ctc_codec._errors import FormatError, TargetError
 from ctc_codec._extras import (
     MAX_METADATA,
@@ -147,17 +147,13 @@ def test_cut_by_psnr_follows_the_table() -> None:
     for target in (25.0, 30.0, 34.0, 38.0):
         small = truncate(data, psnr=target)
         assert data.startswith(small)
-        code = split_stream(frameless(small[start:]), header)[0]
+        code = split_stream(unframe(small, header, start).data, header)[0]
         assert len(code) == CURVE.code_bytes_for(target, 40_000)
         found = info(small).psnr
         assert found == pytest.approx(target, abs=0.01)
         sizes.append(len(small))
     assert sizes == sorted(set(sizes))
     assert len(data) - 2 - 3000 <= sizes[-1] <= len(data)
-
-
-def frameless(framed: bytes) -> bytes:
-    return b"".join(framed[i : i + 4094] for i in range(0, len(framed), 4096))
 
 
 def test_cut_by_psnr_needs_the_table_and_the_bytes() -> None:

@@ -32,7 +32,8 @@ class Done:
     """What came of a file.
 
     nbytes, bpp: of the .ctc, written or read; width, height: of the image; seconds: all of it, less what
-    ``psnr`` took; psnr: dB, infinite for equal images, None if it was not measured; detail: more to say.
+    ``psnr`` took; psnr: dB, measured (infinite for equal images), or by the file's quality table, or None;
+    detail: more to say.
     """
 
     nbytes: int
@@ -47,7 +48,8 @@ class Done:
     def of(cls, data: bytes, started: float, **more: Any) -> Done:
         found = container_info(data)
         size = {"width": found.header.width, "height": found.header.height}
-        return cls(len(data), found.bpp, **size | {"seconds": time.perf_counter() - started} | more)
+        by_default = {"seconds": time.perf_counter() - started, "psnr": found.psnr}
+        return cls(len(data), found.bpp, **size | by_default | more)
 
     def summary(self) -> str:
         return f"{self.width}x{self.height}, {self.nbytes} bytes, {self.bpp:.4f} bpp"
