@@ -20,8 +20,9 @@ import torch
 from PIL import Image
 
 from .. import _codec, _stream
+from .._decoder import Decoder
 from .._image import open_image, source_image
-from .._model import load_model
+from .._model import CodecModel, load_model
 
 _T = TypeVar("_T")
 _RUNS = 7
@@ -52,6 +53,13 @@ def synthetic_image(width: int = 768, height: int = 512) -> Image.Image:
     return Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
 
 
+def _fed(model: CodecModel, data: bytes) -> Image.Image:
+    decoder = Decoder(weights=model, device="cpu")
+    for at in range(len(data)):
+        decoder.feed(data[at : at + 1])
+    return decoder.image()
+
+
 @click.command()
 @click.option("--image", type=click.Path(exists=True, path_type=Path), help="Default: synthetic.")
 def main(image: Path | None) -> None:
@@ -79,7 +87,13 @@ def main(image: Path | None) -> None:
     )
     _timed("synthesis", lambda: _codec.synthesise(model, decoded, width, height, device))
     data = _timed("encode, whole", lambda: _codec.encode(picture, weights=model, device="cpu"))
+    _timed(
+        "encode without quality table",
+        lambda: _codec.encode(picture, weights=model, device="cpu", quality_table=False),
+    )
     _timed("decode, whole", lambda: _codec.decode(data, weights=model, device="cpu"))
+    _timed("decode, fed byte by byte", lambda: _fed(model, data))
+    _timed("thumbnail", lambda: _codec.thumbnail(data, weights=model))
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder) / "a.ctc", Path(folder) / "b.ctc"
         path.write_bytes(data)
