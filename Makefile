@@ -25,7 +25,7 @@ demo: install  ## encode, truncate and decode a photograph; prints a table, draw
 	$(BIN)/python -m ctc_codec.evaluation.demo --output demo
 
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install
 	$(BIN)/ruff check .
