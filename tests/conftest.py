@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from PIL import Image
 from ctc_codec.evaluation.bench import synthetic_image
 
 PHOTO_SIZE = (120, 88)
+
+# Under nohup, or in the background of a script, these are ignored, by child processes too. Tests send them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _photograph(width: int, height: int, seed: int) -> np.ndarray:
