@@ -19,8 +19,9 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -43,21 +44,7 @@ SUMMARY = re.compile(
 )
 
 
-@pytest.fixture(autouse=True)
-def _process_state_is_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The command owns its process; here it is a guest."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("process_state")
 
 
 def fake(*args: object, **kwargs: object) -> Result:
@@ -681,7 +668,8 @@ def _screen(written: str) -> list[str]:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_bar_shows_how_far_it_is_and_keeps_lines_whole(here: Path, jobs: int) -> None:
-    inputs = ["1.in", "2.bad.in", "3.slow.in", "4.told.in", "5.slow.in", "6.slow.in"]
+    # The last one takes long enough for the state before it to be drawn, however busy the machine is.
+    inputs = ["1.in", "2.bad.in", "3.slow.in", "4.told.in", "5.slow.in", "6.slow.slow.slow.in"]
     touch("out/1.out")
     code, written = _on_terminal([*FAKE, *inputs, "-o", "out/", "--skip-existing", "-j", str(jobs)])
     assert code == 1
@@ -757,9 +745,11 @@ def test_a_bar_is_as_wide_as_its_terminal(monkeypatch: pytest.MonkeyPatch, colum
     written: list[str] = []
     monkeypatch.setattr(Bar, "_write", lambda self, line: written.append(line))
     monkeypatch.setattr("ctc_codec._progress.os.get_terminal_size", lambda _: os.terminal_size((columns, 9)))
+    clock = SimpleNamespace(perf_counter=lambda: 100.0)
+    monkeypatch.setattr("ctc_codec._progress.time", clock)
     bar = Bar(400)
     bar.begin(0)
-    bar._started -= 10
+    clock.perf_counter = lambda: 110.0
     bar.draw(100, 0, 5_000_000)
     assert len(written[0]) == shown
     assert (

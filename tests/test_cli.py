@@ -18,7 +18,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -63,21 +63,7 @@ def pixels(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(data)))
 
 
-@pytest.fixture(autouse=True)
-def _process_state_is_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The command owns its process; here it is a guest."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("process_state")
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +41,6 @@ from ctc_codec.training.model import TrainingModel
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "docs" / "results.json"
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
@@ -449,52 +448,40 @@ def test_bad_arguments_and_inputs_get_a_line(folder: Path, tmp_path: Path) -> No
 # The page
 
 
-@pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="no Chromium with its driver")
 @pytest.mark.filterwarnings("ignore")
-def test_page_shows_more_with_every_step_of_its_slider(report: Path, tmp_path: Path) -> None:
-    from selenium import webdriver
+def test_page_shows_more_with_every_step_of_its_slider(report: Path, browser: Any) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
-                     "disable-background-networking", "disable-component-update"):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    options.add_argument(f"--user-data-dir={tmp_path}")
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    try:
-        browser.get((report / "index.html").as_uri())
-        slider = browser.find_element(By.ID, "rate")
-        last = int(slider.get_attribute("max"))
-        assert last >= 5
+    browser.get((report / "index.html").as_uri())
+    slider = browser.find_element(By.ID, "rate")
+    last = int(slider.get_attribute("max"))
+    assert last >= 5
 
-        def state() -> tuple[float, list[str], list[bool]]:
-            rate = float(browser.find_element(By.ID, "told").text.split()[0])
-            captions = [e.text for e in browser.find_elements(By.TAG_NAME, "figcaption")]
-            loaded = browser.execute_async_script(
-                "const done = arguments[0];"
-                "const pictures = [...document.querySelectorAll('img')].filter(i => i.hasAttribute('src'));"
-                "Promise.all(pictures.map(i => i.decode().then(() => i.naturalWidth > 0, () => false)))"
-                ".then(done);"
-            )
-            return rate, captions, loaded
+    def state() -> tuple[float, list[str], list[bool]]:
+        rate = float(browser.find_element(By.ID, "told").text.split()[0])
+        captions = [e.text for e in browser.find_elements(By.TAG_NAME, "figcaption")]
+        loaded = browser.execute_async_script(
+            "const done = arguments[0];"
+            "const pictures = [...document.querySelectorAll('img')].filter(i => i.hasAttribute('src'));"
+            "Promise.all(pictures.map(i => i.decode().then(() => i.naturalWidth > 0, () => false)))"
+            ".then(done);"
+        )
+        return rate, captions, loaded
 
-        seen = [state()]
-        for _ in range(last):
-            slider.send_keys(Keys.ARROW_RIGHT)
-            seen.append(state())
-        assert all(all(loaded) for _, _, loaded in seen)
-        assert len(seen[-1][2]) == 3 + 3  # the three pictures and three plots (no MS-SSIM: too small)
-        rates = [rate for rate, _, _ in seen]
-        assert rates == sorted(set(rates))
-        decibels = [float(captions[0].split()[-2]) for _, captions, _ in seen]
-        assert decibels[0] + 3 < decibels[-1]
-        assert "cannot be made this small" in seen[0][1][2]
-        assert "bytes" in seen[-1][1][2]
-        assert [e["level"] for e in browser.get_log("browser")] == []
-    finally:
-        browser.quit()
+    seen = [state()]
+    for _ in range(last):
+        slider.send_keys(Keys.ARROW_RIGHT)
+        seen.append(state())
+    assert all(all(loaded) for _, _, loaded in seen)
+    assert len(seen[-1][2]) == 3 + 3  # the three pictures and three plots (no MS-SSIM: too small)
+    rates = [rate for rate, _, _ in seen]
+    assert rates == sorted(set(rates))
+    decibels = [float(captions[0].split()[-2]) for _, captions, _ in seen]
+    assert decibels[0] + 3 < decibels[-1]
+    assert "cannot be made this small" in seen[0][1][2]
+    assert "bytes" in seen[-1][1][2]
+    assert [e["level"] for e in browser.get_log("browser")] == []
 
 
 # What is committed

@@ -282,11 +282,12 @@ def test_no_second_limit_of_our_own(monkeypatch: pytest.MonkeyPatch, photo_ctc: 
     """Who lifts Pillow's limit has lifted it."""
     seen = []
 
-    def decode(data: bytes, **arguments: object) -> Image.Image:
-        seen.append(arguments["max_pixels"])
-        return Image.new("RGB", (120, 88))
+    class Watched(ctc_codec.Decoder):
+        def __init__(self, **arguments: object) -> None:
+            seen.append(arguments["max_pixels"])
+            super().__init__(**arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ctc_codec._codec.decode", decode)
+    monkeypatch.setattr("ctc_codec._decoder.Decoder", Watched)
     Image.open(io.BytesIO(photo_ctc)).load()
     assert seen == [None]
 

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,8 +26,6 @@ from ctc_codec._image import psnr
 from ctc_codec._preview import cuts, preview
 
 MakePhoto = Callable[..., Image.Image]
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
 def run(*arguments: object, stdin: bytes = b"") -> Result:
@@ -384,95 +381,80 @@ def test_importing_the_command_loads_no_torch() -> None:
 # The page in a browser
 
 
-@pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="no Chromium with its driver")
 @pytest.mark.filterwarnings("ignore")
-def test_slider_changes_picture_bytes_and_quality(photo_file: Path, photo_png: Path, tmp_path: Path) -> None:
-    from selenium import webdriver
+def test_slider_changes_picture_bytes_and_quality(photo_file: Path, photo_png: Path, browser: Any) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.select import Select
     from selenium.webdriver.support.wait import WebDriverWait
 
     page = page_of(photo_file, "--original", photo_png, "--frames", 6)
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync",
-                     "disable-background-networking", "disable-component-update"):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    try:
-        browser.get(photo_file.with_suffix(".html").as_uri())
+    browser.get(photo_file.with_suffix(".html").as_uri())
 
-        def text(name: str) -> str:
-            return browser.find_element(By.ID, name).text
+    def text(name: str) -> str:
+        return browser.find_element(By.ID, name).text
 
-        def shown(step: int) -> None:
-            """Wait for a step's picture; its figures are there at once."""
-            wanted = page.steps[step]
-            assert text("bytes") == wanted["bytes"]
-            assert text("rate") == wanted["rate"]
-            assert text("psnr") == wanted["psnr"]
-            assert slider.get_attribute("value") == str(step)
-            told = f"{wanted['bytes']} bytes, {wanted['rate']} bits per pixel, {wanted['psnr']} dB"
-            assert slider.get_attribute("aria-valuetext") == told
-            script = (
-                "const p = document.querySelectorAll('#stage img'); return [p.length, p[0].src, p[0].alt];"
-            )
-            alt = f"photo.ctc, its first {wanted['bytes']} bytes"
-            WebDriverWait(browser, 10).until(
-                lambda b: b.execute_script(script) == [1, wanted["src"], alt], f"step {step}"
-            )
-            box = "const b = document.getElementById('picture').getBoundingClientRect();"
-            boxes.add(tuple(browser.execute_script(f"{box} return [b.x, b.y, b.width, b.height];")))
-            assert browser.execute_script("return document.getElementById('picture').naturalWidth") == 120
+    def shown(step: int) -> None:
+        """Wait for a step's picture; its figures are there at once."""
+        wanted = page.steps[step]
+        assert text("bytes") == wanted["bytes"]
+        assert text("rate") == wanted["rate"]
+        assert text("psnr") == wanted["psnr"]
+        assert slider.get_attribute("value") == str(step)
+        told = f"{wanted['bytes']} bytes, {wanted['rate']} bits per pixel, {wanted['psnr']} dB"
+        assert slider.get_attribute("aria-valuetext") == told
+        script = "const p = document.querySelectorAll('#stage img'); return [p.length, p[0].src, p[0].alt];"
+        alt = f"photo.ctc, its first {wanted['bytes']} bytes"
+        WebDriverWait(browser, 10).until(
+            lambda b: b.execute_script(script) == [1, wanted["src"], alt], f"step {step}"
+        )
+        box = "const b = document.getElementById('picture').getBoundingClientRect();"
+        boxes.add(tuple(browser.execute_script(f"{box} return [b.x, b.y, b.width, b.height];")))
+        assert browser.execute_script("return document.getElementById('picture').naturalWidth") == 120
 
-        boxes: set[tuple[float, ...]] = set()
-        slider = browser.find_element(By.ID, "cut")
-        last = len(page.steps) - 1
-        assert last == 5
-        shown(last)
-        assert browser.switch_to.active_element == slider  # arrow keys work from the start
+    boxes: set[tuple[float, ...]] = set()
+    slider = browser.find_element(By.ID, "cut")
+    last = len(page.steps) - 1
+    assert last == 5
+    shown(last)
+    assert browser.switch_to.active_element == slider  # arrow keys work from the start
 
-        for step in range(last - 1, -1, -1):
-            browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
-            shown(step)
-        slider.send_keys(Keys.ARROW_LEFT)
-        shown(0)
-        slider.send_keys(Keys.END)
-        shown(last)
+    for step in range(last - 1, -1, -1):
+        browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+        shown(step)
+    slider.send_keys(Keys.ARROW_LEFT)
+    shown(0)
+    slider.send_keys(Keys.END)
+    shown(last)
 
-        browser.execute_script("document.activeElement.blur()")
-        for key, step in ((Keys.HOME, 0), (Keys.ARROW_RIGHT, 1), (Keys.ARROW_RIGHT, 2), (Keys.ARROW_LEFT, 1)):
-            browser.find_element(By.TAG_NAME, "body").send_keys(key)
-            shown(step)
-        assert len(boxes) == 1  # no jump
+    browser.execute_script("document.activeElement.blur()")
+    for key, step in ((Keys.HOME, 0), (Keys.ARROW_RIGHT, 1), (Keys.ARROW_RIGHT, 2), (Keys.ARROW_LEFT, 1)):
+        browser.find_element(By.TAG_NAME, "body").send_keys(key)
+        shown(step)
+    assert len(boxes) == 1  # no jump
 
-        play = browser.find_element(By.ID, "play")
-        slider.send_keys(Keys.END)
-        play.send_keys(Keys.SPACE)
-        assert play.text == "Pause"
-        assert text("bytes") != page.steps[last]["bytes"]
-        WebDriverWait(browser, 20).until(lambda b: play.text == "Play")
-        shown(last)
-        browser.execute_script("arguments[0].click(); arguments[0].click();", play)
-        assert play.text == "Play"
-        shown(0)
+    play = browser.find_element(By.ID, "play")
+    slider.send_keys(Keys.END)
+    play.send_keys(Keys.SPACE)
+    assert play.text == "Pause"
+    assert text("bytes") != page.steps[last]["bytes"]
+    WebDriverWait(browser, 20).until(lambda b: play.text == "Play")
+    shown(last)
+    browser.execute_script("arguments[0].click(); arguments[0].click();", play)
+    assert play.text == "Play"
+    shown(0)
 
-        width = "return document.getElementById('picture').getBoundingClientRect().width"
-        for zoom, pixels in (("4", 480), ("1", 120), ("fit", 320)):
-            Select(browser.find_element(By.ID, "zoom")).select_by_visible_text(zoom)
-            assert browser.execute_script(width) == pytest.approx(pixels)
+    width = "return document.getElementById('picture').getBoundingClientRect().width"
+    for zoom, pixels in (("4", 480), ("1", 120), ("fit", 320)):
+        Select(browser.find_element(By.ID, "zoom")).select_by_visible_text(zoom)
+        assert browser.execute_script(width) == pytest.approx(pixels)
 
-        address = photo_file.with_suffix(".html").as_uri()
-        requests = [
-            message["params"]
-            for entry in browser.get_log("performance")
-            if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
-        ]  # of the browser's own start page, too
-        asked = [request["request"]["url"] for request in requests if request["documentURL"] == address]
-        assert [url for url in asked if not url.startswith("data:")] == [address]
-        assert browser.get_log("browser") == []
-    finally:
-        browser.quit()
+    address = photo_file.with_suffix(".html").as_uri()
+    requests = [
+        message["params"]
+        for entry in browser.get_log("performance")
+        if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
+    ]  # of the browser's own start page, too
+    asked = [request["request"]["url"] for request in requests if request["documentURL"] == address]
+    assert [url for url in asked if not url.startswith("data:")] == [address]
+    assert browser.get_log("browser") == []

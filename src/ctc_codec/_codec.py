@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -17,12 +16,10 @@ from ._config import LATENT_STRIDE
 from ._container import truncate
 from ._device import branch_precision, resolve_device
 from ._errors import InputError, TargetError
-from ._extras import lead_bytes, mix
 from ._framing import frame
 from ._header import MAX_PIXELS, Coding, Header
 from ._hyperprior import Z_LIMIT
-from ._image import Pixels, SourceImage, check_pixels, source_image
-from ._image import psnr as measure_psnr
+from ._image import Pixels, SourceImage, check_pixels, psnr_against, source_image
 from ._model import CodecModel, load_model
 from ._planes import MEAN_SCALE, IntArray
 from ._rate_quality import QualityWatch
@@ -121,7 +118,6 @@ def encode(
     code = encode_planes(model, y, z, level, mu, coding, watch)
     sections = [] if watch is None else [(_extras.QUALITY, watch.table(len(code)).to_bytes())]
     extras = _extras.join_sections(sections + _sections(source))
-    lead = lead_bytes(len(code), width, height)
     header = Header(
         width,
         height,
@@ -132,7 +128,7 @@ def encode(
         source.alpha is not None,
         len(extras),
     )
-    data = header.to_bytes() + frame(mix(code, extras, lead))
+    data = header.to_bytes() + frame(_extras.mix(code, extras, header.lead_bytes))
 
     if bpp is not None or nbytes is not None:
         return truncate(data, bpp=bpp, nbytes=nbytes)
@@ -161,7 +157,7 @@ def _bytes_for_psnr(
 
     def quality(count: int) -> float:
         image = decode(data[:count], weights=model, device=str(device), max_pixels=None)
-        return measure_psnr(source.pixels, np.asarray(image.convert("RGB")))
+        return psnr_against(source, image)
 
     whole = quality(len(data))
     if whole < target:

@@ -56,7 +56,7 @@ def truncate(
     header, start = Header.parse(data)
     if psnr is None:
         return data[: budget_bytes(header, bpp=bpp, nbytes=nbytes)]
-    table = _quality_table(unframe(data, header, start).data, header)
+    table = _quality_table(split_stream(unframe(data, header, start).data, header)[1])
     if table is None:
         raise TargetError("no quality table in the file, or in what is left of it: give bpp or bytes")
     code_bytes = table.code_bytes_for(psnr, header.code_bytes)
@@ -75,8 +75,8 @@ def split_stream(stream: bytes, header: Header) -> tuple[bytes, bytes]:
     return _extras.unmix(stream, header.code_bytes, header.extras_bytes, header.lead_bytes)
 
 
-def _quality_table(stream: bytes, header: Header) -> QualityTable | None:
-    for section in _extras.split_sections(split_stream(stream, header)[1]):
+def _quality_table(extras: bytes) -> QualityTable | None:
+    for section in _extras.split_sections(extras):
         if section.kind == _extras.QUALITY and section.complete:
             return QualityTable.parse(section.data)
     return None
@@ -114,7 +114,7 @@ def info(data: bytes) -> Info:
         for section in _extras.split_sections(extras)
         if section.complete and section.kind in _extras.NAMES
     )
-    table = _quality_table(stream.data, header)
+    table = _quality_table(extras)
     quality: tuple[tuple[int, float], ...] = ()
     psnr = None
     if table is not None:

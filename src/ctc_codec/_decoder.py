@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from . import _alpha, _extras
@@ -21,6 +22,8 @@ from ._model import CodecModel
 from ._save import image_from_pixels
 from ._stream import DecodedLatent, StreamDecoder
 from ._thumbnail import THUMBNAIL_SCALE, thumbnail_pixels
+
+_CPU = torch.device("cpu")
 
 _STEP_BYTES = 4096
 _STEP_SHARE = 16
@@ -84,8 +87,9 @@ class Decoder:
                 header, start = Header.parse(bytes(self._head[:MAX_HEADER_BYTES]))
             except HeaderCutError:
                 return
-            self._begin(header)
+            self._begin(header, start)
             chunk = bytes(self._head[start:])
+            self._head.clear()
         assert self._unframer is not None
         self._unframer.feed(chunk)
         if self._unframer.damage is not None and not self._told:
@@ -100,7 +104,7 @@ class Decoder:
         if self._unframer.complete or grown >= max(_STEP_BYTES, self._decoded // _STEP_SHARE):
             self._advance()
 
-    def _begin(self, header: Header) -> None:
+    def _begin(self, header: Header, header_bytes: int) -> None:
         check_pixels(header.width, header.height, self._max_pixels)
         self._model = model_of(self._weights)
         if header.fingerprint != self._model.fingerprint:
@@ -109,7 +113,7 @@ class Decoder:
                 f"here {self._model.fingerprint.hex()})"
             )
         self.header = header
-        self._unframer = Unframer(header.payload_bytes, len(header.to_bytes()))
+        self._unframer = Unframer(header.payload_bytes, header_bytes)
         self._restart()
 
     def _restart(self) -> None:
@@ -156,7 +160,9 @@ class Decoder:
         """A picture of 1/8 of each side, rounded up, fast. Raises as :meth:`latent`."""
         latent, header = self.latent(), self.checked_header()
         assert self._model is not None
-        pixels = thumbnail_pixels(self._model, latent.latent, header.width, header.height).numpy()
+        synthesis, kernel = self._model.networks(_CPU).synthesis, self._model.thumbnail_kernel()
+        small = thumbnail_pixels(synthesis, kernel, latent.latent, header.width, header.height)
+        pixels = small.numpy()
         alpha = self._alpha(header)
         if alpha is not None:
             size = (pixels.shape[1] * THUMBNAIL_SCALE, pixels.shape[0] * THUMBNAIL_SCALE)

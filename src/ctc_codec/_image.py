@@ -30,6 +30,7 @@ __all__ = [
     "open_image",
     "parse_colour",
     "psnr",
+    "psnr_against",
     "saving_format",
     "source_image",
 ]
@@ -60,6 +61,11 @@ def psnr(a: Pixels, b: Pixels) -> float:
     """PSNR in dB over all samples of two uint8 arrays of equal shape; inf when they are equal."""
     error = np.square(a.astype(np.int32) - b.astype(np.int32), dtype=np.int64).mean(dtype=np.float64)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def psnr_against(source: SourceImage, decoded: Image.Image) -> float:
+    """PSNR in dB of a decoded image, over RGB samples, without its alpha."""
+    return psnr(source.pixels, np.asarray(decoded.convert("RGB")))
 
 
 # --- samples ----------------------------------------------------------------------------------------

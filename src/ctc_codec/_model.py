@@ -9,10 +9,11 @@ import importlib.resources
 import os
 import threading
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import _entropy
 from ._config import ModelConfig
@@ -21,6 +22,7 @@ from ._errors import WeightsError
 from ._header import Coding
 from ._hyperprior import Z_LIMIT, HyperAnalysis
 from ._planes import PRIORITY_LIMIT
+from ._thumbnail import measure_kernel
 from ._transforms import Analysis, Synthesis
 from ._wavelet import band_count
 from ._weights import Arrays, ExactParts, exact_fingerprint, float_state, read_weights, reason_of
@@ -28,7 +30,10 @@ from ._weights import Arrays, ExactParts, exact_fingerprint, float_state, read_w
 WEIGHTS_NAME = "ctc.safetensors"
 
 
-def _network(network: nn.Module, prefix: str, arrays: Arrays) -> nn.Module:
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+def _network(network: _Network, prefix: str, arrays: Arrays) -> _Network:
     network.load_state_dict(float_state(arrays, prefix))
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -37,10 +42,10 @@ def _network(network: nn.Module, prefix: str, arrays: Arrays) -> nn.Module:
 class FloatNetworks:
     """The networks that never feed the entropy coder."""
 
-    analysis: nn.Module
-    synthesis: nn.Module
-    hyper_analysis: nn.Module
-    cdr: nn.Module | None
+    analysis: Analysis
+    synthesis: Synthesis
+    hyper_analysis: HyperAnalysis
+    cdr: Refiner | None
 
 
 class CodecModel:
@@ -89,6 +94,7 @@ class CodecModel:
             cdr,
         )
         self._networks = {torch.device("cpu"): cpu}
+        self._thumbnail_kernel: tuple[Tensor, Tensor] | None = None
         self._lock = threading.Lock()
 
     def networks(self, device: torch.device) -> FloatNetworks:
@@ -102,6 +108,13 @@ class CodecModel:
                 )
                 self._networks[device] = FloatNetworks(*moved)  # type: ignore[arg-type]
             return self._networks[device]
+
+    def thumbnail_kernel(self) -> tuple[Tensor, Tensor]:
+        """See :func:`ctc_codec._thumbnail.measure_kernel`; measured at the first call."""
+        with self._lock:
+            if self._thumbnail_kernel is None:
+                self._thumbnail_kernel = measure_kernel(self._networks[torch.device("cpu")].synthesis)
+            return self._thumbnail_kernel
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CodecModel:

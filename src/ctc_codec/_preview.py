@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from ._batch import route, tell
 from ._container import Info, info
 from ._errors import CtcError, DamageError, InputError
 from ._files import STREAM, check_output, printable, read_input, write_output
@@ -252,9 +253,9 @@ def preview(
     if name == original == STREAM:
         raise click.UsageError("standard input can be read only once")
     planned = plan((name,), BatchOptions(output, force=force), ".html", ctc_suffixes)
-    target = planned.tasks[0].target
+    task = planned.tasks[0]
     try:
-        check_output(target, force, planned.folder is not None)
+        check_output(task.target, force, planned.folder is not None)
         page, counts = preview_page(
             name,
             read_input(name),
@@ -263,13 +264,11 @@ def preview(
             steps=steps,
             progress=sys.stderr if on_terminal() and not quiet else None,
         )
-        write_output(target, page.encode(), force, planned.folder is not None)
+        write_output(task.target, page.encode(), force, planned.folder is not None)
     except CtcError as error:
         raise click.ClickException(f"{printable(name)}: {error}") from None
     except MemoryError:
         raise click.ClickException(f"{printable(name)}: not enough memory") from None
     if not quiet:
-        where = "standard output" if target == STREAM else printable(target)
         count = f"{len(counts)} step" + "s" * (len(counts) != 1)
-        words = f"{printable(name)} -> {where}: {count}, {counts[0]} to {counts[-1]} bytes"
-        click.echo(words, err=True)
+        tell(f"{route(task)}: {count}, {counts[0]} to {counts[-1]} bytes")

@@ -20,7 +20,6 @@ from ._image import Pixels
 from ._model import CodecModel
 from ._planes import MEAN_SCALE, PRIORITY_SCALE, IntArray
 from ._quality import QualityTable, table_of
-from ._transforms import Synthesis
 
 _FIRST_BYTES = 256
 _EARLY, _EARLY_STEP = 5, 1.2
@@ -105,9 +104,7 @@ class QualityWatch:
         device: torch.device,
     ) -> None:
         self._device = device
-        synthesis = model.networks(device).synthesis
-        assert isinstance(synthesis, Synthesis)
-        self._synthesis = synthesis
+        self._synthesis = model.networks(device).synthesis
         self._means = torch.from_numpy(model.tables.means).float() / MEAN_SCALE
         self._mu = torch.from_numpy(mu).float() / MEAN_SCALE
         self._y = self._blocks(y)

@@ -8,15 +8,11 @@ the averaged decoded picture, for a hundredth of the arithmetic.
 
 from __future__ import annotations
 
-import threading
-import weakref
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ._config import LATENT_STRIDE, PATCH
-from ._model import CodecModel
 from ._planes import MEAN_SCALE, IntArray
 from ._transforms import Synthesis
 
@@ -29,16 +25,15 @@ _PROBE = 10.0
 _FIELD = 5
 _BATCH = 16
 
-_kernels: weakref.WeakKeyDictionary[CodecModel, tuple[Tensor, Tensor]] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
-
 
 def _answers(synthesis: Synthesis, blocks: Tensor) -> Tensor:
     return F.avg_pool2d(synthesis.from_blocks(blocks), THUMBNAIL_SCALE)
 
 
-def _measure(synthesis: Synthesis, channels: int) -> tuple[Tensor, Tensor]:
+@torch.inference_mode()
+def measure_kernel(synthesis: Synthesis) -> tuple[Tensor, Tensor]:
     """Kernel [3 * 2 * 2, channels, 3, 3] and bias [3 * 2 * 2] of the convolution."""
+    channels = min(_CHANNELS, synthesis.log_gain.shape[0])
     middle, cells = _FIELD // 2, LATENT_STRIDE // THUMBNAIL_SCALE
     count = synthesis.log_gain.shape[0]
     rest = _answers(synthesis, torch.zeros(1, count, _FIELD, _FIELD))[0]
@@ -58,16 +53,14 @@ def _measure(synthesis: Synthesis, channels: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def thumbnail_pixels(model: CodecModel, latent: IntArray, width: int, height: int) -> Tensor:
-    """Small picture, uint8 [ceil(height / 8), ceil(width / 8), 3], of a latent int32 [N, h, w] in 1/64."""
-    synthesis = model.networks(torch.device("cpu")).synthesis
-    assert isinstance(synthesis, Synthesis)
-    with _lock:
-        if model not in _kernels:
-            _kernels[model] = _measure(synthesis, min(_CHANNELS, latent.shape[0]))
-        kernel, bias = _kernels[model]
+def thumbnail_pixels(
+    synthesis: Synthesis, kernel: tuple[Tensor, Tensor], latent: IntArray, width: int, height: int
+) -> Tensor:
+    """Small picture, uint8 [ceil(height / 8), ceil(width / 8), 3], of a latent int32 [N, h, w] in 1/64.
+
+    kernel: as :func:`measure_kernel` gives it."""
     blocks = synthesis.to_blocks(torch.from_numpy(latent).float()[None] / MEAN_SCALE)
-    cells = F.conv2d(blocks[:, : kernel.shape[1]], kernel, bias, padding=1)
+    cells = F.conv2d(blocks[:, : kernel[0].shape[1]], *kernel, padding=1)
     small = F.pixel_shuffle(cells, LATENT_STRIDE // THUMBNAIL_SCALE)[0]
     small = small[:, : -(-height // THUMBNAIL_SCALE), : -(-width // THUMBNAIL_SCALE)]
     return (small * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)

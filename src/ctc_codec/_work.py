@@ -21,8 +21,6 @@ from ._options import BatchOptions, ComputeOptions
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ._image import Pixels
-
 Tell = Callable[[str], None]
 """Takes what else there is to say of a file: ``note: ...``, or ``warning: ...``, which -q does not stop."""
 
@@ -149,7 +147,7 @@ class EncodeWork:
 
         from ._codec import decode as decode_image
         from ._codec import encode as encode_image
-        from ._image import open_image, source_image
+        from ._image import open_image, psnr_against, source_image
 
         Image.MAX_IMAGE_PIXELS = None  # --max-pixels takes its place
         limit, device = self.compute.limit, self.compute.device
@@ -177,19 +175,11 @@ class EncodeWork:
             measured = None
             if self.batch.as_json:
                 decoded = decode_image(data, weights=model, device=device, max_pixels=None)
-                measured = _psnr(source.pixels, decoded)
+                measured = psnr_against(source, decoded)
             detail = f"{seconds:.2f} s, weights {model.fingerprint.hex()}"
             return Done.of(data, started, seconds=seconds, psnr=measured, detail=detail)
 
         return one
-
-
-def _psnr(pixels: Pixels, decoded: Image.Image) -> float:
-    import numpy as np
-
-    from ._image import psnr
-
-    return psnr(pixels, np.asarray(decoded.convert("RGB")))
 
 
 # --- decode -----------------------------------------------------------------------------------------

@@ -44,30 +44,30 @@ class CtcImageFile(ImageFile.ImageFile):
         whole, used = self._header.file_bytes, min(nbytes, self._header.file_bytes)
         self.info.update(bytes_used=used, bpp=8 * used / (self.width * self.height), complete=used == whole)
 
-    def _content(self) -> tuple[bytes, str | None]:
-        """The file up to its end or to damaged bytes, and what the damage is."""
+    def _content(self) -> bytes:
         if self.fp is None:
             raise ValueError("operation on a closed image")
         self.fp.seek(self._start)
-        data = self.fp.read()
-        stream = unframe(data, self._header, self._header_bytes)
-        return data[: stream.used], stream.damage
+        return self.fp.read()
 
     def load(self) -> Any:
         if self.tile:
-            from ._codec import decode  # loads torch
+            from ._decoder import Decoder  # loads torch
 
-            data, damage = self._content()
-            if damage is not None:
-                if not ImageFile.LOAD_TRUNCATED_IMAGES:
-                    raise OSError(damage)
-                self.info["damage"] = damage
-            try:  # no limit: Pillow has held the size against its own when the file was opened
-                image = decode(data, weights=os.environ.get("CTC_WEIGHTS") or None, max_pixels=None)
+            decoder = Decoder(
+                weights=os.environ.get("CTC_WEIGHTS") or None,
+                accept_damage=ImageFile.LOAD_TRUNCATED_IMAGES,
+                max_pixels=None,  # Pillow has held the size against its own limit when the file was opened
+                warn=lambda damage: self.info.update(damage=damage),
+            )
+            data = self._content()
+            try:
+                decoder.feed(data)
+                image = decoder.image()
             except CtcError as error:
                 raise OSError(str(error)) from error
             self.im, self._mode, self._size = image.im, image.mode, image.size
-            self._describe(len(data))
+            self._describe(decoder.bytes_used)
             self.info.update({name: image.info[name] for name in ("exif", "xmp") if name in image.info})
             self.tile = []
             super().verify()  # closes the file if Pillow opened it
@@ -82,7 +82,7 @@ class CtcImageFile(ImageFile.ImageFile):
 
     def verify(self) -> None:
         """Check all check sums without decoding. A cut file is in order: every prefix is an image."""
-        _, damage = self._content()
+        damage = unframe(self._content(), self._header, self._header_bytes).damage
         super().verify()
         if damage is not None:
             raise OSError(damage)
