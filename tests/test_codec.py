@@ -18,7 +18,6 @@ from ctc_codec import (
     CodecModel,
     CtcError,
     Header,
-    _codec,
     decode,
     decode_latent,
     encode,
@@ -26,6 +25,7 @@ from ctc_codec import (
     truncate,
 )
 from ctc_codec._image import psnr
+from ctc_codec._latent import synthesise
 from ctc_codec._model import FloatNetworks
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.evaluation.prefixes import is_prefix
@@ -74,7 +74,7 @@ def test_every_cut_decodes_to_a_true_prefix_and_never_gets_worse(model: CodecMod
     best, trits = 0.0, 0
     for cut in range(start, len(data) + 1):
         header, decoded = decode_latent(data[:cut], weights=model)
-        pixels = _codec.synthesise(model, decoded, header.width, header.height, torch.device("cpu"))
+        pixels = synthesise(model, decoded, header.width, header.height, torch.device("cpu"))
         assert pixels.shape == (34, 50, 3)
         if decoded.z_complete:
             assert is_prefix(decoded.node, whole.node, model.tables)

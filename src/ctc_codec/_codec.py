@@ -7,67 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 from . import _alpha, _extras
-from ._config import LATENT_STRIDE
 from ._container import truncate
-from ._device import branch_precision, resolve_device
+from ._decoder import Decoder
+from ._device import resolve_device
 from ._errors import InputError, TargetError
 from ._framing import frame
 from ._header import MAX_PIXELS, Coding, Header
-from ._hyperprior import Z_LIMIT
-from ._image import Pixels, SourceImage, check_pixels, psnr_against, source_image
-from ._model import CodecModel, load_model
-from ._planes import MEAN_SCALE, IntArray
+from ._image import SourceImage, check_pixels, psnr_against, source_image
+from ._latent import analyse
+from ._model import CodecModel, model_of
 from ._rate_quality import QualityWatch
 from ._stream import DecodedLatent, encode_planes, entropy_parameters
 from ._target import smallest_prefix
-
-# --- transforms -------------------------------------------------------------------------------------
-
-
-@torch.inference_mode()
-def analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[Tensor, IntArray]:
-    """Latent y, float32 [N, h, w], and hyper-latent z, int32 [Cz, hz, wz], of an image."""
-    height, width = pixels.shape[:2]
-    x = torch.from_numpy(pixels.copy()).to(device).permute(2, 0, 1)[None].float() / 255
-    x = F.pad(x, (0, -width % LATENT_STRIDE, 0, -height % LATENT_STRIDE), mode="replicate")
-    networks = model.networks(device)
-    with branch_precision(device):
-        y = networks.analysis(x)
-    z = networks.hyper_analysis(y)
-    return y[0].cpu(), z[0].round().clamp(-Z_LIMIT, Z_LIMIT).to(torch.int32).cpu().numpy()
-
-
-@torch.inference_mode()
-def synthesise(
-    model: CodecModel,
-    decoded: DecodedLatent,
-    width: int,
-    height: int,
-    device: torch.device,
-    *,
-    refine: bool = True,
-) -> Pixels:
-    """Pixels, uint8 [height, width, 3], of a latent, with CDR if the model has one and ``refine``."""
-    y_hat = torch.from_numpy(decoded.latent).to(device).float()[None] / MEAN_SCALE
-    networks = model.networks(device)
-    with branch_precision(device):
-        if refine and networks.cdr is not None:
-            y_hat = y_hat + networks.cdr(decoded.node.reshape(decoded.level.shape), decoded.level)
-        x = networks.synthesis(y_hat)[0, :, :height, :width]
-    return (x * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-
-
-# --- public API -------------------------------------------------------------------------------------
-
-
-def model_of(weights: str | os.PathLike[str] | CodecModel | None) -> CodecModel:
-    """The model of a weights argument: a path, a model, or None for the packaged weights."""
-    return weights if isinstance(weights, CodecModel) else load_model(weights)
 
 
 def encode(
@@ -178,8 +132,6 @@ def decode_latent(
     Raises FormatError, DamageError (unless ``accept_damage``: then only what stands before the damage
     is used and ``warn`` gets the message), WeightsError, LimitError.
     """
-    from ._decoder import Decoder
-
     decoder = Decoder(weights=weights, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn)
     decoder.feed(data)
     return decoder.checked_header(), decoder.latent()
@@ -204,8 +156,6 @@ def decode(
     refine: with CDR, if the weights have it.
     Other arguments and errors as for :func:`encode` and :func:`decode_latent`.
     """
-    from ._decoder import Decoder
-
     if bpp is not None or nbytes is not None:
         data = truncate(data, bpp=bpp, nbytes=nbytes)
     decoder = Decoder(
@@ -233,8 +183,6 @@ def thumbnail(
     No more than 1/8 bit per pixel is read: what more bytes tell cannot be seen at this size. Arguments
     and errors as for :func:`decode`.
     """
-    from ._decoder import Decoder
-
     header, start = Header.parse(data)
     enough = start + _THUMBNAIL_BYTES + header.width * header.height // 64
     decoder = Decoder(weights=weights, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn)

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 
 from . import _alpha, _extras
-from ._codec import model_of, synthesise
 from ._container import split_stream
 from ._device import resolve_device
 from ._errors import DamageError, WeightsError
 from ._framing import Unframer
 from ._header import MAX_HEADER_BYTES, MAX_PIXELS, Header, HeaderCutError
 from ._image import Pixels, check_pixels
-from ._model import CodecModel
+from ._latent import synthesise
+from ._model import CodecModel, model_of
 from ._save import image_from_pixels
 from ._stream import DecodedLatent, StreamDecoder
 from ._thumbnail import THUMBNAIL_SCALE, thumbnail_pixels

@@ -147,3 +147,8 @@ def load_model(path: str | os.PathLike[str] | None = None) -> CodecModel:
     except OSError:
         raise WeightsError(f"{where}: no such weights file") from None
     return _cached(where, modified)
+
+
+def model_of(weights: str | os.PathLike[str] | CodecModel | None) -> CodecModel:
+    """The model of a weights argument: a path, a model, or None for the packaged weights."""
+    return weights if isinstance(weights, CodecModel) else load_model(weights)

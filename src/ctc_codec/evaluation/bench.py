@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .. import _codec, _stream
+from .. import _codec, _latent, _stream
 from .._decoder import Decoder
 from .._image import open_image, source_image
 from .._model import CodecModel, load_model
@@ -70,7 +70,7 @@ def main(image: Path | None) -> None:
     model, device = load_model(), torch.device("cpu")
     click.echo(f"{width}x{height}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     click.echo(f"{'milliseconds':42s} {'min':>8s} {'median':>8s} {'max':>8s}")
-    y, z = _timed("analysis and hyper-analysis", lambda: _codec.analyse(model, source.pixels, device))
+    y, z = _timed("analysis and hyper-analysis", lambda: _latent.analyse(model, source.pixels, device))
     h, w = y.shape[1:]
     parameters = _timed("hyper-synthesis (exact)", lambda: _stream.entropy_parameters(model, z, h, w))
     payload = _timed(
@@ -85,7 +85,7 @@ def main(image: Path | None) -> None:
         "entropy decode and hyper-synthesis, cut",
         lambda: _stream.decode_stream(model, width, height, payload[:-1], False, model.coding),
     )
-    _timed("synthesis", lambda: _codec.synthesise(model, decoded, width, height, device))
+    _timed("synthesis", lambda: _latent.synthesise(model, decoded, width, height, device))
     data = _timed("encode, whole", lambda: _codec.encode(picture, weights=model, device="cpu"))
     _timed(
         "encode without quality table",

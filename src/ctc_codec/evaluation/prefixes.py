@@ -14,10 +14,11 @@ import click
 import numpy as np
 import torch
 
-from .._codec import decode_latent, encode, synthesise
+from .._codec import decode_latent, encode
 from .._device import resolve_device
 from .._header import Header
 from .._image import psnr
+from .._latent import synthesise
 from .._model import load_model
 from .._planes import TreeTables
 from .images import image_files, read_image
