@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ Alpha = npt.NDArray[np.uint8]
 """[height, width], 0 transparent, 255 opaque."""
 
 _Floats = npt.NDArray[np.float32]
+
+_BAND = 256
+"""Rows of a large image that are worked on at a time, an even number."""
 
 _NOTHING_SEEN = 128
 """Colour of an image that is transparent everywhere."""
@@ -59,12 +62,26 @@ def fill_unseen(pixels: Pixels, alpha: Alpha) -> Pixels:
         return pixels
     if not seen.any():
         return np.full_like(pixels, _NOTHING_SEEN)
-    # The first level in integers, which is faster: four values of 8 bits need 10.
-    total = _sum_of_fours((pixels * seen[..., None]).astype(np.uint16)).astype(np.float32)
-    weight = _sum_of_fours(seen[..., None].astype(np.uint16)).astype(np.float32)
-    height, width = alpha.shape
-    around = _doubled(_pull_push(total, weight))[:height, :width]
-    return np.where(seen[..., None], pixels, np.rint(around).astype(np.uint8))
+    # The largest level in bands of rows, for the sake of memory, and in integers, which is faster: four
+    # values of 8 bits need 10.
+    totals, weights = [], []
+    for rows in _bands(len(pixels)):
+        shown = seen[rows, :, None]
+        totals.append(_sum_of_fours((pixels[rows] * shown).astype(np.uint16)).astype(np.float32))
+        weights.append(_sum_of_fours(shown.astype(np.uint16)).astype(np.float32))
+    around = _pull_push(np.concatenate(totals), np.concatenate(weights))
+    out = np.empty_like(pixels)
+    for rows in _bands(len(pixels)):
+        first = max(rows.start // 2 - 1, 0)
+        near = _doubled(around[first : rows.stop // 2 + 2])[rows.start - 2 * first :]
+        near = np.rint(near[: rows.stop - rows.start, : pixels.shape[1]]).astype(np.uint8)
+        out[rows] = np.where(seen[rows, :, None], pixels[rows], near)
+    return out
+
+
+def _bands(height: int) -> Iterator[slice]:
+    for top in range(0, height, _BAND):
+        yield slice(top, min(top + _BAND, height))
 
 
 def _pull_push(total: _Floats, weight: _Floats) -> _Floats:

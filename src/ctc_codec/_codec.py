@@ -18,9 +18,10 @@ from ._framing import frame
 from ._header import MAX_PIXELS, Coding, Header
 from ._image import SourceImage, check_pixels, psnr_against, source_image
 from ._latent import analyse
+from ._memory import give_back
 from ._model import CodecModel, model_of
 from ._rate_quality import QualityWatch
-from ._stream import DecodedLatent, encode_planes, entropy_parameters
+from ._stream import DecodedLatent, encode_planes, entropy_parameters, residuals
 from ._target import smallest_prefix
 
 
@@ -69,7 +70,10 @@ def encode(
     y, z = analyse(model, source.pixels, where)
     level, mu = entropy_parameters(model, z, y.shape[1], y.shape[2])
     watch = QualityWatch(model, source.pixels, y, mu, source.grey, where) if quality_table else None
-    code = encode_planes(model, y, z, level, mu, coding, watch)
+    s = residuals(model, y, mu, level)
+    del y, mu  # of large images they are large
+    give_back(level[0].size)
+    code = encode_planes(model, z, s, level, coding, watch)
     sections = [] if watch is None else [(_extras.QUALITY, watch.table(len(code)).to_bytes())]
     extras = _extras.join_sections(sections + _sections(source))
     header = Header(
@@ -167,6 +171,7 @@ def decode(
         refine=refine,
     )
     decoder.feed(data)
+    decoder.finish()
     return decoder.image()
 
 
@@ -187,6 +192,7 @@ def thumbnail(
     enough = start + _THUMBNAIL_BYTES + header.width * header.height // 64
     decoder = Decoder(weights=weights, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn)
     decoder.feed(data[:enough])
+    decoder.finish()
     return decoder.thumbnail()
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ._config import ModelConfig
-from ._planes import LEVELS, MEAN_SCALE, IntArray, TreeTables, sigma_of_level
+from ._planes import LEVELS, MEAN_SCALE, IntArray, LevelArray, TreeTables, sigma_of_level
 from ._state import FEATURE_SCALE, FEATURES, Int8Array, node_intervals
 
 WIDTH = 64
@@ -120,6 +120,10 @@ class DistortionReduction(nn.Module):
         return torch.clamp(mean + shift * inside.square() / sigma, low, high)
 
 
+REFINER_HALO = 2
+"""Positions to each side that it looks at."""
+
+
 class Refiner(nn.Module):
     """CDR on the state that a decoder has."""
 
@@ -143,12 +147,13 @@ class Refiner(nn.Module):
             self.register_buffer(name, torch.from_numpy(table.astype(np.float32)), persistent=False)
         self.register_buffer("features", torch.from_numpy(features), persistent=False)
 
-    def forward(self, node: IntArray, level: IntArray) -> Tensor:
+    def forward(self, node: IntArray, level: LevelArray) -> Tensor:
         """What to add to the conditional means, float32 [1, N, h, w] in quantiser steps.
 
-        node, level: int32 [N, h, w].
+        node: int32 [N, h, w]; level: uint8 [N, h, w].
         """
-        at, of = (torch.from_numpy(t).to(self.means.device)[None] for t in (node, level))
+        # Tensors of uint8 would be masks.
+        at, of = (torch.from_numpy(t.astype(np.int32)).to(self.means.device)[None] for t in (node, level))
         mean = self.means[at]
         refined = self.cdr(
             stack_features(self.features, at),

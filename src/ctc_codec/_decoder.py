@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ._latent import synthesise
 from ._model import CodecModel, model_of
 from ._save import image_from_pixels
 from ._stream import DecodedLatent, StreamDecoder
-from ._thumbnail import THUMBNAIL_SCALE, thumbnail_pixels
+from ._thumbnail import THUMBNAIL_CHANNELS, THUMBNAIL_SCALE, thumbnail_pixels
 
 _CPU = torch.device("cpu")
 
@@ -64,6 +65,7 @@ class Decoder:
         """Bytes of the stream that have been decoded."""
         self._extras = b""
         self._told = False
+        self._finished = False
 
     @property
     def bytes_used(self) -> int:
@@ -79,8 +81,10 @@ class Decoder:
         """Take the next bytes of the file, any number of them.
 
         Raises FormatError if this is no .ctc file, DamageError at damaged bytes unless that is accepted,
-        WeightsError for other weights, LimitError.
+        WeightsError for other weights, LimitError, ValueError after :meth:`finish`.
         """
+        if self._finished:
+            raise ValueError("this decoder is finished")
         if self._unframer is None:
             self._head += chunk
             try:
@@ -138,9 +142,21 @@ class Decoder:
             self._stream.advance(code, self._unframer.complete)
             self._decoded = self._unframer.length
 
+    def finish(self) -> None:
+        """No more bytes will come: what only they would need, much for large images, is given back."""
+        self._advance()
+        assert self._stream is not None
+        self._stream.finish()
+        self._finished = True
+
     def latent(self) -> DecodedLatent:
-        """What is known of the latent now. Raises FormatError while the header is not complete, DamageError
-        for a whole stream that no encoder writes."""
+        """What is known of the latent now; later bytes do not change it. Raises FormatError while the header
+        is not complete, DamageError for a whole stream that no encoder writes."""
+        latent = self._current()
+        return replace(latent, state=latent.state.frozen())
+
+    def _current(self) -> DecodedLatent:
+        """The same without a copy."""
         self._advance()
         assert self._stream is not None
         return self._stream.latent()
@@ -150,18 +166,20 @@ class Decoder:
 
         Of a file with transparency that ends before it, the image is opaque.
         """
-        latent, header = self.latent(), self.checked_header()
+        latent, header = self._current(), self.checked_header()
         assert self._model is not None
         where = resolve_device(self._device)
         pixels = synthesise(self._model, latent, header.width, header.height, where, refine=self._refine)
-        return self._finished(pixels, header)
+        return self._complete_image(pixels, header)
 
     def thumbnail(self) -> Image.Image:
         """A picture of 1/8 of each side, rounded up, fast. Raises as :meth:`latent`."""
-        latent, header = self.latent(), self.checked_header()
+        latent, header = self._current(), self.checked_header()
         assert self._model is not None
         synthesis, kernel = self._model.networks(_CPU).synthesis, self._model.thumbnail_kernel()
-        small = thumbnail_pixels(synthesis, kernel, latent.latent, header.width, header.height)
+        _, h, w = latent.state.shape
+        values = latent.values((slice(0, h), slice(0, w)), slice(0, THUMBNAIL_CHANNELS))
+        small = thumbnail_pixels(synthesis, kernel, values, header.width, header.height)
         pixels = small.numpy()
         alpha = self._alpha(header)
         if alpha is not None:
@@ -182,7 +200,7 @@ class Decoder:
                 alpha = _alpha.unpack(section.data, alpha)
         return alpha
 
-    def _finished(self, pixels: Pixels, header: Header) -> Image.Image:
+    def _complete_image(self, pixels: Pixels, header: Header) -> Image.Image:
         image = image_from_pixels(pixels, header.grey, self._alpha(header))
         for section in _extras.split_sections(self._extras):
             name = {_extras.EXIF: "exif", _extras.XMP: "xmp"}.get(section.kind)

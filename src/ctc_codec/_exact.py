@@ -12,13 +12,16 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ._config import HYPER_STRIDE
 from ._errors import WeightsError
 from ._hyperprior import ACTIVATION_MAX, LEAK, LEVEL_GAIN, MU_GAIN, Z_LIMIT, HyperSynthesis
 from ._planes import LEVELS, MEAN_SCALE
+from ._tiles import tiles
 from ._wavelet import band_map
 
 SUM_LIMIT = float(1 << 51)
@@ -28,6 +31,9 @@ _ACTIVATION_LIMIT = int(ACTIVATION_MAX) << ACTIVATION_BITS
 _WEIGHT_LIMIT = 32767
 
 LAYERS = ("up1", "up2", "mix", "leave")
+
+_HALO = 2
+"""Positions of z to each side that a position of the result depends on."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,12 @@ class ExactConv:
 
     def accumulate(self, a: Tensor, inputs: slice = slice(None)) -> Tensor:
         """``w * a``, of some of the input channels alone."""
+        # One image at a time: for 16 of float32 torch uses NNPACK where oneDNN is off, which multiplies their
+        # Fourier transforms, and that is not exact.
+        sums = [self._accumulate(image, inputs) for image in a.split(1)]
+        return sums[0] if len(sums) == 1 else torch.cat(sums)
+
+    def _accumulate(self, a: Tensor, inputs: slice) -> Tensor:
         weight = self.weight[:, inputs]
         padding, per_group = weight.shape[-1] // 2, weight.shape[1]
         if self.groups == 1 or per_group == 1:
@@ -166,23 +178,46 @@ class ExactHyperSynthesis:
         network.band_level.copy_(torch.from_numpy(self.band_level / LEVEL_GAIN))
 
     @torch.inference_mode()
-    def __call__(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """z: int32 [Cz, hz, wz] in -63..63. Returns sigma levels and mu (1/64 steps), int32
-        [N, 4hz, 4wz] each."""
+    def __call__(
+        self, z: np.ndarray, sides: tuple[int, int] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+        """Sigma levels, uint8 [N, h, w], and mu, int32 [N, h, w] in 1/64 steps.
+
+        z: int32 [Cz, hz, wz] in -63..63. sides: h and w, up to 4hz and 4wz; None: these. In tiles of z.
+        """
+        hz, wz = z.shape[1:]
+        h, w = sides or (HYPER_STRIDE * hz, HYPER_STRIDE * wz)
+        channels = len(self.layers["leave"].bias) // 2
+        levels, mu = np.empty((channels, h, w), np.uint8), np.empty((channels, h, w), np.int32)
+        bands = band_map(h, w, self.band_level.shape[1] // 3).numpy()
+        for tile in tiles(hz, wz, _HALO, HYPER_STRIDE):
+            fine = tile.scaled(HYPER_STRIDE)
+            level, mean = (part[:, *fine.inner] for part in self.unbanded(z[:, *tile.outer]))
+            at = (slice(None), *fine.core)
+            shape = mu[at].shape[1:]  # at the lower and right edge less than a multiple of 4
+            level, mean = (part[:, : shape[0], : shape[1]] for part in (level, mean))
+            levels[at], mu[at] = self.banded(level, bands[fine.core]), mean
+        return levels, mu
+
+    @torch.inference_mode()
+    def unbanded(self, z: np.ndarray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Levels without what :meth:`banded` adds, and mu, int32 [N, 4hz, 4wz] each, of a small z."""
         with torch.autocast("cpu", enabled=False):
             t = torch.from_numpy(z.astype(np.float64))[None]
             t = _activation(F.pixel_shuffle(self.layers["up1"](t), 2))
             t = _activation(F.pixel_shuffle(self.layers["up2"](t), 2))
             t = _activation(self.layers["mix"](t))
             level, mu = self.layers["leave"](t)[0].chunk(2)
-            channels, bands = self.band_level.shape
-            at = band_map(level.shape[1], level.shape[2], bands // 3)
-            level[:channels] += torch.from_numpy(self.band_level)[:, at]
-        limit = float(1 << 24)
-        return (
-            level.clamp(0, LEVELS - 1).to(torch.int32).numpy(),
-            mu.clamp(-limit, limit).to(torch.int32).numpy(),
-        )
+        # The type's limits are out of reach of any band and far outside those of levels.
+        far = float(1 << 24)
+        return level.clamp(-far, far).to(torch.int32).numpy(), mu.clamp(-far, far).to(torch.int32).numpy()
+
+    def banded(self, level: npt.NDArray[np.int32], bands: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Levels as they count, uint8 [N, h, w]: with the wavelet's bands (int64 [h, w], of
+        :func:`ctc_codec._wavelet.band_map`) added, and in range."""
+        level = level.copy()
+        level[: len(self.band_level)] += self.band_level[:, bands]
+        return np.clip(level, 0, LEVELS - 1).astype(np.uint8)
 
     def known_answer(self) -> str:
         """SHA-256 of the outputs for a fixed input, compared at load with the exporting machine's."""

@@ -24,7 +24,7 @@ from ._context import (
 )
 from ._errors import WeightsError
 from ._exact import ExactConv, quantise_conv
-from ._planes import FREQUENCY_BITS, LEVELS
+from ._planes import FREQUENCY_BITS, LEVELS, LevelArray
 from ._state import (
     FEATURE_LIMIT,
     FEATURE_SCALE,
@@ -34,6 +34,7 @@ from ._state import (
     StateTables,
     exp2_table,
 )
+from ._tiles import tiles
 
 LAYERS = ("enter", "mix", "spread", "join", "leave", "own")
 OPERAND_LIMIT = 255
@@ -78,6 +79,10 @@ def frequencies_of(odds: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     out[:, 1] = parts[1] + missing * (is_middle & ~is_first)
     out[:, 2] = parts[2] + missing * ~(is_middle | is_first)
     return out
+
+
+_HALO = 2
+"""Positions to each side that the networks look at."""
 
 
 class ExactRateReduction:
@@ -141,8 +146,8 @@ class ExactRateReduction:
                 conv.bias.copy_(layer.bias / 2 ** (fraction + source))
 
     @torch.inference_mode()
-    def begin(self, level: npt.NDArray[np.int32]) -> Tensor:
-        """What levels int32 [N, h, w] contribute, the same for all states: float32 [1, W, h, w]."""
+    def begin(self, level: LevelArray) -> Tensor:
+        """What levels uint8 [N, h, w] contribute, the same for all states: float32 [1, W, h, w]."""
         centred = torch.from_numpy(level.astype(np.float32) - LEVEL_CENTRE)[None]
         with torch.autocast("cpu", enabled=False):
             return self.layers["enter"].accumulate(centred, slice(self._dynamic, None))
@@ -189,6 +194,38 @@ class ExactRateReduction:
         ramp = np.arange(n * h * w, dtype=np.int64) * 2654435761 % (1 << 32)
         inner = np.flatnonzero(self.tables.slopes.any(axis=1))
         node = inner[ramp * len(inner) >> 32].astype(np.int32).reshape(n, h, w)
-        level = (ramp * LEVELS >> 32).astype(np.int32).reshape(n, h, w)
+        level = (ramp * LEVELS >> 32).astype(np.uint8).reshape(n, h, w)
         found = self.frequencies(node.reshape(-1), *self.parameters(node, self.begin(level)))
         return hashlib.sha256(found.astype("<i4").tobytes()).hexdigest()
+
+
+class ExactContext:
+    """What the context model says of every element of an image, renewed before every slice; in tiles."""
+
+    def __init__(self, crr: ExactRateReduction, level: LevelArray) -> None:
+        """level: uint8 [N, h, w]."""
+        self._crr = crr
+        _, h, w = level.shape
+        self._tiles = list(tiles(h, w, _HALO))
+        self._static = torch.empty(1, len(crr.layers["enter"].bias), h, w)
+        for tile in tiles(h, w, 0):
+            self._static[..., *tile.core] = crr.begin(level[:, *tile.core])
+        self._shift: npt.NDArray[np.int16] = np.empty(level.shape, np.int16)
+        self._log_scale: npt.NDArray[np.int8] = np.empty(level.shape, np.int8)
+
+    def refresh(self, node: npt.NDArray[np.int32]) -> None:
+        """Look at the state, int32 [N, h, w]."""
+        for tile in self._tiles:
+            seen = node[:, *tile.outer]
+            shift, log_scale = (
+                part.reshape(seen.shape)[:, *tile.inner]
+                for part in self._crr.parameters(seen, self._static[..., *tile.outer])
+            )
+            self._shift[:, *tile.core], self._log_scale[:, *tile.core] = shift, log_scale
+
+    def frequencies(
+        self, node: npt.NDArray[np.int32], elements: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float32]:
+        """See :meth:`ExactRateReduction.frequencies`; node: int32 [n], of elements [n]."""
+        shift, log_scale = self._shift.reshape(-1)[elements], self._log_scale.reshape(-1)[elements]
+        return self._crr.frequencies(node, shift.astype(np.float32), log_scale.astype(np.float32))

@@ -59,8 +59,8 @@ class SourceImage:
 
 def psnr(a: Pixels, b: Pixels) -> float:
     """PSNR in dB over all samples of two uint8 arrays of equal shape; inf when they are equal."""
-    error = np.square(a.astype(np.int32) - b.astype(np.int32), dtype=np.int64).mean(dtype=np.float64)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+    error = sum(int(np.square(x.astype(np.int32) - y).sum(dtype=np.int64)) for x, y in zip(a, b, strict=True))
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 * a.size / error))
 
 
 def psnr_against(source: SourceImage, decoded: Image.Image) -> float:
@@ -209,8 +209,9 @@ def _source_image(image: Image.Image, background: tuple[int, int, int] | None, m
             exif, xmp = read_exif(image, notes), read_xmp(image)
     if bits > 8 or image.mode.startswith("I"):
         notes.append(f"{bits if bits > 8 else 16}-bit samples are reduced to 8 bits")
-    plain, alpha = _colour_and_alpha(image, bits, notes)
-    plain = to_srgb(plain, image.info.get("icc_profile"), notes)
+    with as_input_errors():  # a palette that is missing, for example
+        plain, alpha = _colour_and_alpha(image, bits, notes)
+        plain = to_srgb(plain, image.info.get("icc_profile"), notes)
     grey = plain.mode == "L"
     pixels = _upright(np.atleast_3d(np.asarray(plain)), orientation)
     if alpha is not None and alpha.min() < 255:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,7 @@ PRIORITY_SCALE = 64
 PRIORITY_LIMIT = 15000
 
 IntArray = npt.NDArray[np.int32]
+LevelArray = npt.NDArray[np.uint8]
 
 
 def sigma_of_level(level: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -205,10 +207,25 @@ def code_lengths(tables: TreeTables) -> npt.NDArray[np.float64]:
     return lengths
 
 
-def clip_residual(s: IntArray, level: IntArray, tables: TreeTables) -> IntArray:
+def clip_residual(s: IntArray, level: LevelArray, tables: TreeTables) -> IntArray:
     """Bring residuals into their level's interval, int32, same shape."""
     half = ((3 ** tables.trits.astype(np.int64) - 1) // 2).astype(np.int32)[level]
     return np.clip(s, -half, half)
+
+
+def _parts(length: int) -> Iterator[slice]:
+    """Consecutive parts of a long array: numpy makes 8 bytes of every index that it is given."""
+    for start in range(0, length, _PART):
+        yield slice(start, min(start + _PART, length))
+
+
+def look_up(table: npt.NDArray[Any], index: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``table[index]`` for a large contiguous index of integers, in parts."""
+    out = np.empty(index.shape, table.dtype)
+    flat, flat_index = out.reshape(-1), index.reshape(-1)
+    for part in _parts(len(flat)):
+        flat[part] = table[flat_index[part]]
+    return out
 
 
 CONTEXT_PLANES = 6
@@ -217,21 +234,30 @@ CONTEXT_PLANES = 6
 _SLICE_ELEMENTS = 256
 """No slice of a plane is shorter: context that is refreshed more often than it changes costs time only."""
 
+_PART = 1 << 18
+_GROUP = 1 << 22
+"""Elements that are sorted at a time."""
+
+_NOT_IN_PLANE = 0xFFFF
+"""Key of an element that has no trit in a plane; those of others are below it."""
+
 
 class Planes:
     """State of all latent elements of one image, and the order in which their trits are coded.
 
-    level: int32 [n], sigma level of every element, n elements in the order channel, row, column.
-    weight: int16 [n], added to the priorities of the element (how much the synthesis amplifies its
-        channel, log2 in 1/64).
+    level: uint8 [n], sigma level of every element, n elements in the order channel, row, column.
+    weight: int16, added to the priorities of elements (how much the synthesis amplifies a channel, log2 in
+        1/64): one for each of len(weight) runs of equal length.
     order: inside a plane. "priority": most distortion removed per bit first (DPICT, section 3.3); "sigma":
         largest sigma first (PLONQ, Lu et al., DCC 2021); "raster": by channel, row and column.
     slices: parts of equal length that a plane's order is cut into.
+
+    Large images are sorted in groups, so that beside the state there are 2 bytes for each element.
     """
 
     def __init__(
         self,
-        level: IntArray,
+        level: LevelArray,
         weight: npt.NDArray[np.int16],
         tables: TreeTables,
         order: str = "priority",
@@ -239,43 +265,79 @@ class Planes:
     ) -> None:
         self._tables = tables
         self._weight = weight
+        self._run = len(level) // max(len(weight), 1)
         self._level = level
         self._order = order
         self._slices = slices
-        self._trits = tables.trits.astype(np.int8)[level]
-        self.count = int(self._trits.max(initial=0))
+        counts = np.zeros(LEVELS, np.int64)
+        for part in _parts(len(level)):
+            counts += np.bincount(level[part], minlength=LEVELS)
+        self.count = int(tables.trits[counts > 0].max(initial=0))
         """Number of planes."""
-        self.active = [int((self._trits > plane).sum()) for plane in range(self.count)]
+        self.active = [int(counts[tables.trits > plane].sum()) for plane in range(self.count)]
         """Trits of every plane."""
-        self.node: IntArray = tables.bases[level]
+        self.node: IntArray = look_up(tables.bases, level)
         """Node of every element, int32 [n]: the whole state."""
 
     def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
-        """Yield (plane, elements of a slice in coding order), most significant plane first.
+        """:meth:`pieces` without the last value."""
+        for plane, elements, _ in self.pieces():
+            yield plane, elements
 
-        The order of a plane depends on the state at its beginning, so :meth:`advance` the slice before
-        asking for the next.
+    def pieces(self) -> Iterator[tuple[int, npt.NDArray[np.intp], bool]]:
+        """Yield (plane, elements in coding order, whether a slice begins), most significant plane first.
+
+        A slice comes in pieces of limited length. The order of a plane depends on the state at its
+        beginning, so :meth:`advance` each piece before asking for the next.
         """
         for plane in range(self.count - 1, -1, -1):
-            elements = self._ordered(np.flatnonzero(self._trits > plane))
-            slices = max(1, min(self._slices, len(elements) // _SLICE_ELEMENTS))
-            for part in np.array_split(elements, slices):
-                yield plane, part
+            count = self.active[plane]
+            slices = max(1, min(self._slices, count // _SLICE_ELEMENTS))
+            groups, group = self._ordered(plane), np.zeros(0, np.intp)
+            for i in range(slices):
+                left, begins = count // slices + (i < count % slices), True
+                while left:
+                    group = group if len(group) else next(groups)
+                    piece, group = np.split(group, [min(left, _PART)])
+                    yield plane, piece, begins
+                    left, begins = left - len(piece), False
 
-    def _ordered(self, active: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    def _ordered(self, plane: int) -> Iterator[npt.NDArray[np.intp]]:
+        """The elements of a plane in coding order, in groups."""
+        if self.active[plane] <= _GROUP:
+            elements, keys = zip(*(self._keys(plane, part) for part in _parts(len(self._level))), strict=True)
+            yield _sorted(np.concatenate(elements), np.concatenate(keys))
+            return
+        every_key = np.full(len(self._level), _NOT_IN_PLANE, np.uint16)
+        histogram = np.zeros(_NOT_IN_PLANE, np.int64)
+        for part in _parts(len(every_key)):
+            active, key = self._keys(plane, part)
+            every_key[active] = key
+            histogram += np.bincount(key, minlength=len(histogram))
+        before = np.concatenate(([0], np.cumsum(histogram)))
+        low = 0
+        while before[low] < before[-1]:
+            high = max(int(np.searchsorted(before, before[low] + _GROUP, side="right")) - 1, low + 1)
+            if before[high] - before[low] > _GROUP:  # one key: in the order of elements
+                yield from (found for found, _ in _with_keys(every_key, low, high))
+            elif before[high] > before[low]:
+                elements, keys = zip(*_with_keys(every_key, low, high), strict=True)
+                yield _sorted(np.concatenate(elements), np.concatenate(keys))
+            low = high
+
+    def _keys(self, plane: int, part: slice) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint16]]:
+        """Elements of a part that have a trit in a plane, ascending, and by what they are sorted."""
+        active = np.flatnonzero((self._tables.trits > plane)[self._level[part]]) + part.start
         if self._order == "raster":
-            return active
+            return active, np.zeros(len(active), np.uint16)
         if self._order == "sigma":
-            key = (LEVELS - self._level[active]).astype(np.uint16)
-        else:
-            priority = self._tables.priorities[self.node[active]] + self._weight[active]
-            # Descending, ties in element order: a stable (radix) sort of the complement.
-            key = (32767 - priority).astype(np.uint16)
-        return active[np.argsort(key, kind="stable")]
+            return active, LEVELS - self._level[active].astype(np.uint16)
+        priority = self._tables.priorities[self.node[active]] + self._weight[active // self._run]
+        return active, (32767 - priority.astype(np.int32)).astype(np.uint16)
 
-    def digits(self, s: IntArray, plane: int, elements: npt.NDArray[np.intp]) -> IntArray:
-        """Trits of residuals ``s`` (int32 [n], inside their intervals) for a plane, int32 0..2."""
-        half = (3 ** self._trits[elements].astype(np.int32) - 1) // 2
+    def digits(self, s: npt.NDArray[np.int16], plane: int, elements: npt.NDArray[np.intp]) -> IntArray:
+        """Trits of residuals ``s`` (integers [n], inside their intervals) for a plane, int32 0..2."""
+        half = ((3 ** self._tables.trits.astype(np.int32) - 1) // 2)[self._level[elements]]
         return ((s[elements] + half) // 3**plane % 3).astype(np.int32)
 
     def advance(self, elements: npt.NDArray[np.intp], trits: IntArray) -> None:
@@ -284,4 +346,18 @@ class Planes:
 
     def residual(self) -> IntArray:
         """Conditional mean of every element's residual, int32 [n] in 1/64."""
-        return self._tables.means[self.node]
+        return look_up(self._tables.means, self.node)
+
+
+def _sorted(elements: npt.NDArray[np.intp], keys: npt.NDArray[np.uint16]) -> npt.NDArray[np.intp]:
+    """By ascending key; those of one key stay in order (a radix sort)."""
+    return elements[np.argsort(keys, kind="stable")]
+
+
+def _with_keys(
+    keys: npt.NDArray[np.uint16], low: int, high: int
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint16]]]:
+    """Elements whose key is at least ``low`` and below ``high``, and their keys, part by part."""
+    for part in _parts(len(keys)):
+        found = np.flatnonzero((keys[part] >= low) & (keys[part] < high)) + part.start
+        yield found, keys[found]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ._config import LATENT_STRIDE
 from ._device import branch_precision
@@ -20,6 +21,8 @@ from ._image import Pixels
 from ._model import CodecModel
 from ._planes import MEAN_SCALE, PRIORITY_SCALE, IntArray
 from ._quality import QualityTable, table_of
+from ._tiles import Span, Tile, span
+from ._wavelet import compose
 
 _FIRST_BYTES = 256
 _EARLY, _EARLY_STEP = 5, 1.2
@@ -28,19 +31,11 @@ _SHARES = (1.0, 2**-1.5, 2**-3.5)
 """Of the whole stream: about where pixels are looked at. Chosen on photographs: 0.3 dB rms."""
 _TILE, _HALO = 6, 1
 _TILES = 4
+_SAMPLED_POSITIONS = 1 << 14
+"""Positions at which the latent's error is summed, about: all of them in an image of up to 4 megapixels."""
 _WHOLE_POSITIONS = 20 * 20
 """Latents of no more positions are one tile."""
 _HIGHEST_PSNR = 99.99
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """In latent positions: where the synthesis looks, and the part of that whose pixels count."""
-
-    rows: slice
-    columns: slice
-    inner_rows: slice
-    inner_columns: slice
 
 
 @dataclass(frozen=True)
@@ -54,43 +49,33 @@ class _Moment:
     blocks: torch.Tensor
 
 
-def _pixels(positions: slice) -> slice:
-    return slice(positions.start * LATENT_STRIDE, positions.stop * LATENT_STRIDE)
-
-
-def _shifted(inner: slice, outer: slice) -> slice:
-    return slice(outer.start + inner.start, outer.start + inner.stop)
-
-
-def _span(start: int, side: int) -> tuple[slice, slice]:
-    size, wide = min(_TILE, side), min(_TILE + 2 * _HALO, side)
-    first = min(max(start - _HALO, 0), side - wide)
-    return slice(first, first + wide), slice(start - first, start - first + size)
-
-
-def _tiles(error: torch.Tensor) -> list[_Tile]:
+def _places(error: torch.Tensor) -> list[Tile]:
     """Tiles that stand for the error of the whole, float32 [h, w]: spread evenly over its sum."""
     h, w = error.shape
     if h * w <= _WHOLE_POSITIONS:
-        return [_Tile(slice(0, h), slice(0, w), slice(0, h), slice(0, w))]
+        return [Tile(span(0, h, h, 0), span(0, w, w, 0))]
     high, wide = min(_TILE, h), min(_TILE, w)
-    starts = [(r, c) for r in range(0, h - high + 1, high) for c in range(0, w - wide + 1, wide)]
-    sums = np.array([float(error[r : r + high, c : c + wide].sum()) for r, c in starts])
-    order = np.argsort(sums, kind="stable")
-    shares = np.cumsum(sums[order]) / max(sums.sum(), 1e-30)
+    sums = F.avg_pool2d(error[None, None], (high, wide))[0, 0].double().numpy()
+    order = np.argsort(sums.reshape(-1), kind="stable")
+    shares = np.cumsum(sums.reshape(-1)[order]) / max(sums.sum(), 1e-30)
     picks = {int(order[np.searchsorted(shares, (i + 0.5) / _TILES)]) for i in range(_TILES)}
-    tiles = []
-    for r, c in (starts[pick] for pick in sorted(picks)):
-        (rows, inner_rows), (columns, inner_columns) = _span(r, h), _span(c, w)
-        tiles.append(_Tile(rows, columns, inner_rows, inner_columns))
-    return tiles
+    corners = [divmod(pick, sums.shape[1]) for pick in sorted(picks)]
+    return [Tile(_span(high * row, high, h), _span(wide * column, wide, w)) for row, column in corners]
+
+
+def _span(start: int, size: int, side: int) -> Span:
+    """Of ``size`` positions, with all of the halo: at a border more of it lies at the other side."""
+    wide = min(size + 2 * _HALO, side)
+    first = min(max(start - _HALO, 0), side - wide)
+    return Span(slice(start, start + size), slice(first, first + wide))
 
 
 class QualityWatch:
     """Called by the encoder as it goes (see :func:`ctc_codec._stream.encode_planes`).
 
     pixels: uint8 [height, width, 3]; y: float32 [N, h, w]; mu: int32 [N, h, w] in 1/64; grey: the channels
-    are averaged before they are compared.
+    are averaged before they are compared. Neither y nor mu is kept whole: of a large image some rows are
+    looked at.
     """
 
     @torch.inference_mode()
@@ -106,34 +91,59 @@ class QualityWatch:
         self._device = device
         self._synthesis = model.networks(device).synthesis
         self._means = torch.from_numpy(model.tables.means).float() / MEAN_SCALE
-        self._mu = torch.from_numpy(mu).float() / MEAN_SCALE
-        self._y = self._blocks(y)
         gain = torch.from_numpy(model.channel_priority.astype(np.float32)) / PRIORITY_SCALE
         self._gain = torch.exp2(gain)[:, None, None]
         self._pixels, self._grey = pixels, grey
         self._next = _FIRST_BYTES
         self._moments: list[_Moment] = []
-        self._tiles = _tiles(self._errors(self._blocks(self._mu)))
-        tiled = torch.zeros(mu.shape[1:])
-        for tile in self._tiles:
-            tiled[tile.rows, tile.columns][tile.inner_rows, tile.inner_columns] = 1
-        self._tiled = tiled
 
-    def _blocks(self, latent: torch.Tensor) -> torch.Tensor:
-        return self._synthesis.to_blocks(latent[None])[0]
+        self._first, self._levels = model.config.wavelet_channels, model.config.wavelet_levels
+        n, h, w = y.shape
+        self._positions = h * w
+        step = -(-h * w // _SAMPLED_POSITIONS)
+        self._rows = slice(min(step // 2, h - 1), h, step)
+        # What a decoder that knows the hyper-latent alone gets wrong: of the wavelet's channels everywhere.
+        first_mu = torch.from_numpy(mu[: self._first]).float() / MEAN_SCALE
+        self._first_mu = compose(first_mu, self._levels)
+        self._first_rest = y[: self._first] - first_mu
+        error = (compose(self._first_rest, self._levels).square_() * self._gain[: self._first]).sum(dim=0)
+        for channel in range(self._first, n):
+            rest = y[channel] - torch.from_numpy(mu[channel]).float() / MEAN_SCALE
+            error += rest.square_() * self._gain[channel]
+        self._tiles = _places(error)
+        self._mu = [self._others(mu, *tile.outer) for tile in self._tiles]
+        self._rest_of_tiles = [
+            y[self._first :, *tile.outer] - mean for tile, mean in zip(self._tiles, self._mu, strict=True)
+        ]
+        self._rest_of_rows = y[self._first :, self._rows] - self._others(mu, self._rows)
 
-    def _errors(self, blocks: torch.Tensor) -> torch.Tensor:
-        """Weighted squared error at every position, float32 [h, w]."""
-        return ((self._y - blocks).square_() * self._gain).sum(dim=0)
+    def _others(self, mu: IntArray, *window: slice) -> torch.Tensor:
+        """Of a part of mu: the channels that are not the wavelet's, float32 in quantiser steps."""
+        return torch.from_numpy(mu[self._first :, *window]).float() / MEAN_SCALE
+
+    def _residual(self, node: IntArray) -> torch.Tensor:
+        """Conditional means of nodes int32 of any shape, float32."""
+        return self._means[torch.from_numpy(np.ascontiguousarray(node))]
+
+    def _weighted(self, first: torch.Tensor, others: torch.Tensor) -> float:
+        """Sum of squared errors [channels, rows, columns], by what a channel's error does to pixels."""
+        gains = self._gain[: self._first], self._gain[self._first :]
+        return sum(float((e.square() * gain).sum()) for e, gain in zip((first, others), gains, strict=True))
 
     @torch.inference_mode()
     def _record(self, nbytes: int, node: IntArray) -> None:
-        residual = self._means[torch.from_numpy(node)].reshape(self._mu.shape)
-        blocks = self._blocks(self._mu + residual)
-        error = self._errors(blocks)
-        parts = torch.stack([blocks[:, tile.rows, tile.columns] for tile in self._tiles])
-        moment = _Moment(nbytes, float(error.sum()), float((error * self._tiled).sum()), parts)
-        self._moments.append(moment)
+        first = self._residual(node[: self._first])
+        blocks = self._first_mu + compose(first, self._levels)
+        first_error = compose(self._first_rest - first, self._levels)
+        others = self._residual(node[self._first :, self._rows])
+        error = self._weighted(first_error[:, self._rows], self._rest_of_rows - others)
+        error *= self._positions / others[0].numel()
+        parts, tile_error = [], 0.0
+        for tile, mean, rest in zip(self._tiles, self._mu, self._rest_of_tiles, strict=True):
+            others = self._residual(node[self._first :, *tile.outer])
+            parts.append(torch.cat((blocks[:, *tile.outer], mean + others)))
+            tile_error += self._weighted(first_error[:, *tile.core], (rest - others)[:, *tile.inner])
+        self._moments.append(_Moment(nbytes, error, tile_error, torch.stack(parts)))
 
     def __call__(self, nbytes: int, node: IntArray) -> None:
         self._node = node
@@ -147,16 +157,18 @@ class QualityWatch:
             x = self._synthesis.from_blocks(moment.blocks.to(self._device))
         decoded = (x * 255).round().clamp(0, 255).permute(0, 2, 3, 1).cpu().numpy()
         total, count = 0.0, 0
+        positions = 0
         for tile, picture in zip(self._tiles, decoded, strict=True):
-            shown = picture[_pixels(tile.inner_rows), _pixels(tile.inner_columns)].astype(np.float64)
-            rows, columns = _shifted(tile.inner_rows, tile.rows), _shifted(tile.inner_columns, tile.columns)
-            original = self._pixels[_pixels(rows), _pixels(columns)].astype(np.float64)
+            at = tile.scaled(LATENT_STRIDE)
+            shown = picture[at.inner].astype(np.float64)
+            original = self._pixels[at.core].astype(np.float64)
             shown = shown[: original.shape[0], : original.shape[1]]  # less padding
             if self._grey:
                 original, shown = original[..., :1], shown.mean(axis=2, keepdims=True).round()
             total += float(np.square(original - shown).sum())
             count += original.size
-        scale = moment.error / max(moment.tile_error, 1e-30) * float(self._tiled.mean())
+            positions += math.prod(end.stop - end.start for end in tile.core)
+        scale = moment.error / max(moment.tile_error, 1e-30) * positions / self._positions
         return total / count * scale
 
     def _nearest(self, nbytes: float) -> int:

@@ -84,8 +84,10 @@ def image_bytes(image: Image.Image, kind: str, *, background: str | tuple[int, .
     error: Exception | None = None
     for kept in ((exif, xmp), (exif, b""), (b"", xmp), (b"", b"")):
         for mode in _MODES_TO_TRY.get(image.mode, (image.mode,)):
-            plain = image.convert(mode) if mode != image.mode else image.copy()
-            plain.info = {}  # Pillow would write some of it
+            plain = image
+            if image.info or mode != image.mode:
+                plain = image.convert(mode) if mode != image.mode else image.copy()
+                plain.info = {}  # Pillow would write some of it
             out = io.BytesIO()
             try:
                 plain.save(out, kind, **_options(kind, image.size), **_metadata_options(kind, *kept))

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
 from operator import truediv
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ._config import LATENT_STRIDE
+from ._config import HYPER_STRIDE, LATENT_STRIDE
 from ._entropy import RangeDecoder, RangeEncoder, Rows, rows_of
 from ._errors import WeightsError
+from ._exact_context import ExactContext
 from ._header import Coding
 from ._hyperprior import Z_LIMIT, hyper_size
+from ._memory import give_back
 from ._model import CodecModel
-from ._planes import CONTEXT_PLANES, MEAN_SCALE, Planes, clip_residual
-
-IntArray = npt.NDArray[np.int32]
+from ._planes import CONTEXT_PLANES, MEAN_SCALE, IntArray, LevelArray, Planes, clip_residual, look_up
+from ._wavelet import band_map
 
 _Z_CHUNK = 128
 """Hyper-latent positions whose probability rows are built at a time."""
@@ -36,46 +39,62 @@ def latent_sides(width: int, height: int) -> tuple[int, int]:
 class _Trits:
     """The planes of an image and the probabilities of their trits, for encoder and decoder alike.
 
-    level: int32 [N, h, w]. Raises WeightsError if the coding needs a context model that is not there.
+    level: uint8 [N, h, w]. Raises WeightsError if the coding needs a context model that is not there.
     """
 
-    def __init__(self, model: CodecModel, level: IntArray, coding: Coding) -> None:
+    def __init__(self, model: CodecModel, level: LevelArray, coding: Coding) -> None:
         if coding.slices and model.crr is None:
             raise WeightsError("made with a context model, which these weights do not have")
-        weight = np.repeat(model.channel_priority, level[0].size)
         slices = max(coding.slices, 1)
+        weight = model.channel_priority
         self.planes = Planes(level.reshape(-1), weight, model.tables, coding.order, slices)
         self._model = model
         self._shape = level.shape
-        self._crr = model.crr if coding.slices else None
-        self._static = self._crr.begin(level) if self._crr is not None else None
+        self._level, self._crr = level, model.crr if coding.slices else None
+
+    @property
+    def node(self) -> IntArray:
+        """int32 [N, h, w]"""
+        return self.planes.node.reshape(self._shape)
 
     def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.intp], Rows]]:
-        """Yield (plane, elements of a slice, coder's rows of their trits); advance the planes in between."""
-        for plane, elements in self.planes:
-            node = self.planes.node
-            if self._crr is None or self._static is None or plane >= CONTEXT_PLANES:
-                yield plane, elements, self._model.trit_rows[node[elements]]
+        """Yield (plane, elements, coder's rows of their trits); advance the planes in between."""
+        context = None if self._crr is None else ExactContext(self._crr, self._level)
+        for plane, elements, slice_begins in self.planes.pieces():
+            node = self.planes.node[elements]
+            if context is None or plane >= CONTEXT_PLANES:
+                yield plane, elements, self._model.trit_rows[node]
                 continue
-            shift, log_scale = self._crr.parameters(node.reshape(self._shape), self._static)
-            frequencies = self._crr.frequencies(node[elements], shift[elements], log_scale[elements])
-            yield plane, elements, rows_of(frequencies)
+            if slice_begins:
+                context.refresh(self.node)
+            yield plane, elements, rows_of(context.frequencies(node, elements))
+
+
+def residuals(model: CodecModel, y: Tensor, mu: IntArray, level: LevelArray) -> npt.NDArray[np.int16]:
+    """What is coded: ``round(y - mu)``, brought into the intervals of the levels, int16 [N, h, w].
+
+    y: float32 [N, h, w]; level, mu: see :class:`ctc_codec._exact.ExactHyperSynthesis`.
+    """
+    out = np.empty(mu.shape, np.int16)  # 3^MAX_TRITS < 2^16
+    for channel, (values, centre) in enumerate(zip(y.numpy(), mu, strict=True)):
+        s = np.rint(np.clip(values - centre.astype(np.float32) / MEAN_SCALE, -1e6, 1e6))
+        out[channel] = clip_residual(s.astype(np.int32), level[channel], model.tables)
+    return out
 
 
 def encode_planes(
     model: CodecModel,
-    y: Tensor,
     z: IntArray,
-    level: IntArray,
-    mu: IntArray,
+    s: npt.NDArray[np.int16],
+    level: LevelArray,
     coding: Coding,
     watch: Callable[[int, IntArray], None] | None = None,
 ) -> bytes:
-    """z position by position, then the trits of y plane by plane, as one code word.
+    """z position by position, then the trits of the residuals plane by plane, as one code word.
 
-    y: float32 [N, h, w]; z: int32 [Cz, hz, wz]; level, mu: int32 [N, h, w], see
-    :class:`ctc_codec._exact.ExactHyperSynthesis`. watch: called after z and every few thousand trits with the
-    bytes written so far and the state, int32 [N * h * w], always the same array.
+    z: int32 [Cz, hz, wz]; s: int16 [N, h, w], of :func:`residuals`; level: uint8 [N, h, w].
+    watch: called after z and every few thousand trits with the bytes written so far and the state, int32
+        [N, h, w], always the same array.
     """
     encoder = RangeEncoder()
     positions = z.reshape(z.shape[0], -1).T  # [hz * wz, Cz]
@@ -84,52 +103,163 @@ def encode_planes(
         symbols = np.ascontiguousarray(chunk).reshape(-1) + Z_LIMIT
         encoder.encode(symbols, np.tile(model.z_rows, (len(chunk), 1)))
 
-    residual = y.numpy() - mu.astype(np.float32) / MEAN_SCALE
-    s = np.rint(np.clip(residual, -1e6, 1e6)).astype(np.int32).reshape(-1)
-    s = clip_residual(s, level.reshape(-1), model.tables)
     trits_of = _Trits(model, level, coding)
+    flat = s.reshape(-1)
     if watch:
-        watch(encoder.nbytes, trits_of.planes.node)
+        watch(encoder.nbytes, trits_of.node)
     for plane, elements, rows in trits_of:
         for start in range(0, len(elements), _WATCH_TRITS if watch else len(elements)):
             part = slice(start, start + _WATCH_TRITS if watch else None)
-            trits = trits_of.planes.digits(s, plane, elements[part])
+            trits = trits_of.planes.digits(flat, plane, elements[part])
             encoder.encode(trits, rows[part])
             trits_of.planes.advance(elements[part], trits)
             if watch:
-                watch(encoder.nbytes, trits_of.planes.node)
+                watch(encoder.nbytes, trits_of.node)
     return encoder.finish()
 
 
-def entropy_parameters(model: CodecModel, z: IntArray, h: int, w: int) -> tuple[IntArray, IntArray]:
-    """Sigma levels and mu (1/64 steps), int32 [N, h, w] each."""
-    level, mu = model.hyper_synthesis(z)
-    return np.ascontiguousarray(level[:, :h, :w]), np.ascontiguousarray(mu[:, :h, :w])
+def entropy_parameters(model: CodecModel, z: IntArray, h: int, w: int) -> tuple[LevelArray, IntArray]:
+    """Sigma levels, uint8 [N, h, w], and mu (1/64 steps), int32 [N, h, w]."""
+    return model.hyper_synthesis(z, (h, w))
+
+
+Window = tuple[slice, slice]
+"""Rows and columns of the latent."""
+
+
+class LatentState(Protocol):
+    """What is known of every element of a latent: all that pixels are made of."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels N, rows h, columns w."""
+
+    def window(self, window: Window, channels: slice = slice(None)) -> tuple[IntArray, LevelArray, IntArray]:
+        """Of a part: node, level and mu (in 1/64), int32, uint8 and int32 [channels, rows, columns]."""
+
+    def frozen(self) -> LatentState:
+        """The same, which decoding more does not change."""
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """The state in arrays: node int32, level uint8 and mu int32, [N, h, w] each."""
+
+    node: IntArray
+    level: LevelArray
+    mu: IntArray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        n, h, w = self.level.shape
+        return n, h, w
+
+    def window(self, window: Window, channels: slice = slice(None)) -> tuple[IntArray, LevelArray, IntArray]:
+        at = (channels, *window)
+        return self.node[at], self.level[at], self.mu[at]
+
+    def frozen(self) -> LatentState:
+        return replace(self, node=self.node.copy())
+
+
+class _Known:
+    """A stream whose hyper-latent is complete. ``arrays``: the state; ``trits``: decoded of every plane."""
+
+    def __init__(self, model: CodecModel, z: IntArray, sides: tuple[int, int], coding: Coding) -> None:
+        level, mu = entropy_parameters(model, z, *sides)
+        give_back(level[0].size)
+        self.trits_of = _Trits(model, level, coding)
+        self.trits = [0] * self.trits_of.planes.count
+        self.arrays = _Arrays(self.trits_of.node, level, mu)
+
+
+class _Rough:
+    """The state before the hyper-latent is complete: its most likely value everywhere.
+
+    (With z known for a part of the image, mu is wrong around its border: 0.2 to 0.5 dB worse than no z at
+    all.) Entropy parameters depend on the distance to the border, up to some positions, and on the wavelet's
+    bands alone: so they are computed of a small z, and no array of the image's size is made. A file of a few
+    bytes can claim to be a very large image.
+    """
+
+    _NEAR = 3 * HYPER_STRIDE
+    """Positions of the latent at a border that are not as those inside: 2 of z (see the exact network), and
+    one to repeat."""
+
+    def __init__(self, model: CodecModel, sides: tuple[int, int]) -> None:
+        self._model = model
+        self._sides = sides
+        small = [min(hyper_size(side), 2 * self._NEAR // HYPER_STRIDE) for side in sides]
+        z = np.broadcast_to(model.z_mode[:, None, None], (len(model.z_mode), *small))
+        self._level, self._mu = model.hyper_synthesis.unbanded(np.ascontiguousarray(z))
+        self._bands = band_map(*sides, model.config.wavelet_levels).numpy()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return len(self._level), *self._sides
+
+    def _near(self, span: slice, axis: int) -> npt.NDArray[np.intp]:
+        """Places in the small arrays of a span of the image."""
+        at = np.arange(span.start, span.stop)
+        whole = HYPER_STRIDE * hyper_size(self._sides[axis])
+        size = self._level.shape[1 + axis]
+        inside = self._NEAR - HYPER_STRIDE + at % HYPER_STRIDE
+        return np.where(at < self._NEAR, at, np.where(at >= whole - self._NEAR, at - whole + size, inside))
+
+    def window(self, window: Window, channels: slice = slice(None)) -> tuple[IntArray, LevelArray, IntArray]:
+        rows, columns = (self._near(span, axis) for axis, span in enumerate(window))
+        at = rows[:, None], columns
+        level = self._model.hyper_synthesis.banded(self._level[:, *at], self._bands[window])[channels]
+        return self._model.tables.bases[level], level, self._mu[channels][:, *at]
+
+    def frozen(self) -> LatentState:
+        return self
 
 
 @dataclass(frozen=True)
 class DecodedLatent:
     """All that the bytes at hand tell about the latent.
 
-    latent: int32 [N, h, w] in 1/64 steps: mu plus the conditional mean of each residual.
-    node: int32 [N * h * w], state of every element; level: int32 [N, h, w], of its sigma.
-    planes: trit planes in the stream; planes_held: how many of them are complete, and the decoded
-        share of the next one.
+    state: of its elements; planes: trit planes in the stream; planes_held: how many of them are complete, and
+    the decoded share of the next one.
     z_complete: the hyper-latent is complete; without it mu and sigma are those of the most likely z.
     trits: trits decoded.
     """
 
-    latent: IntArray
-    node: IntArray
-    level: IntArray
+    state: LatentState
+    means: IntArray
+    """Of every node, in 1/64: see :class:`ctc_codec._planes.TreeTables`."""
     planes: int
     planes_held: float
     z_complete: bool
     trits: int
 
+    def values(self, window: Window, channels: slice = slice(None)) -> IntArray:
+        """The latent in a window, int32 [channels, rows, columns] in 1/64 steps: mu plus the conditional mean
+        of each residual."""
+        node, _, mu = self.state.window(window, channels)
+        return mu + look_up(self.means, np.ascontiguousarray(node))
+
+    @property
+    def latent(self) -> IntArray:
+        """All of :meth:`values`, int32 [N, h, w]."""
+        _, h, w = self.state.shape
+        return self.values((slice(0, h), slice(0, w)))
+
+    @property
+    def node(self) -> IntArray:
+        """State of every element, int32 [N, h, w]."""
+        _, h, w = self.state.shape
+        return self.state.window((slice(0, h), slice(0, w)))[0]
+
     def sha256(self) -> str:
         """Hash of the latent: the same on every machine for the same bytes and weights."""
-        return hashlib.sha256(self.latent.astype("<i4").tobytes()).hexdigest()
+        n, h, w = self.state.shape
+        digest = hashlib.sha256()
+        for channel in range(n):
+            values = self.values((slice(0, h), slice(0, w)), slice(channel, channel + 1))
+            digest.update(values.astype("<i4").tobytes())
+        return digest.hexdigest()
 
 
 class StreamDecoder:
@@ -143,8 +273,8 @@ class StreamDecoder:
         self._sides = latent_sides(width, height)
         self._coding = coding
         self._decoder = RangeDecoder()
-        self._state: _State | None = None
-        self._rough: _State | None = None
+        self._state: _Known | None = None
+        self._rough: _Rough | None = None
         self._steps = self._read()
         self._done = False
 
@@ -158,7 +288,7 @@ class StreamDecoder:
             self._decoder.extend(data, complete)
             self._done = next(self._steps, True)
 
-    def _read(self) -> Iterator[bool]:
+    def _read(self) -> Generator[bool]:
         """Decode, pausing where data is missing."""
         hz, wz = map(hyper_size, self._sides)
         positions: list[npt.NDArray[np.int32]] = []
@@ -171,8 +301,8 @@ class StreamDecoder:
                 got += len(symbols)
                 if got < len(rows):
                     yield False
-        z = np.concatenate(positions).reshape(hz * wz, -1)
-        self._state = state = self._begin(np.ascontiguousarray(z.T).reshape(-1, hz, wz), self._coding)
+        z = np.ascontiguousarray(np.concatenate(positions).reshape(hz * wz, -1).T).reshape(-1, hz, wz)
+        self._state = state = _Known(self._model, z, self._sides, self._coding)
         planes = state.trits_of.planes
         for plane, elements, rows in state.trits_of:
             got = 0
@@ -184,40 +314,22 @@ class StreamDecoder:
                 if got < len(elements):
                     yield False
 
-    def _begin(self, z: IntArray, coding: Coding) -> _State:
-        level, mu = entropy_parameters(self._model, z, *self._sides)
-        trits_of = _Trits(self._model, level, coding)
-        return _State(level, mu, trits_of, [0] * trits_of.planes.count)
+    def finish(self) -> None:
+        """No more will come: give back the memory that decoding it would need."""
+        self._done = True
+        self._steps.close()
+        give_back(math.prod(self._sides))
 
     def latent(self) -> DecodedLatent:
-        """What is known now. Later calls of :meth:`advance` do not change it."""
-        state = self._state or self._rough
+        """What is known now. Its arrays are those that later calls of :meth:`advance` change."""
+        means, state = self._model.tables.means, self._state
         if state is None:
-            # Until all of z is known, each channel's most likely value is taken everywhere. (With z known for
-            # a part of the image, mu is wrong around its border: 0.2 to 0.5 dB worse than no z at all.)
-            hz, wz = map(hyper_size, self._sides)
-            z = np.repeat(self._model.z_mode, hz * wz).reshape(-1, hz, wz)
-            self._rough = state = self._begin(z, Coding())
+            if self._rough is None:
+                self._rough = _Rough(self._model, self._sides)
+            return DecodedLatent(self._rough, means, 0, 0.0, False, 0)
         planes = state.trits_of.planes
-        return DecodedLatent(
-            latent=state.mu + planes.residual().reshape(state.mu.shape),
-            node=planes.node.copy(),
-            level=state.level,
-            planes=planes.count,
-            planes_held=sum(map(truediv, state.trits, planes.active)),
-            z_complete=self._state is not None,
-            trits=sum(state.trits),
-        )
-
-
-@dataclass(frozen=True)
-class _State:
-    """level, mu: int32 [N, h, w]; trits: decoded of every plane."""
-
-    level: IntArray
-    mu: IntArray
-    trits_of: _Trits
-    trits: list[int]
+        held = sum(map(truediv, state.trits, planes.active))
+        return DecodedLatent(state.arrays, means, planes.count, held, True, sum(state.trits))
 
 
 def decode_stream(

@@ -19,7 +19,9 @@ from ._transforms import Synthesis
 THUMBNAIL_SCALE = PATCH
 """A thumbnail's side is the image's over this, rounded up."""
 
-_CHANNELS = 48
+THUMBNAIL_CHANNELS = 48
+"""Channels of the latent that a thumbnail is made of, at most."""
+
 _PROBE = 10.0
 """Quantiser steps: about what the first channels vary by."""
 _FIELD = 5
@@ -33,7 +35,7 @@ def _answers(synthesis: Synthesis, blocks: Tensor) -> Tensor:
 @torch.inference_mode()
 def measure_kernel(synthesis: Synthesis) -> tuple[Tensor, Tensor]:
     """Kernel [3 * 2 * 2, channels, 3, 3] and bias [3 * 2 * 2] of the convolution."""
-    channels = min(_CHANNELS, synthesis.log_gain.shape[0])
+    channels = min(THUMBNAIL_CHANNELS, synthesis.log_gain.shape[0])
     middle, cells = _FIELD // 2, LATENT_STRIDE // THUMBNAIL_SCALE
     count = synthesis.log_gain.shape[0]
     rest = _answers(synthesis, torch.zeros(1, count, _FIELD, _FIELD))[0]
@@ -56,11 +58,13 @@ def measure_kernel(synthesis: Synthesis) -> tuple[Tensor, Tensor]:
 def thumbnail_pixels(
     synthesis: Synthesis, kernel: tuple[Tensor, Tensor], latent: IntArray, width: int, height: int
 ) -> Tensor:
-    """Small picture, uint8 [ceil(height / 8), ceil(width / 8), 3], of a latent int32 [N, h, w] in 1/64.
+    """Small picture, uint8 [ceil(height / 8), ceil(width / 8), 3].
 
-    kernel: as :func:`measure_kernel` gives it."""
+    kernel: as :func:`measure_kernel` gives it; latent: int32 [at least its channels, h, w] in 1/64.
+    """
+    latent = latent[: kernel[0].shape[1]]
     blocks = synthesis.to_blocks(torch.from_numpy(latent).float()[None] / MEAN_SCALE)
-    cells = F.conv2d(blocks[:, : kernel[0].shape[1]], *kernel, padding=1)
+    cells = F.conv2d(blocks, *kernel, padding=1)
     small = F.pixel_shuffle(cells, LATENT_STRIDE // THUMBNAIL_SCALE)[0]
     small = small[:, : -(-height // THUMBNAIL_SCALE), : -(-width // THUMBNAIL_SCALE)]
     return (small * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)

@@ -59,12 +59,19 @@ class Analysis(nn.Module):
         self._wavelet = (config.wavelet_channels, config.wavelet_levels)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.from_blocks(self.to_blocks(x))
+
+    def to_blocks(self, x: Tensor) -> Tensor:
+        """All but the wavelet: coefficients of 16x16 blocks, float32 [B, N, h, w]."""
         t = F.pixel_unshuffle(x - 0.5, PATCH).contiguous(memory_format=torch.channels_last)
         t = self.blocks_8(t)
         with torch.autocast(t.device.type, enabled=False):
             t = self.down(t.float())
         t = self.blocks_16(t)
-        y = t.float() * self.log_gain.exp()[:, None, None]
+        return t.float() * self.log_gain.exp()[:, None, None]
+
+    def from_blocks(self, y: Tensor) -> Tensor:
+        """The latent of what :meth:`to_blocks` gives: with the wavelet."""
         count, levels = self._wavelet
         return torch.cat((decompose(y[:, :count], levels), y[:, count:]), dim=1)
 

@@ -72,10 +72,11 @@ def main(image: Path | None) -> None:
     click.echo(f"{'milliseconds':42s} {'min':>8s} {'median':>8s} {'max':>8s}")
     y, z = _timed("analysis and hyper-analysis", lambda: _latent.analyse(model, source.pixels, device))
     h, w = y.shape[1:]
-    parameters = _timed("hyper-synthesis (exact)", lambda: _stream.entropy_parameters(model, z, h, w))
+    level, mu = _timed("hyper-synthesis (exact)", lambda: _stream.entropy_parameters(model, z, h, w))
+    residuals = _stream.residuals(model, y, mu, level)
     payload = _timed(
         "entropy encode, CRR included",
-        lambda: _stream.encode_planes(model, y, z, *parameters, model.coding),
+        lambda: _stream.encode_planes(model, z, residuals, level, model.coding),
     )
     decoded = _timed(
         "entropy decode and hyper-synthesis, complete",

@@ -73,7 +73,7 @@ def integer_overhead(model: TrainingModel, path: Path, store: PatchStore, seed: 
             model.prior.likelihood(z).double().log2().sum()
         )
         symbols = z[0].int().numpy()
-        levels, means = (t[:, : y.shape[2], : y.shape[3]] for t in exact.hyper_synthesis(symbols))
+        levels, means = exact.hyper_synthesis(symbols, (y.shape[2], y.shape[3]))
         s = np.rint(y[0].numpy() - means / MEAN_SCALE).astype(np.int32)
         s = clip_residual(s, levels, tables)
         half = (3 ** tables.trits.astype(np.int64)[levels] - 1) // 2
@@ -96,7 +96,7 @@ def context_gain(model: TrainingModel, path: Path, store: PatchStore, seed: int 
     bits = np.zeros(3)
     for crop in torch.cat([store.batch(4, generator) for _ in range(_OVERHEAD_BATCHES)]).cpu()[:, None]:
         latent, _ = Latent.of(model, crop)
-        static = exact.begin(latent.level[0].numpy())
+        static = exact.begin(latent.level[0].numpy().astype(np.uint8))
         for plane in range(CONTEXT_PLANES):
             state = latent.state(torch.tensor(plane + 1))
             table, moved, active = latent.trit_bits(state, torch.tensor(plane))
