@@ -242,13 +242,21 @@ def test_thumbnail_is_the_decoded_picture_at_an_eighth(width: int, height: int, 
 
 def test_thumbnail_needs_the_first_bytes_only(make_photo: MakePhoto, model: CodecModel) -> None:
     data = encode(make_photo(512, 384), weights=model)
-    enough = 512 + 30 + 512 * 384 // 64
+    enough = 30 + 4096  # a block: 1/8 bpp and 512 bytes are less
     assert len(data) > enough
     assert (
         pixels(thumbnail(data[:enough], weights=model)).tobytes()
         == pixels(thumbnail(data, weights=model)).tobytes()
     )
     assert thumbnail(data[:300], weights=model).size == (64, 48)
+
+
+def test_thumbnail_of_damaged_bytes(photo_ctc: bytes, model: CodecModel) -> None:
+    """As far as they are read: to the end of a block, where its check sum is."""
+    at = Header.parse(photo_ctc)[1] + 300
+    damaged = photo_ctc[:at] + bytes([photo_ctc[at] ^ 1]) + photo_ctc[at + 1 :]
+    with pytest.raises(DamageError):
+        thumbnail(damaged, weights=model)
 
 
 def test_thumbnail_keeps_mode_and_alpha(cutout: Image.Image, cutout_ctc: bytes, model: CodecModel) -> None:

@@ -14,7 +14,7 @@ from ._container import truncate
 from ._decoder import Decoder
 from ._device import resolve_device
 from ._errors import InputError, TargetError
-from ._framing import frame
+from ._framing import BLOCK_BYTES, frame
 from ._header import MAX_PIXELS, Coding, Header
 from ._image import SourceImage, check_pixels, psnr_against, source_image
 from ._latent import analyse
@@ -189,7 +189,8 @@ def thumbnail(
     and errors as for :func:`decode`.
     """
     header, start = Header.parse(data)
-    enough = start + _THUMBNAIL_BYTES + header.width * header.height // 64
+    blocks = -(-(_THUMBNAIL_BYTES + header.width * header.height // 64) // BLOCK_BYTES)
+    enough = start + blocks * BLOCK_BYTES  # with the last one's check sum
     decoder = Decoder(weights=weights, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn)
     decoder.feed(data[:enough])
     decoder.finish()

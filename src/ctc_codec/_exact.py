@@ -212,11 +212,13 @@ class ExactHyperSynthesis:
         far = float(1 << 24)
         return level.clamp(-far, far).to(torch.int32).numpy(), mu.clamp(-far, far).to(torch.int32).numpy()
 
-    def banded(self, level: npt.NDArray[np.int32], bands: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Levels as they count, uint8 [N, h, w]: with the wavelet's bands (int64 [h, w], of
+    def banded(
+        self, level: npt.NDArray[np.int32], bands: npt.NDArray[np.int64], channels: slice = slice(None)
+    ) -> npt.NDArray[np.uint8]:
+        """Levels as they count, uint8 [channels, h, w]: with the wavelet's bands (int64 [h, w], of
         :func:`ctc_codec._wavelet.band_map`) added, and in range."""
-        level = level.copy()
-        level[: len(self.band_level)] += self.band_level[:, bands]
+        level, added = level.copy(), self.band_level[channels]
+        level[: len(added)] += added[:, bands]
         return np.clip(level, 0, LEVELS - 1).astype(np.uint8)
 
     def known_answer(self) -> str:

@@ -1,6 +1,7 @@
 """Reading inputs and writing outputs for the command line: stdin and stdout, whole files or none.
 
-While an output is written it has a name of its own, ``.ctc-TAG.partial``, in the folder of its target.
+While an output is written it has no name, or, where that cannot be, one of its own, ``.ctc-TAG.partial``, in
+the folder of its target. It gets that one for a moment in any case.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from . import _signals
 from ._errors import InputError, OutputError
+from ._unnamed import fill, write_unnamed
 
 STREAM = "-"
 
@@ -147,14 +149,21 @@ def remove_partials(target: str, tag: str) -> None:
             partial.unlink()
 
 
+def check_not_input(source: str, target: str) -> None:
+    """Raise OutputError if an input is about to be replaced by what becomes of it, be it through a link."""
+    with contextlib.suppress(OSError):
+        if STREAM not in (source, target) and os.path.samefile(source, target):
+            raise OutputError(f"{printable(target)}: is the input itself")
+
+
 def _replace(target: Path, data: bytes, force: bool) -> None:
     partial = target.with_name(f".ctc-{_tag}{secrets.token_hex(6)}.partial")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    mode = None
+    with contextlib.suppress(FileNotFoundError):
+        mode = stat.S_IMODE(target.stat().st_mode)
     try:
-        with open(descriptor, "wb") as file:
-            with contextlib.suppress(FileNotFoundError):
-                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
-            file.write(data)
+        if not write_unnamed(partial, data, mode):
+            _write_named(partial, data, mode)
         if not force:
             try:
                 os.link(partial, target)  # fails if somebody made the target meanwhile
@@ -165,5 +174,13 @@ def _replace(target: Path, data: bytes, force: bool) -> None:
                 pass  # a file system without hard links
         os.replace(partial, target)
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def _write_named(path: Path, data: bytes, mode: int | None) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        fill(descriptor, data, mode)
+    finally:
+        os.close(descriptor)

@@ -10,6 +10,7 @@ import binascii
 BLOCK_DATA = 4094
 """Bytes of the stream per check sum."""
 CRC_BYTES = 2
+BLOCK_BYTES = BLOCK_DATA + CRC_BYTES
 _CRC_START = 0xFFFF
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any, NoReturn
 
 import click
@@ -9,7 +10,10 @@ import click
 from . import _signals
 from ._batch import tell
 from ._files import drop_stdout
-from ._work import internal_error
+from ._work import internal_error, out_of_memory
+
+_SHORTAGES = {errno.EMFILE, errno.ENFILE}
+"""What an OSError says that can come from anywhere."""
 
 
 class CommandGroup(click.Group):
@@ -31,16 +35,23 @@ class CommandGroup(click.Group):
             except click.ClickException as error:
                 tell(f"ctc: {error.format_message()}")
                 raise SystemExit(1) from None
-            except OSError as error:  # help and version texts that stdout does not take
-                drop_stdout()
-                tell(f"ctc: standard output: {error.strerror}")
-                raise SystemExit(1) from None
             except Exception as error:
                 if _signals.came():  # libraries make other exceptions of an interrupt
                     _interrupted(error)
-                tell(f"ctc: {internal_error(error)}")
+                tell(f"ctc: {_reason(error)}")
                 raise SystemExit(1) from None
             raise SystemExit(0)
+
+
+def _reason(error: Exception) -> str:
+    if out_of_memory(error):
+        return "not enough memory"
+    if not isinstance(error, OSError):
+        return internal_error(error)
+    if error.errno in _SHORTAGES:
+        return error.strerror or type(error).__name__
+    drop_stdout()  # help and version texts that stdout does not take
+    return f"standard output: {error.strerror}"
 
 
 def _interrupted(error: BaseException | None) -> NoReturn:

@@ -105,7 +105,7 @@ def _may_be_read(path: str) -> bool:
         return True
 
 
-def _expanded(
+def expanded(
     inputs: tuple[str, ...], suffixes: Callable[[], frozenset[str]], output: str | None, plan: Plan
 ) -> Iterator[tuple[str, str]]:
     """Every file to read, and its name below an output folder. What gives none goes to ``plan.unusable``."""
@@ -157,7 +157,7 @@ def plan(
         tasks.append(Task(inputs[0], output))
         result.names.append(inputs[0])
     else:
-        for source, relative in _expanded(inputs, wanted, result.folder, result):
+        for source, relative in expanded(inputs, wanted, result.folder, result):
             tasks.append(_task(source, relative, suffix, result.folder, len(inputs)))
             result.names.append(source)
     _check_collisions(tasks)

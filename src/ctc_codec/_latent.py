@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -81,8 +79,8 @@ def synthesise(
 ) -> Pixels:
     """Pixels, uint8 [height, width, 3], of a latent, with CDR if the model has one and ``refine``.
 
-    Without the whole hyper-latent, when there is nothing to refine, most tiles of a large image are the same,
-    and are computed once.
+    Without the whole hyper-latent there is nothing to refine, and most tiles of a large image are the same:
+    they are computed once.
     """
     _, h, w = decoded.state.shape
     config, networks = model.config, model.networks(device)
@@ -98,11 +96,20 @@ def synthesise(
             x = networks.synthesis.from_blocks(blocks[None].to(device))[0]
         return (x * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
-    seen = pixels_of if decoded.z_complete else _remembering(pixels_of)
+    known: OrderedDict[bytes, Pixels] = OrderedDict()
     out = np.empty((height, width, 3), np.uint8)
     for tile in tiles(h, w, transform_halo(config)):
-        others = torch.from_numpy(latent.window(tile.outer, slice(count, None)))
-        found = seen(torch.cat((means[:, *tile.outer], others)))
+        first, place = means[:, *tile.outer], decoded.state.place(tile.outer)
+        key = None if place is None else place + first.numpy().tobytes()
+        found = None if key is None else known.get(key)
+        if found is None:
+            others = torch.from_numpy(latent.window(tile.outer, slice(count, None)))
+            found = pixels_of(torch.cat((first, others)))
+        if key is not None:
+            known[key] = found
+            known.move_to_end(key)
+            if len(known) > _REMEMBERED:
+                known.popitem(last=False)
         at = tile.scaled(LATENT_STRIDE)
         target = out[at.core]  # less at the right and lower edge
         target[:] = found[at.inner][: target.shape[0], : target.shape[1]]
@@ -135,19 +142,3 @@ class _Refined(_Values):
 
     def window(self, window: tuple[slice, slice], channels: slice) -> Floats:
         return self._all[channels, *window]
-
-
-def _remembering(function: Callable[[Tensor], Pixels]) -> Callable[[Tensor], Pixels]:
-    """The same function, which computes what it was asked shortly before only once."""
-    known: OrderedDict[bytes, Pixels] = OrderedDict()
-
-    def remembered(blocks: Tensor) -> Pixels:
-        key = hashlib.sha256(str(tuple(blocks.shape)).encode() + blocks.numpy().tobytes()).digest()
-        if key not in known:
-            known[key] = function(blocks)
-        known.move_to_end(key)
-        if len(known) > _REMEMBERED:
-            known.popitem(last=False)
-        return known[key]
-
-    return remembered

@@ -122,7 +122,9 @@ class CodecModel:
         content = read_weights(path)
         try:
             return cls(content.arrays, content.config, content.known_answer)
-        except (ValueError, KeyError, RuntimeError, TypeError, IndexError) as error:
+        except WeightsError:
+            raise
+        except Exception as error:  # whatever torch and numpy say to arrays that do not fit
             raise WeightsError(f"{path}: cannot be used as weights ({reason_of(error)})") from None
 
 
@@ -132,6 +134,9 @@ def default_weights() -> Path:
     if packaged.exists():
         return packaged
     return Path(__file__).resolve().parents[2] / "weights" / WEIGHTS_NAME
+
+
+_loading = threading.Lock()
 
 
 @functools.lru_cache(maxsize=2)
@@ -146,7 +151,8 @@ def load_model(path: str | os.PathLike[str] | None = None) -> CodecModel:
         modified = os.stat(where).st_mtime_ns
     except OSError:
         raise WeightsError(f"{where}: no such weights file") from None
-    return _cached(where, modified)
+    with _loading:  # threads that need it at once wait for the one that loads it
+        return _cached(where, modified)
 
 
 def model_of(weights: str | os.PathLike[str] | CodecModel | None) -> CodecModel:

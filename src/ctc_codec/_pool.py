@@ -142,16 +142,22 @@ class Pool(contextlib.AbstractContextManager["Pool"]):
             self._workers.clear()
 
     def _begin(self) -> _Worker:
+        """Raises OSError."""
         tag = f"{secrets.token_hex(4)}-"
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
             target=_serve, args=(theirs, self._work, tag), daemon=True, name="ctc worker"
         )
-        resource_tracker.ensure_running()  # it unblocks signals when it starts
-        with _without_sigint():
-            process.start()
-        theirs.close()  # so that the pipe ends with the worker
+        try:
+            resource_tracker.ensure_running()  # it unblocks signals when it starts
+            with _without_sigint():
+                process.start()
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()  # so that the pipe ends with the worker
         return _Worker(process, ours, tag)
 
     def _give(self, waiting: deque[Task]) -> None:
@@ -210,7 +216,14 @@ class Pool(contextlib.AbstractContextManager["Pool"]):
             _files.remove_partials(worker.task.target, worker.tag)
 
     def _refill(self, waiting: int) -> None:
-        """Begin workers, also in place of those that are gone, as far as there is work for them."""
+        """Begin workers, also in place of those that are gone, as far as there is work for them. Raises
+        WorkerError if there are none and none can be begun."""
         busy = sum(worker.task is not None for worker in self._workers)
         while len(self._workers) < min(self._jobs, busy + waiting):
-            self._workers.append(self._begin())
+            try:
+                self._workers.append(self._begin())
+            except OSError as error:  # too many files are open, or processes run
+                if not self._workers:
+                    reason = error.strerror or type(error).__name__
+                    raise WorkerError(f"no worker process can be started: {reason}") from None
+                self._jobs = len(self._workers)

@@ -137,6 +137,10 @@ class LatentState(Protocol):
     def window(self, window: Window, channels: slice = slice(None)) -> tuple[IntArray, LevelArray, IntArray]:
         """Of a part: node, level and mu (in 1/64), int32, uint8 and int32 [channels, rows, columns]."""
 
+    def place(self, window: Window) -> bytes | None:
+        """Where windows have the same place, they show the same, but for the wavelet's channels. None: this
+        window's is its own."""
+
     def frozen(self) -> LatentState:
         """The same, which decoding more does not change."""
 
@@ -157,6 +161,9 @@ class _Arrays:
     def window(self, window: Window, channels: slice = slice(None)) -> tuple[IntArray, LevelArray, IntArray]:
         at = (channels, *window)
         return self.node[at], self.level[at], self.mu[at]
+
+    def place(self, window: Window) -> bytes | None:
+        return None
 
     def frozen(self) -> LatentState:
         return replace(self, node=self.node.copy())
@@ -208,9 +215,12 @@ class _Rough:
 
     def window(self, window: Window, channels: slice = slice(None)) -> tuple[IntArray, LevelArray, IntArray]:
         rows, columns = (self._near(span, axis) for axis, span in enumerate(window))
-        at = rows[:, None], columns
-        level = self._model.hyper_synthesis.banded(self._level[:, *at], self._bands[window])[channels]
-        return self._model.tables.bases[level], level, self._mu[channels][:, *at]
+        at = channels, rows[:, None], columns
+        level = self._model.hyper_synthesis.banded(self._level[at], self._bands[window], channels)
+        return look_up(self._model.tables.bases, level), level, self._mu[at]
+
+    def place(self, window: Window) -> bytes | None:
+        return b"".join(self._near(span, axis).tobytes() for axis, span in enumerate(window))
 
     def frozen(self) -> LatentState:
         return self
@@ -268,11 +278,19 @@ class StreamDecoder:
     Every symbol is decoded once, however many pieces the data comes in.
     """
 
-    def __init__(self, model: CodecModel, width: int, height: int, coding: Coding) -> None:
+    def __init__(
+        self,
+        model: CodecModel,
+        width: int,
+        height: int,
+        coding: Coding,
+        decoder: RangeDecoder | None = None,
+    ) -> None:
+        """decoder: reads the symbols; None: one of its own."""
         self._model = model
         self._sides = latent_sides(width, height)
         self._coding = coding
-        self._decoder = RangeDecoder()
+        self._decoder = RangeDecoder() if decoder is None else decoder
         self._state: _Known | None = None
         self._rough: _Rough | None = None
         self._steps = self._read()

@@ -13,7 +13,7 @@ from . import _signals
 from ._container import info as container_info
 from ._container import truncate as truncate_bytes
 from ._errors import CtcError
-from ._files import OutputExists, StdoutGone, check_output, read_input, write_output
+from ._files import OutputExists, StdoutGone, check_not_input, check_output, read_input, write_output
 from ._header import Coding
 from ._inputs import Task
 from ._options import BatchOptions, ComputeOptions
@@ -112,9 +112,19 @@ def explain(error: Exception) -> tuple[str, str]:
         raise error  # the other inputs cannot do better
     if isinstance(error, CtcError):
         return str(error), ""
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+    if out_of_memory(error):
         return "not enough memory", ""
     return internal_error(error), traceback.format_exc()
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether there was too little of it, in the words of Python, torch, or the loader of libraries."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or "allocate memory" in text
+        or text.endswith("failed to map segment from shared object")
+    )
 
 
 def internal_error(error: Exception) -> str:
@@ -154,9 +164,12 @@ class EncodeWork:
 
         def one(task: Task, tell: Tell) -> Done:
             check_output(task.target, self.batch.force, task.make_folder)
+            check_not_input(task.source, task.target)
             started = time.perf_counter()
-            image = open_image(read_input(task.source), limit)
-            source = source_image(image, background=self.background, metadata=self.metadata)
+            # Nested, so that neither the file nor Pillow's image is held while this one is coded.
+            source = source_image(
+                open_image(read_input(task.source), limit), background=self.background, metadata=self.metadata
+            )
             for note in source.notes:
                 tell(f"note: {note}")
             data = encode_image(
@@ -209,6 +222,7 @@ class DecodeWork:
 
         def one(task: Task, tell: Tell) -> Done:
             check_output(task.target, self.batch.force, task.make_folder)
+            check_not_input(task.source, task.target)
             started = time.perf_counter()
             data = read_input(task.source)
             if self.bpp is not None or self.nbytes is not None:

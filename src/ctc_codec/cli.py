@@ -14,6 +14,7 @@ import click
 
 from . import __version__
 from ._batch import run_batch
+from ._check import CheckOptions, check_files
 from ._describe import tell_facts
 from ._files import STREAM
 from ._frames import FramesWork, frame_name
@@ -64,7 +65,7 @@ def main() -> None:
     """Progressive image codec: one file, every prefix of it is an image.
 
     encode makes a .ctc file of an image, truncate (or head -c) cuts it to any size, decode makes an image of
-    what is left, and info tells what that is.
+    what is left, info tells what that is, and check whether it is as it was written.
     """
 
 
@@ -234,6 +235,36 @@ def truncate(
 def info(inputs: tuple[str, ...], *, as_json: bool, header_only: bool, compute: ComputeOptions) -> None:
     """Describe .ctc files: size, dimensions, trit planes held, weights, complete or cut."""
     tell_facts(inputs, compute, planes=not header_only, as_json=as_json)
+
+
+@main.command(
+    short_help="Tell whether .ctc files are as they were written.",
+    epilog=examples(
+        "ctc check photo.ctc",
+        "ctc check -r archive -q                      # says which are not",
+        "ctc check --complete upload.ctc              # a cut file is not accepted",
+        "ctc check -r archive --json | jq -r 'select(.error).file'",
+        "curl -s https://example.org/a.ctc | ctc check -",
+        more="Verifies the header, every check sum, and what a file holds besides colours; decodes no pixels "
+        "and needs no weights. Exit codes: 0 all files are sound, whole or cut; 1 one is not; 2 wrong usage.",
+    ),
+)
+@INPUTS
+@click.option("-r", "--recursive", is_flag=True, help="Take the .ctc files in folders.")
+@click.option("--complete", is_flag=True, help="Files that are cut are not accepted.")
+@click.option(
+    "--decode",
+    is_flag=True,
+    help="Read the code word too: finds one that no encoder writes. Needs the weights, and some time.",
+)
+@COMPUTE
+@WORDS
+@collected(batch=BatchOptions, options=CheckOptions, compute=ComputeOptions)
+def check(
+    inputs: tuple[str, ...], *, batch: BatchOptions, options: CheckOptions, compute: ComputeOptions
+) -> None:
+    """Check .ctc files: whole, cut (a valid beginning), or damaged, and where."""
+    check_files(inputs, batch, options, compute)
 
 
 preview.short_help = "Make a web page with a slider over a file's bytes."
