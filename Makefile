@@ -8,11 +8,13 @@ REPORT ?= report
 TRAIN ?= $(wildcard ../shared/train/*.tar)
 RUN ?= runs/base
 MINUTES ?= 60
+SECONDS ?= 60
+SURFACES ?=
 
-.PHONY: help install demo test check bench bench-train eval ablation artefacts readme train clean
+.PHONY: help install demo test check exactness fuzz bench bench-train eval ablation artefacts readme train clean
 
 help:
-	@echo "make demo | test | check | bench | bench-train | eval | ablation | artefacts | readme | train | clean"
+	@echo "make demo | test | check | exactness | fuzz | bench | bench-train | eval | ablation | artefacts | readme | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +33,14 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+exactness: install  ## the golden latents under every setting and release of torch that can be had here
+	mkdir -p $(REPORT)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/exactness.py -o $(REPORT)/exactness.json -o $(REPORT)/exactness.md
+
+fuzz: install  ## SECONDS=n for each surface, or SURFACES="header decoder"; what is found goes to tests/fuzz/regressions
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=2.3'
+	cd tests && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m fuzz --seconds $(SECONDS) $(SURFACES)
 
 bench: install  ## times of every part, one 768x512 image, warm
 	$(BIN)/python -m ctc_codec.evaluation.bench

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
-import reference_coder
 from ctc_codec import DamageError
 from ctc_codec._entropy import RangeDecoder, RangeEncoder, rows_of, self_check
 from ctc_codec._planes import quantise_frequencies
+from reference import coder
 
 
 def _random_message(
@@ -35,8 +37,8 @@ def test_words_are_those_of_a_coder_in_plain_integers(symbols: int, peak: float)
     for count in (0, 1, 2, 30, 400):
         message, frequencies = _random_message(rng, count, symbols, peak)
         data = _encode(message, frequencies)
-        assert data == reference_coder.encode(message.tolist(), frequencies.tolist())
-        decoder = reference_coder.Decoder(data)
+        assert data == coder.encode(message.tolist(), frequencies.tolist())
+        decoder = coder.Decoder(data)
         assert [decoder.decode(row) for row in frequencies.tolist()] == message.tolist()
 
 
@@ -116,3 +118,100 @@ def test_data_that_grows_gives_at_every_size_what_a_cut_there_gives(step: int) -
     decoder.extend(data, complete=True)
     assert np.array_equal(decoder.decode(rows[known:]), message[known:])
     assert not decoder.exhausted
+
+
+# --- complete words ---------------------------------------------------------------------------------
+
+
+def _streams(seed: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray, bytes]]:
+    """Random (symbols, frequencies, code word): short and long, near-certain and near-uniform rows."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        length = int(rng.choice([0, 1, 2, 3, 5, 8, 20, 50, 200]))
+        symbols, peak = int(rng.choice([2, 3, 127])), float(rng.choice([0.003, 0.1, 1.0, 20.0]))
+        message, frequencies = _random_message(rng, length, symbols, peak)
+        if length and rng.random() < 0.3:  # intervals as small as they become
+            at = rng.integers(length)
+            message[at] = frequencies[at].argmin()
+        yield message, frequencies, _encode(message, frequencies)
+
+
+def test_complete_words_give_all_symbols() -> None:
+    words, zero_ended = set(), 0
+    for message, frequencies, data in _streams(1, 3000):
+        words.add(len(data) // 4)
+        zero_ended += len(data) > 4 and data.endswith(bytes(4))
+        decoder = RangeDecoder(data, complete=True)
+        half = len(message) // 2
+        rows = rows_of(frequencies)
+        assert np.array_equal(decoder.decode(rows[:half]), message[:half])
+        assert np.array_equal(decoder.decode(rows[half:]), message[half:])
+        assert not decoder.exhausted
+    assert {0, 1, 2, 3, 4, 5} <= words
+    assert zero_ended >= 10  # words whose end the encoder had to mark with a zero word
+
+
+def test_long_near_certain_words_give_all_symbols() -> None:
+    frequencies = np.tile(np.array([[1, 65534, 1]], dtype=np.uint16), (300_000, 1))
+    message = np.ones(300_000, np.int32)
+    data = _encode(message, frequencies)
+    assert len(data) == 4
+    assert np.array_equal(RangeDecoder(data, complete=True).decode(rows_of(frequencies)), message)
+
+
+def _bits_until_damage(decoder: RangeDecoder, frequencies: np.ndarray) -> float:
+    """Information of the symbols, all of the same row, that come before the decoder finds damage."""
+    bits = 0.0
+    for _ in range(1000):
+        try:
+            symbol = decoder.decode(rows_of(frequencies[None]))
+        except DamageError:
+            return bits
+        bits -= float(np.log2(frequencies[symbol[0]] / 65536))
+    raise AssertionError("symbols without end")
+
+
+def test_a_complete_word_holds_no_more_symbols_than_its_bits_do() -> None:
+    frequencies = np.array([13107, 19661, 32768], dtype=np.uint16)
+    for message, rows, data in _streams(2, 300):
+        decoder = RangeDecoder(data, complete=True)
+        decoder.decode(rows_of(rows))
+        used = -np.log2(rows[np.arange(len(message)), message] / 65536).sum()
+        assert used + _bits_until_damage(decoder, frequencies) < 8 * len(data) + 1e-3
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0", bytes(4), bytes(8), bytes(92), b"\xff" * 4, b"\x80" + bytes(7)], ids=bytes.hex
+)
+def test_few_bytes_do_not_stand_for_millions_of_symbols(data: bytes) -> None:
+    rows = rows_of(np.full((8192, 3), [21845, 21846, 21845], dtype=np.uint16))
+    decoder = RangeDecoder(data, complete=True)
+    with pytest.raises(DamageError):
+        decoder.decode(rows)
+
+
+def test_a_word_that_lacks_its_end_is_damaged_or_right() -> None:
+    damaged = 0
+    for message, frequencies, data in _streams(3, 300):
+        for cut in range(max(len(data) - 9, 0), len(data)):
+            try:
+                symbols = RangeDecoder(data[:cut], complete=True).decode(rows_of(frequencies))
+            except DamageError:
+                damaged += 1
+            else:
+                assert np.array_equal(symbols, message)
+    assert damaged > 1000
+
+
+def test_growing_data_may_become_complete_at_any_size() -> None:
+    message, frequencies = _random_message(np.random.default_rng(9), 600, 3, 0.5)
+    rows, data = rows_of(frequencies), _encode(message, frequencies)
+    for size in range(0, len(data) + 1, 5):
+        decoder = RangeDecoder()
+        decoder.extend(data[:size], complete=False)
+        first = decoder.decode(rows)
+        decoder.extend(data, complete=True)
+        rest = decoder.decode(rows[len(first) :])
+        assert np.array_equal(np.concatenate([first, rest]), message)
+        with pytest.raises(DamageError):
+            decoder.decode(np.concatenate([rows] * 3))

@@ -75,10 +75,14 @@ def _decode_up_to(decoder: constriction.stream.queue.RangeDecoder, rows: Rows) -
 class RangeDecoder:
     """Reads symbols from a code word or from any prefix of it, which may grow while it is read.
 
-    A complete word is simply decoded. In a prefix a symbol is known when every continuation gives the same:
-    certainly, if the decoder has not looked beyond the data yet; near the end, by decoding twice, continued
-    with 0x00 and with 0xFF (the coder's intervals are monotone in the code value). So no symbol is wrong
-    and none that the bytes determine is left out.
+    A symbol is known when every continuation of the data gives the same: certainly, if the decoder has not
+    looked beyond the data yet; near the end, by decoding twice, continued with 0x00 and with 0xFF (the
+    coder's intervals are monotone in the code value). So no symbol is wrong and none that the bytes determine
+    is left out.
+
+    An encoder ends a word such that it determines all of its symbols. So a complete word is read in the same
+    way, and one that leaves a symbol open is damaged: otherwise a few bytes could stand for any number of
+    symbols, and a file of 40 bytes for minutes of work.
 
     How far a decoder has looked is told by encoding again what it gave, which is cheaper than a second
     decoding, and gives the state from which a decoder of more data goes on.
@@ -89,7 +93,7 @@ class RangeDecoder:
         self.extend(data, complete)
 
     def extend(self, data: bytes, complete: bool) -> None:
-        """Go on with ``data``, which begins with all that was given before."""
+        """Go on with ``data``, which begins with all that was given before; ``complete``: nothing follows."""
         self._data, self._complete = data, complete
         self._words = len(data) // 4
         self._low = self._decoder(0)
@@ -105,21 +109,18 @@ class RangeDecoder:
     def decode(self, rows: Rows) -> Symbols:
         """The next symbols for rows float32 [n, K]: int32 [n], or fewer where the data ends.
 
-        Raises DamageError if a complete word is not one that an encoder writes.
+        Raises DamageError if a complete word is not one that an encoder writes for these rows.
         """
         parts = []
         for start in range(0, len(rows), _CHUNK):
             if self.exhausted:
                 break
             parts.append(self._decode_chunk(np.ascontiguousarray(rows[start : start + _CHUNK])))
+        if self.exhausted and self._complete:
+            raise DamageError("damaged: the stream holds no valid code")
         return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
     def _decode_chunk(self, rows: Rows) -> Symbols:
-        if self._complete:
-            try:
-                return self._low.decode(_FAMILY, rows)
-            except AssertionError:
-                raise DamageError("damaged: the stream holds no valid code") from None
         low = _decode_up_to(self._low, rows)
         if len(low) == len(rows):
             encoder = self._known.clone()

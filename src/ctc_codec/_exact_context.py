@@ -207,7 +207,7 @@ class ExactContext:
         self._crr = crr
         _, h, w = level.shape
         self._tiles = list(tiles(h, w, _HALO))
-        self._static = torch.empty(1, len(crr.layers["enter"].bias), h, w)
+        self._static = torch.empty(1, len(crr.layers["enter"].bias), h, w, dtype=torch.float32)
         for tile in tiles(h, w, 0):
             self._static[..., *tile.core] = crr.begin(level[:, *tile.core])
         self._shift: npt.NDArray[np.int16] = np.empty(level.shape, np.int16)

@@ -43,7 +43,7 @@ def analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[Te
     height, width = pixels.shape[:2]
     h, w = -(-height // LATENT_STRIDE), -(-width // LATENT_STRIDE)
     config, networks = model.config, model.networks(device)
-    y = torch.empty(config.latent_channels, h, w)
+    y = torch.empty(config.latent_channels, h, w, dtype=torch.float32)
     for tile in tiles(h, w, transform_halo(config)):
         at = tile.scaled(LATENT_STRIDE)
         x = torch.from_numpy(pixels[at.outer].copy()).to(device).permute(2, 0, 1)[None].float() / 255

@@ -34,6 +34,7 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 
 def _network(network: _Network, prefix: str, arrays: Arrays) -> _Network:
+    network.float()  # torch's default type may be another one
     network.load_state_dict(float_state(arrays, prefix))
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -78,9 +79,12 @@ class CodecModel:
         bands = (config.wavelet_channels, band_count(config.wavelet_levels))
         if self.hyper_synthesis.band_level.shape != bands:
             raise ValueError("levels of the wavelet's bands do not fit the model")
+        blocks = config.blocks_8 + config.blocks_16
+        if blocks > len(arrays) or config.hyper_analysis_channels != len(arrays["hyper_analysis.enter.bias"]):
+            raise ValueError("networks do not fit the model")  # before memory is taken for them
         cdr: Refiner | None = None
         if self.crr is not None and any(name.startswith("cdr.") for name in arrays):
-            cdr = Refiner(config, self.tables, self.crr.tables.features)
+            cdr = Refiner(config, self.tables, self.crr.tables.features).float()
             cdr.cdr.load_state_dict(float_state(arrays, "cdr."))
             cdr.eval().requires_grad_(False)
         self.coding = Coding(int(arrays["slices"][0]) if self.crr is not None else 0)

@@ -38,12 +38,12 @@ def measure_kernel(synthesis: Synthesis) -> tuple[Tensor, Tensor]:
     channels = min(THUMBNAIL_CHANNELS, synthesis.log_gain.shape[0])
     middle, cells = _FIELD // 2, LATENT_STRIDE // THUMBNAIL_SCALE
     count = synthesis.log_gain.shape[0]
-    rest = _answers(synthesis, torch.zeros(1, count, _FIELD, _FIELD))[0]
+    rest = _answers(synthesis, torch.zeros(1, count, _FIELD, _FIELD, dtype=torch.float32))[0]
     bias = rest[:, cells * middle : cells * (middle + 1), cells * middle : cells * (middle + 1)]
-    kernel = torch.zeros(3, cells, cells, channels, 3, 3)
+    kernel = torch.zeros(3, cells, cells, channels, 3, 3, dtype=torch.float32)
     for start in range(0, channels, _BATCH):
         which = torch.arange(start, min(start + _BATCH, channels))
-        blocks = torch.zeros(len(which), count, _FIELD, _FIELD)
+        blocks = torch.zeros(len(which), count, _FIELD, _FIELD, dtype=torch.float32)
         blocks[torch.arange(len(which)), which, middle, middle] = _PROBE
         change = (_answers(synthesis, blocks) - _answers(synthesis, -blocks)) / (2 * _PROBE)
         # [channels, 3, cells of 5x5 blocks] to the 3x3 blocks around the probe

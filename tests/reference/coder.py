@@ -1,7 +1,4 @@
-"""A range coder in plain Python integers, written from FORMAT.md: the proof of what the stream is.
-
-Slow and simple on purpose; it shares no code with the package.
-"""
+"""The range coder of FORMAT.md section 3, and its encoder."""
 
 from __future__ import annotations
 
@@ -13,8 +10,16 @@ _PRECISION = 24
 _MASK = (1 << _STATE) - 1
 
 
+class InvalidCode(Exception):
+    """No symbol belongs to the code: not a valid stream."""
+
+
+class CodeEnds(Exception):
+    """The bytes at hand leave the next symbol open."""
+
+
 def scaled(frequencies: Sequence[int]) -> list[int]:
-    """16-bit frequencies to widths of 24-bit precision: 256 f each (FORMAT.md, Range coder)."""
+    """16-bit frequencies to widths of 24-bit precision: 256 f each."""
     assert sum(frequencies) == 1 << 16
     return [256 * f for f in frequencies]
 
@@ -41,22 +46,27 @@ def encode(symbols: Iterable[int], rows: Iterable[Sequence[int]]) -> bytes:
 
 
 class Decoder:
-    """Reads symbols; beyond the end of the data it sees zeros."""
+    """Reads the symbols of a code word that goes on with bytes ``fill`` for ever."""
 
-    def __init__(self, data: bytes) -> None:
-        self._words = [int.from_bytes(data[i : i + 4].ljust(4, b"\0"), "big") for i in range(0, len(data), 4)]
+    def __init__(self, data: bytes, fill: int = 0) -> None:
+        self._data = data
+        self._at = 0
+        self._fill = fill
         self._width = _MASK
         self._offset = self._next() << _WORD | self._next()  # code value minus low
 
     def _next(self) -> int:
-        return self._words.pop(0) if self._words else 0
+        word = self._data[self._at : self._at + 4]
+        self._at += 4
+        return int.from_bytes(word + bytes([self._fill]) * (4 - len(word)), "big")
 
     def decode(self, row: Sequence[int]) -> int:
+        """The next symbol, whose frequencies are ``row``. Raises InvalidCode."""
         widths = scaled(row)
         scale = self._width >> _PRECISION
         quantile, left = self._offset // scale, 0
-        if quantile >= sum(widths):
-            raise ValueError("no symbol: not a valid stream")
+        if quantile >= 1 << _PRECISION:
+            raise InvalidCode
         symbol = 0
         while quantile >= left + widths[symbol]:
             left += widths[symbol]
@@ -67,3 +77,20 @@ class Decoder:
             self._width <<= _WORD
             self._offset = self._offset << _WORD | self._next()
         return symbol
+
+
+class PrefixDecoder:
+    """Reads the symbols that all continuations of a code word, or of the beginning of one, have in common."""
+
+    def __init__(self, data: bytes) -> None:
+        self._low, self._high = Decoder(data, 0x00), Decoder(data, 0xFF)
+
+    def decode(self, row: Sequence[int]) -> int:
+        """The next symbol. Raises CodeEnds if the data does not determine it; then no call may follow."""
+        try:
+            low, high = self._low.decode(row), self._high.decode(row)
+        except InvalidCode:
+            raise CodeEnds from None
+        if low != high:
+            raise CodeEnds
+        return low

@@ -1,0 +1,56 @@
+"""The integers of a weights file: FORMAT.md section 10. Reads safetensors by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+_TYPES = {
+    "U8": ("B", "uint8"), "I8": ("b", "int8"), "U16": ("H", "uint16"), "I16": ("h", "int16"),
+    "U32": ("I", "uint32"), "I32": ("i", "int32"), "U64": ("Q", "uint64"), "I64": ("q", "int64"),
+}  # fmt: skip
+"""safetensors' names of the integer types: struct's letter, and the name that the fingerprint uses."""
+_EXACT = "exact."
+
+
+def _nested(values: tuple[int, ...], shape: list[int]) -> list[Any]:
+    """Row-major values as lists of lists."""
+    out: list[Any] = list(values)
+    for size in reversed(shape[1:]):
+        out = [out[i : i + size] for i in range(0, len(out), size)]
+    return out
+
+
+class Weights:
+    """channels N, hyper_channels Cz; fingerprint: 4 bytes; :meth:`__getitem__`: a tensor by its name without
+    ``exact.``, as nested lists."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Raises ValueError if the file is no weights file of this format."""
+        content = Path(path).read_bytes()
+        # safetensors: the length of a JSON text, 8 bytes little-endian; the text; the tensors' data.
+        start = 8 + int.from_bytes(content[:8], "little")
+        described = json.loads(content[8:start])
+        metadata = described.pop("__metadata__", {})
+        if metadata.get("format") != "ctc-weights-3":
+            raise ValueError(f"{path}: not a ctc-weights-3 file")
+        config = json.loads(metadata["config"])
+        self.channels: int = config["latent_channels"]
+        self.hyper_channels: int = config["hyper_channels"]
+        self._tensors: dict[str, list[Any]] = {}
+        digest = hashlib.sha256()
+        for name in sorted(name for name in described if name.startswith(_EXACT)):
+            letter, type_name = _TYPES[described[name]["dtype"]]
+            shape = described[name]["shape"]
+            first, last = described[name]["data_offsets"]
+            data = content[start + first : start + last]
+            digest.update(f"{name} {type_name} {tuple(shape)}\n".encode() + data)
+            values = struct.unpack(f"<{len(data) // struct.calcsize(letter)}{letter}", data)
+            self._tensors[name.removeprefix(_EXACT)] = _nested(values, shape)
+        self.fingerprint = digest.digest()[:4]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._tensors[name]
