@@ -76,10 +76,8 @@ def split_stream(stream: bytes, header: Header) -> tuple[bytes, bytes]:
 
 
 def _quality_table(extras: bytes) -> QualityTable | None:
-    for section in _extras.split_sections(extras):
-        if section.kind == _extras.QUALITY and section.complete:
-            return QualityTable.parse(section.data)
-    return None
+    section = _extras.first_sections(extras).get(_extras.QUALITY)
+    return QualityTable.parse(section.data) if section is not None and section.complete else None
 
 
 @dataclass(frozen=True)

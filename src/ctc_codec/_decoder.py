@@ -65,6 +65,7 @@ class Decoder:
         """Bytes of the stream that have been decoded."""
         self._extras = b""
         self._told = False
+        self._no_code = False
         self._finished = False
 
     @property
@@ -75,7 +76,7 @@ class Decoder:
     @property
     def complete(self) -> bool:
         """The whole file has come, undamaged."""
-        return self._unframer is not None and self._unframer.complete
+        return self._unframer is not None and self._unframer.complete and not self._no_code
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file, any number of them.
@@ -139,7 +140,18 @@ class Decoder:
         assert self._stream is not None
         if self._unframer.length > self._decoded or self._unframer.complete:
             code, self._extras = split_stream(self._unframer.data, header)
-            self._stream.advance(code, self._unframer.complete)
+            try:
+                self._stream.advance(code, self.complete)
+            except DamageError as error:
+                if not self._accept_damage:
+                    raise
+                # Check sums fit and the end is not that of a code word: it is read as one that was cut.
+                self._no_code = True
+                if self._warn is not None and not self._told:
+                    self._warn(str(error))
+                self._told = True
+                self._restart()
+                self._stream.advance(code, False)
             self._decoded = self._unframer.length
 
     def finish(self) -> None:
@@ -192,17 +204,17 @@ class Decoder:
         if not header.alpha:
             return None
         alpha = np.full((header.height, header.width), 255, np.uint8)
-        for section in _extras.split_sections(self._extras):
-            if section.kind == _extras.ALPHA_ROUGH:
-                rough = _alpha.unpack_rough(section.data, header.width, header.height)
-                alpha = alpha if rough is None else rough
-            elif section.kind == _extras.ALPHA:
-                alpha = _alpha.unpack(section.data, alpha)
+        sections = _extras.first_sections(self._extras)
+        if (section := sections.get(_extras.ALPHA_ROUGH)) is not None:
+            rough = _alpha.unpack_rough(section.data, header.width, header.height)
+            alpha = alpha if rough is None else rough
+        if (section := sections.get(_extras.ALPHA)) is not None:
+            alpha = _alpha.unpack(section.data, alpha)
         return alpha
 
     def _complete_image(self, pixels: Pixels, header: Header) -> Image.Image:
         image = image_from_pixels(pixels, header.grey, self._alpha(header))
-        for section in _extras.split_sections(self._extras):
+        for section in _extras.first_sections(self._extras).values():
             name = {_extras.EXIF: "exif", _extras.XMP: "xmp"}.get(section.kind)
             if name is not None and section.complete:
                 text = _extras.unpack_text(section.data)

@@ -90,6 +90,14 @@ def split_sections(extras: bytes) -> Iterator[Section]:
         at += length
 
 
+def first_sections(extras: bytes) -> dict[int, Section]:
+    """Of every kind the first section, which alone counts. Raises FormatError for bad lengths."""
+    found: dict[int, Section] = {}
+    for section in split_sections(extras):
+        found.setdefault(section.kind, section)
+    return found
+
+
 def pack_text(data: bytes) -> bytes:
     """EXIF or XMP as a section holds it: deflated (zlib)."""
     return zlib.compress(data, 9)

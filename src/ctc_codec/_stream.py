@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ._config import HYPER_STRIDE, LATENT_STRIDE
 from ._entropy import RangeDecoder, RangeEncoder, Rows, rows_of
-from ._errors import WeightsError
+from ._errors import DamageError, WeightsError
 from ._exact_context import ExactContext
 from ._header import Coding
 from ._hyperprior import Z_LIMIT, hyper_size
@@ -295,6 +295,7 @@ class StreamDecoder:
         self._rough: _Rough | None = None
         self._steps = self._read()
         self._done = False
+        self._failure: DamageError | WeightsError | None = None
 
     def advance(self, data: bytes, complete: bool) -> None:
         """Decode all that ``data`` tells, which begins with what was given before; ``complete``: it is whole.
@@ -302,9 +303,15 @@ class StreamDecoder:
         Raises DamageError for a complete word that no encoder writes, WeightsError if the coding needs a
         context model that is not there.
         """
+        if self._failure is not None:
+            raise self._failure
         if not self._done:
             self._decoder.extend(data, complete)
-            self._done = next(self._steps, True)
+            try:
+                self._done = next(self._steps, True)
+            except (DamageError, WeightsError) as error:
+                self._failure = error
+                raise
 
     def _read(self) -> Generator[bool]:
         """Decode, pausing where data is missing."""

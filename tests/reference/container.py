@@ -106,12 +106,14 @@ def unmixed(stream: bytes, code_bytes: int, extras_bytes: int, pixels: int) -> t
 
 
 def sections(extras: bytes) -> dict[int, bytes]:
-    """Sections of complete extras by kind."""
-    at, out = 0, {}
+    """Sections of complete extras by kind; the first of each."""
+    at = 0
+    out: dict[int, bytes] = {}
     while at < len(extras):
         kind, at = varint(extras, at)
         size, at = varint(extras, at)
-        out[kind], at = extras[at : at + size], at + size
+        out.setdefault(kind, extras[at : at + size])
+        at += size
     assert at == len(extras)
     return out
 

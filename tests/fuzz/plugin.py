@@ -1,0 +1,109 @@
+"""The Pillow plugin: what Pillow's users may expect of any file that begins as ours do."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+import ctc_codec.pillow  # noqa: F401 (registers itself)
+from ctc_codec import CtcError, Decoder
+from ctc_codec._header import Header
+
+from .ctc_files import mutate_file
+from .decoder import MAX_PIXELS, seeds, tiny
+from .surface import DATA, Mutate, Surface, chance_of, cut_up, require
+
+
+@contextmanager
+def _pillow(accept_damage: bool) -> Iterator[None]:
+    """Pillow's switches and ours, for one input."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, os.environ.get("CTC_WEIGHTS")
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = accept_damage, MAX_PIXELS
+    os.environ["CTC_WEIGHTS"] = str(DATA / "tiny.safetensors")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before[:2]
+        del os.environ["CTC_WEIGHTS"]
+        if before[2] is not None:
+            os.environ["CTC_WEIGHTS"] = before[2]
+
+
+def _opened(data: bytes) -> tuple[str, Image.Image | None]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format != "CTC":
+                return "another format", None
+            promised = image.size, image.mode
+            image.load()
+            require((image.size, image.mode) == promised, "pixels are of the size and mode that were told")
+            return "loaded", image.copy()
+    except UnidentifiedImageError:
+        return "not identified", None
+    except Image.DecompressionBombError:
+        return "too large", None
+    except OSError as error:
+        require(isinstance(error.__cause__, CtcError), "an OSError has its reason")
+        return f"OSError, {type(error.__cause__).__name__}", None
+
+
+def _parsed(data: bytes, rng: random.Random) -> Image.Image | None:
+    """The same by Pillow's parser for data that arrive."""
+    parser = ImageFile.Parser()
+    try:
+        for piece in cut_up(data, rng, 4):
+            parser.feed(piece)
+        return parser.close()
+    except (OSError, Image.DecompressionBombError):
+        return None
+
+
+def _verified(data: bytes) -> bool | None:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.format != "CTC":
+                return None
+            image.verify()
+        return True
+    except UnidentifiedImageError:
+        return None
+    except (OSError, Image.DecompressionBombError):
+        return False
+
+
+def check(data: bytes) -> str:
+    rng = chance_of(data)
+    with _pillow(accept_damage=False):
+        word, image = _opened(data)
+        parsed = _parsed(data, rng) if word != "another format" else None
+        verified = _verified(data)
+    if image is not None:
+        require(verified is True, "what loads is in order")
+        require(parsed is not None and parsed.tobytes() == image.tobytes(), "in pieces as at once")
+        header = Header.parse(data)[0]
+        decoder = Decoder(weights=tiny(), max_pixels=None, device="cpu")
+        decoder.feed(data)
+        require(decoder.image().tobytes() == image.tobytes(), "Pillow's pixels are the decoder's")
+        require(image.size == (header.width, header.height), "the size that the header says")
+        return word
+    if word.startswith("OSError"):
+        with _pillow(accept_damage=True):
+            word += " / " + _opened(data)[0]
+    return word
+
+
+def _mutate(data: bytes, rng: random.Random, plain: Mutate) -> bytes:
+    out = mutate_file(data, rng, plain)
+    # Others than ours are Pillow's matter.
+    return out if out.startswith(b"\xc7CTC") else b"\xc7CTC" + out[4:]
+
+
+SURFACE = Surface("plugin", seeds, check, _mutate, executions=100, max_bytes=3000)
