@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,9 @@ LOGS = HERE.parents[1] / "runs" / "fuzz"
 _ROUND = 600
 """Seconds of a process at most: atheris 3.0 keeps what instrumented comparisons of arrays return: 1 MB a
 second in the decoder. (Without instrumentation nothing grows.)"""
+
+_STOPPED = 72
+"""libFuzzer's exit code after a signal that asks it to end."""
 
 _LONGER = 60
 """Seconds that a process may take beyond its time, to start and to end."""
@@ -67,6 +71,7 @@ def _run(name: str, seconds: int, seed: int) -> _Result:
 
 
 def _round(name: str, seconds: int, seed: int) -> _Result:
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "fuzz.guided", name, f"-max_total_time={seconds}"]
         command += [f"-timeout={HANG_SECONDS}", f"-rss_limit_mb={MEMORY_MB}", "-print_final_stats=1"]
@@ -89,13 +94,13 @@ def _round(name: str, seconds: int, seed: int) -> _Result:
         finding = kept[0].read_bytes() if kept else None
     if code != 0 and finding is None:
         log += f"\nthe process {'never came to an end' if code is None else f'ended with code {code}'}"
-        if not re.search(r"^Done \d+ runs", log, re.MULTILINE):
+        if not re.search(r"^Done \d+ runs", log, re.MULTILINE) and code != _STOPPED:
             finding = b""  # it died, and libFuzzer could not say over what
     LOGS.mkdir(parents=True, exist_ok=True)
     (LOGS / f"{name}.log").write_text(log)
     return _Result(
         executions=_last(r"stat::number_of_executed_units: +(\d+)", log) or _last(r"#(\d+)\s", log),
-        seconds=float(_last(r"Done \d+ runs in (\d+) second", log) or seconds),
+        seconds=_last(r"Done \d+ runs in (\d+) second", log) or time.monotonic() - started,
         edges=_last(r"cov: (\d+)", log),
         inputs=_last(r"corp: (\d+)", log),
         peak_mb=_last(r"stat::peak_rss_mb: +(\d+)", log) or _last(r"rss: (\d+)Mb", log),
@@ -131,6 +136,8 @@ def main(arguments: Sequence[str]) -> int:
     for name in chosen.surfaces or SURFACES:
         result = _run(name, chosen.seconds, chosen.seed)
         found = "none" if result.finding is None else "1"
+        if result.log.endswith(f"ended with code {_STOPPED}"):
+            found += ", stopped by a signal before its time"
         print(
             f"{name:10} {result.executions:10d} {result.seconds:7.0f} "
             f"{result.executions / max(result.seconds, 1):7.0f} {result.edges:6d} {result.inputs:6d} "
