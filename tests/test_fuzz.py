@@ -18,9 +18,9 @@ from ctc_codec._header import Header
 from fuzz import explore as exploring
 from fuzz.ctc_files import Parts, lzma_raw, mutate_file, section, small_file
 from fuzz.decoder import tiny
-from fuzz.explore import SURFACES, explore, keep, surface_of
+from fuzz.explore import SURFACES, explore, keep, memory_limit, surface_of
 from fuzz.mutate import mutate
-from fuzz.surface import DATA, REGRESSIONS, Surface
+from fuzz.surface import DATA, HANG_SECONDS, REGRESSIONS, Surface, time_limit
 
 SEED = 20
 
@@ -74,7 +74,8 @@ def test_seeded_slice(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_what_failed_once_does_not_fail_again(name: str, path: Path) -> None:
-    surface_of(name).check(path.read_bytes())
+    with time_limit(HANG_SECONDS), memory_limit():
+        surface_of(name).check(path.read_bytes())
 
 
 # --- what fuzzing found -----------------------------------------------------------------------------
@@ -120,13 +121,14 @@ def test_weights_ask_for_no_more_than_they_hold(tmp_path: Path) -> None:
     data = surface_of("weights").seeds()[0]
     path = tmp_path / "weights.safetensors"
     for before, after in (
-        (rb"\"blocks_8\": 0", rb"\"blocks_8\": 8"),
-        (rb"\"blocks_16\": 0", rb"\"blocks_16\": 9"),
+        (rb"\"blocks_8\": 0", rb"\"blocks_8\":88"),
+        (rb"\"blocks_16\": 0", rb"\"blocks_16\":99"),
+        (rb"\"blocks_16\": 0", rb"\"blocks_16\":-9"),  # a sum of both once hid too many behind too few
         (rb"\"hyper_analysis_channels\": 8", rb"\"hyper_analysis_channels\": 9"),
     ):
         assert before in data
         path.write_bytes(data.replace(before, after))
-        with pytest.raises(WeightsError):
+        with pytest.raises(WeightsError, match="networks do not fit"):
             CodecModel.load(path)
 
 

@@ -79,9 +79,10 @@ class CodecModel:
         bands = (config.wavelet_channels, band_count(config.wavelet_levels))
         if self.hyper_synthesis.band_level.shape != bands:
             raise ValueError("levels of the wavelet's bands do not fit the model")
-        blocks = config.blocks_8 + config.blocks_16
-        if blocks > len(arrays) or config.hyper_analysis_channels != len(arrays["hyper_analysis.enter.bias"]):
+        if not all(0 <= blocks <= len(arrays) for blocks in (config.blocks_8, config.blocks_16)):
             raise ValueError("networks do not fit the model")  # before memory is taken for them
+        if config.hyper_analysis_channels != len(arrays["hyper_analysis.enter.bias"]):
+            raise ValueError("networks do not fit the model")
         cdr: Refiner | None = None
         if self.crr is not None and any(name.startswith("cdr.") for name in arrays):
             cdr = Refiner(config, self.tables, self.crr.tables.features).float()

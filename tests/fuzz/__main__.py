@@ -31,8 +31,8 @@ _ROUND = 600
 """Seconds of a process at most: atheris 3.0 keeps what instrumented comparisons of arrays return: 1 MB a
 second in the decoder. (Without instrumentation nothing grows.)"""
 
-_STOPPED = 72
-"""libFuzzer's exit code after a signal that asks it to end."""
+_STOPPED = (72, 130)
+"""Exit codes after a signal that asks to end: libFuzzer's, and atheris's where it comes while Python runs."""
 
 _LONGER = 60
 """Seconds that a process may take beyond its time, to start and to end."""
@@ -94,7 +94,7 @@ def _round(name: str, seconds: int, seed: int) -> _Result:
         finding = kept[0].read_bytes() if kept else None
     if code != 0 and finding is None:
         log += f"\nthe process {'never came to an end' if code is None else f'ended with code {code}'}"
-        if not re.search(r"^Done \d+ runs", log, re.MULTILINE) and code != _STOPPED:
+        if not re.search(r"^Done \d+ runs", log, re.MULTILINE) and code not in _STOPPED:
             finding = b""  # it died, and libFuzzer could not say over what
     LOGS.mkdir(parents=True, exist_ok=True)
     (LOGS / f"{name}.log").write_text(log)
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
     for name in chosen.surfaces or SURFACES:
         result = _run(name, chosen.seconds, chosen.seed)
         found = "none" if result.finding is None else "1"
-        if result.log.endswith(f"ended with code {_STOPPED}"):
+        if result.log.endswith(tuple(f"ended with code {code}" for code in _STOPPED)):
             found += ", stopped by a signal before its time"
         print(
             f"{name:10} {result.executions:10d} {result.seconds:7.0f} "
