@@ -164,6 +164,11 @@ def test_the_same_seed_gives_the_same_inputs() -> None:
     assert first == again != other
 
 
+def test_weights_to_begin_with_are_the_same_bytes_each_time() -> None:
+    surface = surface_of("weights")
+    assert len({tuple(surface.seeds()) for _ in range(5)}) == 1
+
+
 def test_a_broken_promise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Header, "file_position", lambda self, position: position)
     assert "file position" in explore(surface_of("header"), 50).findings[0][1]
