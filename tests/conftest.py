@@ -86,6 +86,14 @@ def photo_ctc(photo_png: Path, weights: str | None) -> bytes:
         return ctc_codec.encode(image, weights=weights)
 
 
+@pytest.fixture
+def files(here: Path, photo_png: Path, photo_ctc: bytes) -> Path:
+    """A working directory with photo.png and whole.ctc (its stream)."""
+    shutil.copy(photo_png, here / "photo.png")
+    (here / "whole.ctc").write_bytes(photo_ctc)
+    return here
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to train on: two usable images, a narrow one and a text."""

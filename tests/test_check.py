@@ -20,7 +20,7 @@ from PIL import Image
 
 import ctc_codec
 from command import Result, assert_misused, assert_refused, ctc, run
-from ctc_codec import _alpha, _extras
+from ctc_codec import _alpha, _alpha_format, _extras
 from ctc_codec._container import split_stream, unframe
 from ctc_codec._errors import CtcError, DamageError, FormatError
 from ctc_codec._framing import BLOCK_DATA, CRC_BYTES, crc, frame
@@ -188,7 +188,7 @@ def test_nothing_heavy_is_loaded(files: Path) -> None:
 
 
 def _raw(samples: bytes) -> bytes:
-    return lzma.compress(samples, lzma.FORMAT_RAW, filters=_alpha._FILTERS)
+    return lzma.compress(samples, lzma.FORMAT_RAW, filters=_alpha_format.FILTERS)
 
 
 ALPHA = np.random.default_rng(1).integers(0, 256, (48, 64), np.uint8)

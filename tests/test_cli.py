@@ -67,12 +67,10 @@ pytestmark = pytest.mark.usefixtures("process_state")
 
 
 @pytest.fixture
-def files(here: Path, photo_png: Path, photo_ctc: bytes) -> Path:
+def files(files: Path) -> Path:
     """A working directory with photo.png, whole.ctc (its stream) and plain.ctc."""
-    shutil.copy(photo_png, here / "photo.png")
-    (here / "whole.ctc").write_bytes(photo_ctc)
-    (here / "plain.ctc").write_bytes(PLAIN)
-    return here
+    (files / "plain.ctc").write_bytes(PLAIN)
+    return files
 
 
 # --- names and streams ------------------------------------------------------------------------------

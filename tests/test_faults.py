@@ -45,12 +45,10 @@ pytestmark = pytest.mark.usefixtures("process_state")
 
 
 @pytest.fixture
-def files(here: Path, photo_png: Path, photo_ctc: bytes) -> Path:
+def files(files: Path) -> Path:
     """A working directory with photo.png, whole.ctc (its stream) and big.ctc."""
-    shutil.copy(photo_png, here / "photo.png")
-    (here / "whole.ctc").write_bytes(photo_ctc)
-    (here / "big.ctc").write_bytes(BIG)
-    return here
+    (files / "big.ctc").write_bytes(BIG)
+    return files
 
 
 @pytest.fixture(params=["unnamed", "named"])

@@ -75,18 +75,18 @@ def _random_planes(tables: TreeTables, seed: int) -> tuple[Planes, np.ndarray, n
 
 def test_all_planes_lead_to_the_residual(tables: TreeTables) -> None:
     planes, s, level = _random_planes(tables, 1)
-    for plane, elements in planes:
+    for plane, elements, _ in planes:
         planes.advance(elements, planes.digits(s, plane, elements))
     expected = np.where(tables.trits[level] > 0, s * MEAN_SCALE, 0)
-    assert np.array_equal(planes.residual(), expected)
+    assert np.array_equal(tables.means[planes.node], expected)
 
 
 def test_every_plane_lowers_the_error(tables: TreeTables) -> None:
     planes, s, _ = _random_planes(tables, 2)
-    errors = [np.square(planes.residual() / MEAN_SCALE - s).mean()]
-    for plane, elements in planes:
+    errors = [np.square(tables.means[planes.node] / MEAN_SCALE - s).mean()]
+    for plane, elements, _ in planes:
         planes.advance(elements, planes.digits(s, plane, elements))
-        errors.append(np.square(planes.residual() / MEAN_SCALE - s).mean())
+        errors.append(np.square(tables.means[planes.node] / MEAN_SCALE - s).mean())
     assert all(later < earlier for earlier, later in itertools.pairwise(errors))
 
 
@@ -94,7 +94,7 @@ def test_planes_are_aligned_at_the_last_trit_and_ordered_by_priority(tables: Tre
     planes, s, level = _random_planes(tables, 3)
     weight = planes._weight.astype(int)
     seen = []
-    for plane, elements in planes:
+    for plane, elements, _ in planes:
         assert sorted(elements.tolist()) == np.flatnonzero(tables.trits[level] > plane).tolist()
         key = tables.priorities[planes.node[elements]].astype(int) + weight[elements]
         expected = sorted(zip((-key).tolist(), elements.tolist(), strict=True))
@@ -107,7 +107,7 @@ def test_planes_are_aligned_at_the_last_trit_and_ordered_by_priority(tables: Tre
 def test_an_image_whose_elements_are_all_certain_has_no_planes(tables: TreeTables) -> None:
     planes = Planes(np.zeros(10, np.int32), np.zeros(10, np.int16), tables)
     assert list(planes) == []
-    assert not planes.residual().any()
+    assert not tables.means[planes.node].any()
 
 
 def test_residuals_beyond_an_interval_are_brought_to_its_edge(tables: TreeTables) -> None:

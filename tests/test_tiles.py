@@ -142,12 +142,12 @@ def test_large_planes_are_sorted_in_groups(order: str, slices: int, monkeypatch:
     def coded() -> list[tuple[int, list[int]]]:
         planes = Planes(level, weight, tables, order, slices)
         parts: list[tuple[int, list[int]]] = []
-        for plane, elements, begins in planes.pieces():
+        for plane, elements, begins in planes:
             planes.advance(elements, planes.digits(s, plane, elements))
             if begins:
                 parts.append((plane, []))
             parts[-1][1].extend(elements.tolist())
-        assert np.array_equal(planes.residual(), np.where(tables.trits[level] > 0, s * MEAN_SCALE, 0))
+        assert np.array_equal(tables.means[planes.node], np.where(tables.trits[level] > 0, s * MEAN_SCALE, 0))
         return parts
 
     whole = coded()

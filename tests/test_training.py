@@ -112,7 +112,7 @@ def test_code_lengths_add_up_the_trits() -> None:
     half = (3 ** tables.trits[level] - 1) // 2
     s = np.clip(np.rint(rng.normal(size=500) * sigma_of_level(level)), -half, half).astype(np.int32)
     planes, bits = Planes(level, np.zeros(500, np.int16), tables), np.zeros(500)
-    for plane, elements in planes:
+    for plane, elements, _ in planes:
         digits = planes.digits(s, plane, elements)
         bits[elements] -= np.log2(tables.frequencies[planes.node[elements], digits] / 65536)
         planes.advance(elements, digits)
@@ -194,12 +194,12 @@ def test_partial_states_of_training_are_those_of_the_codec() -> None:
     s = np.clip(np.rint(rng.normal(size=3000) * sigma_of_level(level)), -half, half).astype(np.int32)
     planes = Planes(level, np.zeros(3000, np.int16), tables)
     shape = (1, 3000, 1, 1)
-    for plane, elements in planes:
+    for plane, elements, _ in planes:
         planes.advance(elements, planes.digits(s, plane, elements))
         all_s, all_levels = (torch.from_numpy(v).view(shape) for v in (s, level))
         known = model.tree_state(all_s, all_levels, torch.full((1, 1, 1, 1), plane))
         assert np.array_equal(known.node.flatten().numpy(), planes.node)
-        assert np.array_equal(known.mean.flatten().numpy() * 64, planes.residual().astype(np.float32))
+        assert np.array_equal(known.mean.flatten().numpy() * 64, tables.means[planes.node].astype(np.float32))
         assert (known.low <= known.mean.round()).all()
         assert (known.mean.round() <= known.high).all()
         inside = (known.low <= all_s) & (all_s <= known.high)

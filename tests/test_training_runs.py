@@ -505,7 +505,7 @@ def test_bits_of_all_planes_are_those_of_the_coder(trained_base: Path, patchwork
     level = latent.level.flatten().numpy()
     s = clip_residual(latent.s.flatten().numpy(), level, tables)
     planes, bits = Planes(level, np.zeros(len(level), np.int16), tables), 0.0
-    for plane, elements in planes:
+    for plane, elements, _ in planes:
         digits = planes.digits(s, plane, elements)
         bits -= np.log2(tables.frequencies[planes.node[elements], digits] / 65536).sum()
         planes.advance(elements, digits)
@@ -593,7 +593,7 @@ def test_states_inside_a_plane_are_those_of_the_codec(trained_base: Path, patchw
     weight = model.channel_priority.numpy().astype(np.int16).repeat(latent.level[0, 0].numel())
     planes = Planes(level, weight, tables)
     compared = 0
-    for plane, elements in planes:
+    for plane, elements, _ in planes:
         priority = tables.priorities[planes.node] + weight
         for share in (0.0, 0.3, 1.0):
             cut = latent.cut(torch.tensor(plane).view(1, 1, 1, 1), torch.tensor(share).view(1, 1, 1, 1))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ImageColor
+
+from ._tiles import parts
 
 Pixels = npt.NDArray[np.uint8]
 """[height, width, channels]"""
@@ -65,23 +67,18 @@ def fill_unseen(pixels: Pixels, alpha: Alpha) -> Pixels:
     # The largest level in bands of rows, for the sake of memory, and in integers, which is faster: four
     # values of 8 bits need 10.
     totals, weights = [], []
-    for rows in _bands(len(pixels)):
+    for rows in parts(len(pixels), _BAND):
         shown = seen[rows, :, None]
         totals.append(_sum_of_fours((pixels[rows] * shown).astype(np.uint16)).astype(np.float32))
         weights.append(_sum_of_fours(shown.astype(np.uint16)).astype(np.float32))
     around = _pull_push(np.concatenate(totals), np.concatenate(weights))
     out = np.empty_like(pixels)
-    for rows in _bands(len(pixels)):
+    for rows in parts(len(pixels), _BAND):
         first = max(rows.start // 2 - 1, 0)
         near = _doubled(around[first : rows.stop // 2 + 2])[rows.start - 2 * first :]
         near = np.rint(near[: rows.stop - rows.start, : pixels.shape[1]]).astype(np.uint8)
         out[rows] = np.where(seen[rows, :, None], pixels[rows], near)
     return out
-
-
-def _bands(height: int) -> Iterator[slice]:
-    for top in range(0, height, _BAND):
-        yield slice(top, min(top + _BAND, height))
 
 
 def _pull_push(total: _Floats, weight: _Floats) -> _Floats:

@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import NoReturn, Protocol
+from types import TracebackType
+from typing import NoReturn, Protocol, Self
 
 import click
 
@@ -43,7 +44,10 @@ def no_stdout(error: StdoutGone) -> NoReturn:
 
 
 class Reporter:
-    """Tells what becomes of ``total`` inputs: lines or a bar on stderr, JSON on stdout."""
+    """Tells what becomes of ``total`` inputs: lines or a bar on stderr, JSON on stdout.
+
+    As a context: what ends all work at once, in there, ends the command in order.
+    """
 
     def __init__(self, total: int, options: BatchOptions) -> None:
         self._total = total
@@ -52,6 +56,20 @@ class Reporter:
         self._done = self._skipped = self._nbytes = self._pixels = 0
         self._failed: list[str] = []
         self._bar = Bar(total) if total > 1 and not options.quiet and on_terminal() else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
+        if isinstance(error, StdoutGone):
+            no_stdout(error)
+        if isinstance(error, CtcError):  # wrong weights fail once, not once a file
+            raise click.ClickException(str(error)) from None
+        if isinstance(error, KeyboardInterrupt):
+            self.interrupted(error)
 
     def begin(self) -> None:
         """Loading is over."""
@@ -175,8 +193,7 @@ def _runner(work: Work, tasks: Sequence[Task], compute: ComputeOptions | None) -
 
 def run_batch(plan: Plan, work: Work, compute: ComputeOptions | None = None) -> NoReturn:
     """Work through the inputs, go on after a bad one, and exit: with 1 if there was one."""
-    report = Reporter(len(plan.names), work.batch)
-    try:
+    with Reporter(len(plan.names), work.batch) as report:
         for task in plan.skipped:
             report.skipped(task)
         for name, reason in plan.unusable:
@@ -194,12 +211,3 @@ def run_batch(plan: Plan, work: Work, compute: ComputeOptions | None = None) -> 
                         report.outcome(outcome)
                     _signals.check()
         report.finish(plan.names)
-    except StdoutGone as error:
-        report.clear()
-        no_stdout(error)
-    except CtcError as error:  # wrong weights fail once, not once a file
-        raise click.ClickException(str(error)) from None
-    except KeyboardInterrupt as error:
-        report.interrupted(error)
-    finally:
-        report.clear()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import click
-
 from . import _signals
-from ._batch import Reporter, no_stdout
-from ._errors import CtcError
-from ._files import STREAM, StdoutGone, printable, read_input
-from ._inputs import Plan, ctc_suffixes, expanded
+from ._batch import Reporter
+from ._files import printable, read_input
+from ._inputs import Plan, ctc_suffixes, expanded, folders_of
 from ._options import BatchOptions, ComputeOptions
 from ._verify import CUT, Verdict, verify
 from ._work import explain
@@ -74,11 +70,7 @@ def _details(found: Verdict) -> str:
 
 def _files_of(inputs: tuple[str, ...], recursive: bool) -> Plan:
     """The names to read, in order, and what cannot be read. Raises UsageError."""
-    if inputs.count(STREAM) > 1:
-        raise click.UsageError("standard input can be read only once")
-    folders = [name for name in inputs if name != STREAM and os.path.isdir(name)]
-    if folders and not recursive:
-        raise click.UsageError(f"{printable(folders[0])}: is a folder (use -r to take the files in it)")
+    folders_of(inputs, recursive)
     plan = Plan()
     for name, _ in expanded(inputs, ctc_suffixes, None, plan):
         plan.names.append(name)
@@ -113,9 +105,8 @@ def check_files(
 ) -> NoReturn:
     """Check the inputs, tell what was found, and exit: with 1 if one is not sound."""
     plan = _files_of(inputs, batch.recursive)
-    report = _CheckReporter(len(plan.names), batch)
     unusable = dict(plan.unusable)
-    try:
+    with _CheckReporter(len(plan.names), batch) as report:
         report.draw(at_once=True)
         check = _checker(options, compute)
         report.begin()
@@ -131,12 +122,3 @@ def check_files(
                 report.verdict(name, found, error)
             _signals.check()
         report.finish(plan.names)
-    except StdoutGone as error:
-        report.clear()
-        no_stdout(error)
-    except CtcError as error:  # wrong weights fail once, not once a file
-        raise click.ClickException(str(error)) from None
-    except KeyboardInterrupt as error:
-        report.interrupted(error)
-    finally:
-        report.clear()

@@ -15,8 +15,8 @@ from ._decoder import Decoder
 from ._device import resolve_device
 from ._errors import InputError, TargetError
 from ._framing import BLOCK_BYTES, frame
-from ._header import MAX_PIXELS, Coding, Header
-from ._image import SourceImage, check_pixels, psnr_against, source_image
+from ._header import MAX_PIXELS, Coding, Header, check_pixels
+from ._image import SourceImage, psnr_against, source_image
 from ._latent import analyse
 from ._memory import give_back
 from ._model import CodecModel, model_of
@@ -138,6 +138,7 @@ def decode_latent(
     """
     decoder = Decoder(weights=weights, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn)
     decoder.feed(data)
+    decoder.finish()
     return decoder.checked_header(), decoder.latent()
 
 

@@ -16,8 +16,8 @@ from ._container import split_stream
 from ._device import resolve_device
 from ._errors import DamageError, WeightsError
 from ._framing import Unframer
-from ._header import MAX_HEADER_BYTES, MAX_PIXELS, Header, HeaderCutError
-from ._image import Pixels, check_pixels
+from ._header import MAX_HEADER_BYTES, MAX_PIXELS, Header, HeaderCutError, check_pixels
+from ._image import Pixels
 from ._latent import synthesise
 from ._model import CodecModel, model_of
 from ._save import image_from_pixels
@@ -61,8 +61,8 @@ class Decoder:
         self._model: CodecModel | None = None
         self._unframer: Unframer | None = None
         self._stream: StreamDecoder | None = None
-        self._decoded = 0
-        """Bytes of the stream that have been decoded."""
+        self._decoded, self._decoded_whole = 0, False
+        """Bytes of the stream that have been decoded; whether they were known to be all."""
         self._extras = b""
         self._told = False
         self._no_code = False
@@ -125,7 +125,7 @@ class Decoder:
         header = self.checked_header()
         assert self._model is not None
         self._stream = StreamDecoder(self._model, header.width, header.height, header.coding)
-        self._decoded = 0
+        self._decoded, self._decoded_whole = 0, False
 
     def checked_header(self) -> Header:
         """The header. Raises FormatError while it is not complete."""
@@ -138,7 +138,7 @@ class Decoder:
         header = self.checked_header()
         assert self._unframer is not None
         assert self._stream is not None
-        if self._unframer.length > self._decoded or self._unframer.complete:
+        if self._unframer.length > self._decoded or (self.complete and not self._decoded_whole):
             code, self._extras = split_stream(self._unframer.data, header)
             try:
                 self._stream.advance(code, self.complete)
@@ -152,7 +152,7 @@ class Decoder:
                 self._told = True
                 self._restart()
                 self._stream.advance(code, False)
-            self._decoded = self._unframer.length
+            self._decoded, self._decoded_whole = self._unframer.length, self.complete
 
     def finish(self) -> None:
         """No more bytes will come: what only they would need, much for large images, is given back."""
@@ -165,7 +165,7 @@ class Decoder:
         """What is known of the latent now; later bytes do not change it. Raises FormatError while the header
         is not complete, DamageError for a whole stream that no encoder writes."""
         latent = self._current()
-        return replace(latent, state=latent.state.frozen())
+        return latent if self._finished else replace(latent, state=latent.state.frozen())
 
     def _current(self) -> DecodedLatent:
         """The same without a copy."""
@@ -189,8 +189,7 @@ class Decoder:
         latent, header = self._current(), self.checked_header()
         assert self._model is not None
         synthesis, kernel = self._model.networks(_CPU).synthesis, self._model.thumbnail_kernel()
-        _, h, w = latent.state.shape
-        values = latent.values((slice(0, h), slice(0, w)), slice(0, THUMBNAIL_CHANNELS))
+        values = latent.values(latent.everywhere, slice(0, THUMBNAIL_CHANNELS))
         small = thumbnail_pixels(synthesis, kernel, values, header.width, header.height)
         pixels = small.numpy()
         alpha = self._alpha(header)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import _extras
-from ._errors import DamageError, FormatError
+from ._errors import DamageError, FormatError, LimitError
 from ._framing import BLOCK_DATA, CRC_BYTES, crc, framed_bytes
 from ._varint import get_varint, put_varint
 
@@ -23,6 +23,12 @@ MAX_PIXELS = 178_956_970
 
 MAX_HEADER_BYTES = 64
 """No header of this version is longer."""
+
+
+def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
+    """Raise LimitError for more than ``max_pixels`` pixels (None: no limit)."""
+    if max_pixels is not None and width * height > max_pixels:
+        raise LimitError(f"{width}x{height} is more than the limit of {max_pixels} pixels")
 
 
 class HeaderCutError(FormatError):

@@ -16,14 +16,13 @@ from ._background import Alpha, Pixels, fill_unseen, flatten, parse_colour
 from ._colour import to_srgb
 from ._errors import InputError
 from ._metadata import read_exif, read_orientation, read_xmp
-from ._open import as_input_errors, check_pixels, files, is_animated, load, open_image, quiet, tiff_tag
+from ._open import as_input_errors, files, is_animated, load, open_image, quiet, tiff_tag
 from ._save import flattens, image_bytes, image_from_pixels, saving_format
 
 __all__ = [
     "Alpha",
     "Pixels",
     "SourceImage",
-    "check_pixels",
     "flattens",
     "image_bytes",
     "image_from_pixels",

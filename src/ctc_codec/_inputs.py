@@ -105,6 +105,16 @@ def _may_be_read(path: str) -> bool:
         return True
 
 
+def folders_of(inputs: tuple[str, ...], recursive: bool) -> list[str]:
+    """The inputs that are folders. Raises UsageError if they are not wanted, or stdin is read twice."""
+    if inputs.count(STREAM) > 1:
+        raise click.UsageError("standard input can be read only once")
+    folders = [name for name in inputs if name != STREAM and os.path.isdir(name)]
+    if folders and not recursive:
+        raise click.UsageError(f"{printable(folders[0])}: is a folder (use -r to take the files in it)")
+    return folders
+
+
 def expanded(
     inputs: tuple[str, ...], suffixes: Callable[[], frozenset[str]], output: str | None, plan: Plan
 ) -> Iterator[tuple[str, str]]:
@@ -137,11 +147,7 @@ def plan(
     """
     if options.skip_existing and options.force:
         raise click.UsageError("--skip-existing and --force exclude each other")
-    if inputs.count(STREAM) > 1:
-        raise click.UsageError("standard input can be read only once")
-    folders = [name for name in inputs if name != STREAM and os.path.isdir(name)]
-    if folders and not options.recursive:
-        raise click.UsageError(f"{printable(folders[0])}: is a folder (use -r to take the files in it)")
+    folders = folders_of(inputs, options.recursive)
     output = STREAM if options.output == "/dev/stdout" else options.output
     into_folder = _is_folder(output)
     if folders and output is not None and not into_folder:

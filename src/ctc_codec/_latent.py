@@ -18,7 +18,7 @@ from ._image import Pixels
 from ._memory import give_back
 from ._model import CodecModel
 from ._planes import MEAN_SCALE, IntArray
-from ._stream import DecodedLatent
+from ._stream import DecodedLatent, latent_sides
 from ._tiles import tiles
 from ._wavelet import compose, decompose
 
@@ -40,8 +40,7 @@ def transform_halo(config: ModelConfig) -> int:
 @torch.inference_mode()
 def analyse(model: CodecModel, pixels: Pixels, device: torch.device) -> tuple[Tensor, IntArray]:
     """Latent y, float32 [N, h, w], and hyper-latent z, int32 [Cz, hz, wz], of an image."""
-    height, width = pixels.shape[:2]
-    h, w = -(-height // LATENT_STRIDE), -(-width // LATENT_STRIDE)
+    h, w = latent_sides(pixels.shape[1], pixels.shape[0])
     config, networks = model.config, model.networks(device)
     y = torch.empty(config.latent_channels, h, w, dtype=torch.float32)
     for tile in tiles(h, w, transform_halo(config)):
@@ -88,8 +87,8 @@ def synthesise(
     latent = _Values(decoded)
     if refine and networks.cdr is not None and decoded.z_complete:
         latent = _Refined(decoded, networks.cdr, device)
-    everywhere = slice(0, h), slice(0, w)
-    means = compose(torch.from_numpy(latent.window(everywhere, slice(0, count))), config.wavelet_levels)
+    first = latent.window(decoded.everywhere, slice(0, count))
+    means = compose(torch.from_numpy(first), config.wavelet_levels)
 
     def pixels_of(blocks: Tensor) -> Pixels:
         with branch_precision(device):
@@ -99,12 +98,12 @@ def synthesise(
     known: OrderedDict[bytes, Pixels] = OrderedDict()
     out = np.empty((height, width, 3), np.uint8)
     for tile in tiles(h, w, transform_halo(config)):
-        first, place = means[:, *tile.outer], decoded.state.place(tile.outer)
-        key = None if place is None else place + first.numpy().tobytes()
+        near, place = means[:, *tile.outer], decoded.state.place(tile.outer)
+        key = None if place is None else place + near.numpy().tobytes()
         found = None if key is None else known.get(key)
         if found is None:
             others = torch.from_numpy(latent.window(tile.outer, slice(count, None)))
-            found = pixels_of(torch.cat((first, others)))
+            found = pixels_of(torch.cat((near, others)))
         if key is not None:
             known[key] = found
             known.move_to_end(key)

@@ -25,7 +25,7 @@ from ._planes import PRIORITY_LIMIT
 from ._thumbnail import measure_kernel
 from ._transforms import Analysis, Synthesis
 from ._wavelet import band_count
-from ._weights import Arrays, ExactParts, exact_fingerprint, float_state, read_weights, reason_of
+from ._weights import Arrays, ExactParts, as_weights_errors, exact_fingerprint, float_state, read_weights
 
 WEIGHTS_NAME = "ctc.safetensors"
 
@@ -125,12 +125,8 @@ class CodecModel:
     def load(cls, path: str | os.PathLike[str]) -> CodecModel:
         """Load a weights file. Raises WeightsError if it is missing, damaged or of another kind."""
         content = read_weights(path)
-        try:
+        with as_weights_errors(path):
             return cls(content.arrays, content.config, content.known_answer)
-        except WeightsError:
-            raise
-        except Exception as error:  # whatever torch and numpy say to arrays that do not fit
-            raise WeightsError(f"{path}: cannot be used as weights ({reason_of(error)})") from None
 
 
 def default_weights() -> Path:

@@ -16,16 +16,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ._errors import CtcError, InputError, LimitError
-from ._header import MAX_PIXELS
+from ._header import MAX_PIXELS, check_pixels
 
 _BITS = "ctc_codec.bits"
 """Key in ``Image.info``: bits per sample of the file, which Pillow forgets when it loads the pixels."""
-
-
-def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
-    """Raise LimitError for more than ``max_pixels`` pixels (None: no limit)."""
-    if max_pixels is not None and width * height > max_pixels:
-        raise LimitError(f"{width}x{height} is more than the limit of {max_pixels} pixels")
 
 
 # --- Pillow's manners -------------------------------------------------------------------------------

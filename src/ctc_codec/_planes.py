@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._tiles import parts
+
 LEVELS = 80
 LEVEL_STEP = 0.123
 """Sigma of level k is SIGMA_MIN exp(k LEVEL_STEP), up to 1825."""
@@ -139,6 +141,11 @@ class TreeTables:
         return cls(trits, bases[:-1], children, all_frequencies, all_means, all_priorities)
 
     @property
+    def half_widths(self) -> IntArray:
+        """Largest residual of every level, int32 [LEVELS]."""
+        return (3 ** self.trits.astype(np.int32) - 1) // 2
+
+    @property
     def inner(self) -> npt.NDArray[np.bool_]:
         """Nodes that have children, bool [nodes]."""
         return self.children > 0
@@ -209,21 +216,15 @@ def code_lengths(tables: TreeTables) -> npt.NDArray[np.float64]:
 
 def clip_residual(s: IntArray, level: LevelArray, tables: TreeTables) -> IntArray:
     """Bring residuals into their level's interval, int32, same shape."""
-    half = ((3 ** tables.trits.astype(np.int64) - 1) // 2).astype(np.int32)[level]
+    half = tables.half_widths[level]
     return np.clip(s, -half, half)
-
-
-def _parts(length: int) -> Iterator[slice]:
-    """Consecutive parts of a long array: numpy makes 8 bytes of every index that it is given."""
-    for start in range(0, length, _PART):
-        yield slice(start, min(start + _PART, length))
 
 
 def look_up(table: npt.NDArray[Any], index: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """``table[index]`` for a large contiguous index of integers, in parts."""
     out = np.empty(index.shape, table.dtype)
     flat, flat_index = out.reshape(-1), index.reshape(-1)
-    for part in _parts(len(flat)):
+    for part in parts(len(flat), _PART):
         flat[part] = table[flat_index[part]]
     return out
 
@@ -235,6 +236,7 @@ _SLICE_ELEMENTS = 256
 """No slice of a plane is shorter: context that is refreshed more often than it changes costs time only."""
 
 _PART = 1 << 18
+"""Elements that are looked up at a time: numpy makes 8 bytes of every index that it is given."""
 _GROUP = 1 << 22
 """Elements that are sorted at a time."""
 
@@ -270,7 +272,7 @@ class Planes:
         self._order = order
         self._slices = slices
         counts = np.zeros(LEVELS, np.int64)
-        for part in _parts(len(level)):
+        for part in parts(len(level), _PART):
             counts += np.bincount(level[part], minlength=LEVELS)
         self.count = int(tables.trits[counts > 0].max(initial=0))
         """Number of planes."""
@@ -279,12 +281,7 @@ class Planes:
         self.node: IntArray = look_up(tables.bases, level)
         """Node of every element, int32 [n]: the whole state."""
 
-    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
-        """:meth:`pieces` without the last value."""
-        for plane, elements, _ in self.pieces():
-            yield plane, elements
-
-    def pieces(self) -> Iterator[tuple[int, npt.NDArray[np.intp], bool]]:
+    def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.intp], bool]]:
         """Yield (plane, elements in coding order, whether a slice begins), most significant plane first.
 
         A slice comes in pieces of limited length. The order of a plane depends on the state at its
@@ -305,12 +302,14 @@ class Planes:
     def _ordered(self, plane: int) -> Iterator[npt.NDArray[np.intp]]:
         """The elements of a plane in coding order, in groups."""
         if self.active[plane] <= _GROUP:
-            elements, keys = zip(*(self._keys(plane, part) for part in _parts(len(self._level))), strict=True)
+            elements, keys = zip(
+                *(self._keys(plane, part) for part in parts(len(self._level), _PART)), strict=True
+            )
             yield _sorted(np.concatenate(elements), np.concatenate(keys))
             return
         every_key = np.full(len(self._level), _NOT_IN_PLANE, np.uint16)
         histogram = np.zeros(_NOT_IN_PLANE, np.int64)
-        for part in _parts(len(every_key)):
+        for part in parts(len(every_key), _PART):
             active, key = self._keys(plane, part)
             every_key[active] = key
             histogram += np.bincount(key, minlength=len(histogram))
@@ -337,16 +336,12 @@ class Planes:
 
     def digits(self, s: npt.NDArray[np.int16], plane: int, elements: npt.NDArray[np.intp]) -> IntArray:
         """Trits of residuals ``s`` (integers [n], inside their intervals) for a plane, int32 0..2."""
-        half = ((3 ** self._tables.trits.astype(np.int32) - 1) // 2)[self._level[elements]]
+        half = self._tables.half_widths[self._level[elements]]
         return ((s[elements] + half) // 3**plane % 3).astype(np.int32)
 
     def advance(self, elements: npt.NDArray[np.intp], trits: IntArray) -> None:
         """Move elements to the children that their trits name."""
         self.node[elements] = self._tables.children[self.node[elements]] + trits
-
-    def residual(self) -> IntArray:
-        """Conditional mean of every element's residual, int32 [n] in 1/64."""
-        return look_up(self._tables.means, self.node)
 
 
 def _sorted(elements: npt.NDArray[np.intp], keys: npt.NDArray[np.uint16]) -> npt.NDArray[np.intp]:
@@ -358,6 +353,6 @@ def _with_keys(
     keys: npt.NDArray[np.uint16], low: int, high: int
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.uint16]]]:
     """Elements whose key is at least ``low`` and below ``high``, and their keys, part by part."""
-    for part in _parts(len(keys)):
+    for part in parts(len(keys), _PART):
         found = np.flatnonzero((keys[part] >= low) & (keys[part] < high)) + part.start
         yield found, keys[found]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ._codec import decode_latent
 from ._container import split_stream, unframe
+from ._decoder import Decoder
 from ._entropy import RangeDecoder, RangeEncoder, Rows, Symbols
 from ._errors import DamageError
 from ._header import Header
@@ -38,7 +39,7 @@ def verify_code(data: bytes, model: CodecModel, max_pixels: int | None) -> None:
     if not stream.complete:
         decode_latent(data, weights=model, max_pixels=max_pixels)
         return
-    decode_latent(data[:start], weights=model, max_pixels=max_pixels)  # refuses what is not to be tried
+    Decoder(weights=model, max_pixels=max_pixels).feed(data[:start])  # refuses what is not to be tried
     code = split_stream(stream.data, header)[0]
     echo = _Echo()
     decoder = StreamDecoder(model, header.width, header.height, header.coding, echo)

@@ -60,7 +60,7 @@ class _Trits:
     def __iter__(self) -> Iterator[tuple[int, npt.NDArray[np.intp], Rows]]:
         """Yield (plane, elements, coder's rows of their trits); advance the planes in between."""
         context = None if self._crr is None else ExactContext(self._crr, self._level)
-        for plane, elements, slice_begins in self.planes.pieces():
+        for plane, elements, slice_begins in self.planes:
             node = self.planes.node[elements]
             if context is None or plane >= CONTEXT_PLANES:
                 yield plane, elements, self._model.trit_rows[node]
@@ -244,6 +244,12 @@ class DecodedLatent:
     z_complete: bool
     trits: int
 
+    @property
+    def everywhere(self) -> Window:
+        """The window that is all of the latent."""
+        _, h, w = self.state.shape
+        return slice(0, h), slice(0, w)
+
     def values(self, window: Window, channels: slice = slice(None)) -> IntArray:
         """The latent in a window, int32 [channels, rows, columns] in 1/64 steps: mu plus the conditional mean
         of each residual."""
@@ -253,21 +259,18 @@ class DecodedLatent:
     @property
     def latent(self) -> IntArray:
         """All of :meth:`values`, int32 [N, h, w]."""
-        _, h, w = self.state.shape
-        return self.values((slice(0, h), slice(0, w)))
+        return self.values(self.everywhere)
 
     @property
     def node(self) -> IntArray:
         """State of every element, int32 [N, h, w]."""
-        _, h, w = self.state.shape
-        return self.state.window((slice(0, h), slice(0, w)))[0]
+        return self.state.window(self.everywhere)[0]
 
     def sha256(self) -> str:
         """Hash of the latent: the same on every machine for the same bytes and weights."""
-        n, h, w = self.state.shape
         digest = hashlib.sha256()
-        for channel in range(n):
-            values = self.values((slice(0, h), slice(0, w)), slice(channel, channel + 1))
+        for channel in range(self.state.shape[0]):
+            values = self.values(self.everywhere, slice(channel, channel + 1))
             digest.update(values.astype("<i4").tobytes())
         return digest.hexdigest()
 

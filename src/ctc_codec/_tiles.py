@@ -61,6 +61,12 @@ def _scaled(span: slice, factor: int) -> slice:
     return slice(span.start * factor, span.stop * factor)
 
 
+def parts(length: int, size: int) -> Iterator[slice]:
+    """Consecutive parts of a long dimension, at most so long."""
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))
+
+
 def span(start: int, stop: int, length: int, halo: int) -> Span:
     """``start`` to ``stop`` of ``length`` positions, with as much of the halo as there is."""
     return Span(slice(start, stop), slice(max(start - halo, 0), min(stop + halo, length)))

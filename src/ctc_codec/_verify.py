@@ -10,13 +10,13 @@ import lzma
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from . import _extras
+from ._alpha_format import CELL, FILTERS, LEFT, PLAIN, TOP_LEVEL
 from ._container import split_stream, unframe
-from ._errors import FormatError, LimitError
-from ._framing import BLOCK_DATA, CRC_BYTES
-from ._header import MAX_PIXELS, Header
+from ._errors import FormatError
+from ._framing import BLOCK_BYTES
+from ._header import MAX_PIXELS, Header, check_pixels
 from ._quality import QualityTable
 from ._varint import put_varint
 
@@ -24,11 +24,6 @@ COMPLETE, CUT, DAMAGED = "complete", "cut", "damaged"
 
 _PIECE = 1 << 16
 """Bytes that are unpacked at a time."""
-_CELL = 8
-_TOP_LEVEL = 15
-_PREDICTIONS = 2
-_FILTERS: list[dict[str, Any]] = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 20, "lc": 3, "lp": 0, "pb": 0}]
-"""Alpha as FORMAT.md has it. (:mod:`ctc_codec._alpha`, which packs it, needs numpy.)"""
 
 
 @dataclass(frozen=True)
@@ -59,8 +54,7 @@ def verify(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Verdict:
         return Verdict(header, DAMAGED, len(data), stream.used, damage=stream.damage)
     checked = len(data)
     if not stream.complete:
-        block = BLOCK_DATA + CRC_BYTES
-        checked = start + (len(data) - start) // block * block
+        checked = start + (len(data) - start) // BLOCK_BYTES * BLOCK_BYTES
     extras = split_stream(stream.data, header)[1]
     names: list[str] = []
     try:
@@ -97,20 +91,19 @@ def _verify_section(section: _extras.Section, header: Header, max_pixels: int | 
     if kind not in (_extras.ALPHA_ROUGH, _extras.ALPHA):
         return
     width, height = header.width, header.height
-    if max_pixels is not None and width * height > max_pixels:
-        raise LimitError(f"{width}x{height} is more than the limit of {max_pixels} pixels")
+    check_pixels(width, height, max_pixels)
     if kind == _extras.ALPHA_ROUGH:
-        cells = -(-width // _CELL) * -(-height // _CELL)
-        _verify_samples(data, cells, section.complete, "rough transparency", _TOP_LEVEL)
+        cells = -(-width // CELL) * -(-height // CELL)
+        _verify_samples(data, cells, section.complete, "rough transparency", TOP_LEVEL)
     elif data or section.complete:
-        if data[:1] not in [bytes([p]) for p in range(_PREDICTIONS)]:
+        if data[:1] not in (bytes([PLAIN]), bytes([LEFT])):
             raise FormatError("damaged transparency: an unknown prediction")
         _verify_samples(data[1:], width * height, section.complete, "transparency", 255)
 
 
 def _verify_samples(data: bytes, count: int, complete: bool, what: str, top: int) -> None:
     """LZMA of ``count`` samples, none above ``top``, or the beginning of it."""
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_FILTERS)
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS)
     left = count
     try:
         while not decoder.eof:

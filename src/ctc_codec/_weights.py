@@ -8,9 +8,10 @@ every file's header. Nothing here needs the entropy coder: training reads and wr
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,9 +46,23 @@ def reason_of(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+@contextlib.contextmanager
+def as_weights_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever safetensors, numpy, torch and json say to an unusable file as one of our errors, with one
+    line."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such weights file") from None
+    except WeightsError:
+        raise
+    except Exception as error:
+        raise WeightsError(f"{path}: cannot be used as weights ({reason_of(error)})") from None
+
+
 def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
     """Read a weights file. Raises WeightsError if it is missing, damaged or of another kind."""
-    try:
+    with as_weights_errors(path):
         with safe_open(os.fspath(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != WEIGHTS_FORMAT:
@@ -57,12 +72,6 @@ def read_weights(path: str | os.PathLike[str]) -> WeightsFile:
                 if array.dtype.kind not in "fiu":
                     raise ValueError(f"{name} is of type {array.dtype}")
         return WeightsFile(arrays, ModelConfig.from_json(metadata["config"]), metadata["known_answer"])
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: no such weights file") from None
-    except WeightsError:
-        raise
-    except Exception as error:  # of three libraries: types that numpy lacks, JSON nested too deeply, ...
-        raise WeightsError(f"{path}: cannot be used as weights ({reason_of(error)})") from None
 
 
 def exact_fingerprint(arrays: Arrays) -> bytes:

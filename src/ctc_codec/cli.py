@@ -14,7 +14,6 @@ import click
 
 from . import __version__
 from ._batch import run_batch
-from ._check import CheckOptions, check_files
 from ._describe import tell_facts
 from ._files import STREAM
 from ._frames import FramesWork, frame_name
@@ -259,12 +258,14 @@ def info(inputs: tuple[str, ...], *, as_json: bool, header_only: bool, compute: 
 )
 @COMPUTE
 @WORDS
-@collected(batch=BatchOptions, options=CheckOptions, compute=ComputeOptions)
+@collected(batch=BatchOptions, compute=ComputeOptions)
 def check(
-    inputs: tuple[str, ...], *, batch: BatchOptions, options: CheckOptions, compute: ComputeOptions
+    inputs: tuple[str, ...], *, complete: bool, decode: bool, batch: BatchOptions, compute: ComputeOptions
 ) -> None:
     """Check .ctc files: whole, cut (a valid beginning), or damaged, and where."""
-    check_files(inputs, batch, options, compute)
+    from ._check import CheckOptions, check_files
+
+    check_files(inputs, batch, CheckOptions(complete, decode), compute)
 
 
 preview.short_help = "Make a web page with a slider over a file's bytes."

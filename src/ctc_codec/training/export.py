@@ -76,7 +76,7 @@ def integer_overhead(model: TrainingModel, path: Path, store: PatchStore, seed: 
         levels, means = exact.hyper_synthesis(symbols, (y.shape[2], y.shape[3]))
         s = np.rint(y[0].numpy() - means / MEAN_SCALE).astype(np.int32)
         s = clip_residual(s, levels, tables)
-        half = (3 ** tables.trits.astype(np.int64)[levels] - 1) // 2
+        half = tables.half_widths[levels]
         by_integers += float(lengths[tables.bases[levels] + half + s + half].sum())
         by_integers += float(z_lengths[np.arange(len(symbols))[:, None, None], symbols + Z_LIMIT].sum())
     return by_integers / by_floats - 1
