@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 KODAK ?= ../shared/kodak
+IMAGE ?= $(wildcard $(KODAK)/kodim21.png)
 PUBLISHED ?= ../shared/anchors/kodak_rd.json
 REPORT ?= report
 TRAIN ?= $(wildcard ../shared/train/*.tar)
@@ -18,7 +19,7 @@ help:
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo,eval]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo,eval,train]'
 	touch $@
 
 install: $(VENV)/installed
@@ -42,8 +43,9 @@ fuzz: install  ## SECONDS=n for each surface, or SURFACES="header decoder"; what
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=2.3'
 	cd tests && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m fuzz --seconds $(SECONDS) $(SURFACES)
 
-bench: install  ## times of every part, one 768x512 image, warm
-	$(BIN)/python -m ctc_codec.evaluation.bench
+bench: install  ## times by stage of one 768x512 image, start-up, peak memory; IMAGE=file
+	mkdir -p $(REPORT)
+	$(BIN)/python -m ctc_codec.evaluation.bench $(addprefix --image ,$(IMAGE)) -o $(REPORT)/bench.json
 
 bench-train: install  ## Mpixel/s of training and where a step's time goes
 	$(BIN)/python -m ctc_codec.training.bench
@@ -51,14 +53,11 @@ bench-train: install  ## Mpixel/s of training and where a step's time goes
 eval: install  ## report/ over the images of KODAK=folder, beside the other codecs; PUBLISHED=file of curves
 	$(BIN)/ctc eval $(KODAK) -o $(REPORT) $(addprefix --published ,$(wildcard $(PUBLISHED)))
 
-ablation: install  ## docs/ablation.json from KODAK and photographs held out of TRAIN; CONTROL=weights
-	$(BIN)/python -m ctc_codec.evaluation.heldout $(TRAIN) -o $(REPORT)/heldout-images
-	$(BIN)/ctc eval $(KODAK) -o $(REPORT) --ablation $(addprefix --control ,$(CONTROL))
-	$(BIN)/ctc eval $(REPORT)/heldout-images -o $(REPORT)/heldout --ablation --no-orders $(addprefix --control ,$(CONTROL))
-	$(BIN)/python -m ctc_codec.evaluation.ablation $(REPORT)/ablation.json $(REPORT)/heldout/ablation.json \
-		-o docs/ablation.json
+ablation: install  ## docs/ablation.json from the images of KODAK=folder: parts and efforts of the codec
+	$(BIN)/ctc eval $(KODAK) -o $(REPORT) --ablation
+	cp $(REPORT)/ablation.json docs/ablation.json
 
-artefacts: install  ## block edges, colour shifts and borders of KODAK=folder in figures, and docs/pictures.jpg
+artefacts: install  ## grid, colour shifts and borders of KODAK=folder in figures, and docs/pictures.jpg
 	$(BIN)/python -m ctc_codec.evaluation.artefacts $(KODAK) --picture docs/pictures.jpg
 
 readme: install  ## README's numbers and plot from REPORT, which is committed as docs/results.json

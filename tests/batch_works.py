@@ -1,4 +1,4 @@
-"""``ctc`` with a command more, ``fake``, whose files need no torch and go wrong on demand.
+"""``ctc`` with a command more, ``fake``, whose files need no model and go wrong on demand.
 
 Every word in a file's name, separated by dots, is something that happens: see ``_happen``.
 """
@@ -14,12 +14,12 @@ from typing import Any
 
 from ctc_codec import _files
 from ctc_codec._batch import run_batch
-from ctc_codec._errors import CtcError, InputError
 from ctc_codec._files import check_output, write_output
 from ctc_codec._inputs import Task, plan
 from ctc_codec._options import INPUTS, JOBS, OUTPUT, WORDS, BatchOptions, ComputeOptions, collected
 from ctc_codec._work import Done, One, Tell
 from ctc_codec.cli import main
+from ctc_codec.errors import CtcError, InputError
 
 
 def _kill_this_process(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Running the ``ctc`` command: in this process, where torch is loaded once, or as it is installed."""
+"""Running the ``ctc`` command: in this process, where weights are loaded once, or as it is installed."""
 
 from __future__ import annotations
 

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ctc_codec.evaluation.bench import synthetic_image
-
 PHOTO_SIZE = (120, 88)
 
 # Under nohup, or in the background of a script, these are ignored, by child processes too. Tests send them.
@@ -97,6 +95,8 @@ def files(here: Path, photo_png: Path, photo_ctc: bytes) -> Path:
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to train on: two usable images, a narrow one and a text."""
+    from ctc_codec.evaluation.bench import synthetic_image
+
     folder = tmp_path_factory.mktemp("photos")
     synthetic_image(400, 300).save(folder / "first.png")
     synthetic_image(300, 350).save(folder / "second.png")

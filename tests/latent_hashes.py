@@ -1,143 +1,68 @@
 """Decodes the golden files and prints their latents' hashes as JSON, under the settings of its process.
 
-The last line of output has ``hashes``, in the form of the golden folders' hashes.json, or ``refused``, why
-the package does not decode here; and ``here``: versions, and what of the settings is really in force.
-Arguments:
+The last line of output has ``hashes``, in the form of the golden folder's hashes.json by the folder's name,
+or ``refused``, why the package does not decode here; and ``here``: versions, and what of the settings is
+really in force. Arguments:
 
-    threads=N  onednn=off  nnpack=off  autocast=bfloat16|float16  precision=medium  deterministic=on
-    denormals=flushed  dtype=float64|float16|bfloat16 (the default type)  fp32=bf16|tf32 (newer switches)
-    layout=channels_last  batch=16 (of the exact networks' convolutions)  device=cuda  tf32=on|off
-    default=meta|cuda (the default device)  only=format (the golden files with tiny weights)
+    threads=N (of a look)  window=N (side of what a network sees at a time)  graph=plain (onnxruntime changes
+    nothing in a network before it runs)  piece=N (bytes that a decoder gets at a time)
 
-Instruction sets are chosen by environment variables (ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA,
-NPY_DISABLE_CPU_FEATURES, ...) before the start.
+numpy's instruction sets are chosen by an environment variable (NPY_DISABLE_CPU_FEATURES) before the start.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
+import functools
 import json
 import platform
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+import onnxruntime
 
-from ctc_codec import CodecModel, DamageError, Decoder, WeightsError, decode_latent, load_model
-from ctc_codec._exact import ExactConv
+import ctc_codec.decoder
+from ctc_codec import CodecModel, DamageError, Decoder, WeightsError, load_model
+from ctc_codec.crr.network import WINDOW
+from ctc_codec.stream import Walk
 
-DATA = Path(__file__).parent / "data"
-FOLDERS = ("format", "release")
-
-
-def hashes(folder: Path, digest: Callable[[bytes, CodecModel], str]) -> dict[str, dict[str, str]]:
-    """Hashes of the golden files of a folder, in the form of its hashes.json."""
-    tiny = folder / "tiny.safetensors"
-    model = load_model(tiny if tiny.exists() else None)
-    found: dict[str, dict[str, str]] = {}
-    for name, cuts in json.loads((folder / "hashes.json").read_text()).items():
-        data = (folder / f"{name}.ctc").read_bytes()
-        found[name] = {cut: digest(data[: int(cut)], model) for cut in cuts}
-    return found
+FOLDER = Path(__file__).parent / "data" / "format"
 
 
-def _of_latent(data: bytes, model: CodecModel) -> str:
+def latent_sha256(data: bytes, model: CodecModel, piece: int) -> str:
+    """Hash of the latent of a file, or a prefix of one, that comes in pieces of so many bytes."""
+    decoder = Decoder(weights=model)
     try:
-        return decode_latent(data, weights=model)[1].sha256()
+        for at in range(0, len(data), piece):
+            decoder.feed(data[at : at + piece])
+            if decoder.header is not None:
+                decoder.latent()
+        decoder.finish()
+        return decoder.latent().sha256()
     except DamageError as error:
         return f"DamageError: {error}"  # wrong probabilities lead to no symbol: as bad as a wrong hash
 
 
-def _beside_cuda(data: bytes, model: CodecModel) -> str:
-    """The latent of a decoder that also makes pixels, on the GPU."""
-    decoder = Decoder(weights=model, device="cuda")
-    decoder.feed(data)
-    decoder.image()
-    return decoder.latent().sha256()
+def hashes(model: CodecModel, piece: int) -> dict[str, dict[str, str]]:
+    """Hashes of the golden files, in the form of hashes.json."""
+    found: dict[str, dict[str, str]] = {}
+    for name, cuts in json.loads((FOLDER / "hashes.json").read_text()).items():
+        data = (FOLDER / f"{name}.ctc").read_bytes()
+        found[name] = {cut: latent_sha256(data[: int(cut)], model, piece) for cut in cuts}
+    return found
 
 
-class _Convolutions:
-    """Takes the place of the exact networks' convolution: another memory layout, or a batch of equal images,
-    whose results must all be the same. calls: how often it was used."""
+def _plain_graphs() -> None:
+    """Sessions from now on run their graphs as they are."""
+    original = onnxruntime.SessionOptions
 
-    def __init__(self, batch: int, channels_last: bool) -> None:
-        self._batch = batch
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._original = ExactConv.accumulate
-        self.calls = 0
+    def options() -> Any:
+        made = original()
+        made.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return made
 
-    def accumulate(self, conv: ExactConv, a: torch.Tensor, inputs: slice = slice(None)) -> torch.Tensor:
-        self.calls += 1
-        conv = dataclasses.replace(conv, weight=conv.weight.contiguous(memory_format=self._layout))
-        many = a.repeat(self._batch, 1, 1, 1).contiguous(memory_format=self._layout)
-        out = self._original(conv, many, inputs)
-        if not torch.equal(out, out[:1].expand_as(out)):
-            # Not an exception, which the package might take for another: the hash will tell.
-            return out.mean(0, keepdim=True)
-        return out[:1].contiguous()
-
-
-def _replaced_convolutions(batch: int, channels_last: bool) -> _Convolutions:
-    convolutions = _Convolutions(batch, channels_last)
-
-    def accumulate(self: ExactConv, a: torch.Tensor, inputs: slice = slice(None)) -> torch.Tensor:
-        return convolutions.accumulate(self, a, inputs)
-
-    ExactConv.accumulate = accumulate  # type: ignore[method-assign]
-    return convolutions
-
-
-def _denormals_are_flushed() -> bool:
-    return float(torch.tensor(1e-310, dtype=torch.float64, device="cpu") * 1) == 0
-
-
-def _apply(settings: dict[str, str]) -> contextlib.AbstractContextManager[Any]:
-    """Change the process as told. What is returned is a context for the decoding itself."""
-    if "threads" in settings:
-        torch.set_num_threads(int(settings["threads"]))
-    torch.backends.mkldnn.enabled = settings.get("onednn") != "off"
-    torch.backends.nnpack.set_flags(settings.get("nnpack") != "off")
-    torch.set_float32_matmul_precision(settings.get("precision", "highest"))
-    torch.use_deterministic_algorithms(settings.get("deterministic") == "on")
-    torch.set_flush_denormal(settings.get("denormals") == "flushed")
-    if "default" in settings:
-        torch.set_default_device(settings["default"])
-    if "dtype" in settings:
-        torch.set_default_dtype(getattr(torch, settings["dtype"]))
-    if "fp32" in settings and hasattr(torch.backends, "fp32_precision"):
-        torch.backends.fp32_precision = settings["fp32"]
-        torch.backends.mkldnn.conv.fp32_precision = settings["fp32"]
-        torch.backends.mkldnn.matmul.fp32_precision = settings["fp32"]
-    if "tf32" in settings:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = settings["tf32"] == "on"
-    if "autocast" in settings:
-        return torch.autocast("cpu", dtype=getattr(torch, settings["autocast"]))
-    return contextlib.nullcontext()
-
-
-def _in_force(settings: dict[str, str]) -> dict[str, Any]:
-    """Versions, and what this machine and this torch really do."""
-    out: dict[str, Any] = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "machine": platform.machine(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "onednn": torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled),
-        "mkl": torch.backends.mkl.is_available(),
-        "nnpack": torch.backends.nnpack.is_available(),
-        "denormals_flushed": _denormals_are_flushed(),
-        "fp32_switch": hasattr(torch.backends, "fp32_precision"),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "numpy_features": _numpy_features(),
-        "replaced_convolutions": 0,
-    }
-    return out
+    onnxruntime.SessionOptions = options
 
 
 def _numpy_features() -> list[str]:
@@ -148,26 +73,28 @@ def _numpy_features() -> list[str]:
 
 def main(arguments: list[str]) -> None:
     settings = dict(argument.split("=") for argument in arguments)
-    context = _apply(settings)
-    report: dict[str, Any] = {"here": _in_force(settings)}
-    digest = _of_latent
-    if settings.get("device") == "cuda":
-        if not torch.cuda.is_available():
-            print(json.dumps(report))
-            return
-        digest = _beside_cuda
-    folders = (settings["only"],) if "only" in settings else FOLDERS
-    replaced = None
-    if "batch" in settings or "layout" in settings:
-        replaced = _replaced_convolutions(int(settings.get("batch", 1)), "layout" in settings)
+    if settings.get("graph") == "plain":
+        _plain_graphs()
+    window = int(settings.get("window", WINDOW))
+    ctc_codec.decoder.Walk = functools.partial(Walk, window=window)  # type: ignore[misc, assignment]
+    report: dict[str, Any] = {
+        "here": {
+            "python": platform.python_version(),
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+            "machine": platform.machine(),
+            "threads": settings.get("threads", "all"),
+            "window": window,
+            "graph": settings.get("graph", "optimised"),
+            "numpy_features": _numpy_features(),
+        }
+    }
     try:
-        with context:
-            report["hashes"] = {folder: hashes(DATA / folder, digest) for folder in folders}
+        model = load_model(threads=int(settings.get("threads", 0)))
+        report["hashes"] = {FOLDER.name: hashes(model, int(settings.get("piece", sys.maxsize)))}
     except WeightsError as error:
         report["refused"] = str(error)
-    if replaced is not None:
-        report["here"]["replaced_convolutions"] = replaced.calls
-    print("\n" + json.dumps(report))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import random
 
-from ctc_codec import _extras
-from ctc_codec._framing import frame
-from ctc_codec._header import Header
+from ctc_codec.container import extras as _extras
+from ctc_codec.container.framing import frame
+from ctc_codec.container.header import Header
 
 
 def plain(nbytes: int, seed: int = 1) -> bytes:

@@ -28,16 +28,12 @@ def _blocks(shape: tuple[int, ...], side: int, rng: np.random.Generator) -> np.n
     return np.kron(coarse, np.ones((side, side, 3)))[: shape[0], : shape[1]]
 
 
-def test_edges_of_blocks_are_found_and_told_apart(original: np.ndarray) -> None:
+def test_a_grid_of_the_synthesis_network_is_found_and_no_other(original: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 4, original.shape)
-    even = artefacts(original, _with(original, noise))
-    assert even.edges_16 == pytest.approx(1, abs=0.05) == even.edges_8
-    of_16 = artefacts(original, _with(original, noise + _blocks(original.shape, 16, rng)))
-    assert of_16.edges_16 > 1.4
-    assert of_16.edges_8 == pytest.approx(1, abs=0.05)
-    of_8 = artefacts(original, _with(original, noise + _blocks(original.shape, 8, rng)))
-    assert of_8.edges_16 > 1.4 < of_8.edges_8
+    assert artefacts(original, _with(original, noise)).grid == pytest.approx(1, abs=0.02)
+    assert artefacts(original, _with(original, noise + _blocks(original.shape, 4, rng))).grid > 1.4
+    assert artefacts(original, _with(original, noise + _blocks(original.shape, 5, rng))).grid < 1.05
 
 
 def test_colour_and_border_are_measured(original: np.ndarray) -> None:

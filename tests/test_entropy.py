@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from ctc_codec import DamageError
-from ctc_codec._entropy import RangeDecoder, RangeEncoder, rows_of, self_check
-from ctc_codec._planes import quantise_frequencies
+from ctc_codec.container.coder import RangeDecoder, RangeEncoder, rows_of, self_check
 from reference import coder
 
 
@@ -17,11 +16,12 @@ def _random_message(
     rng: np.random.Generator, count: int, symbols: int, peak: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(symbols int32 [count], frequencies uint16 [count, symbols]); small ``peak``: near-certain rows."""
-    p = rng.dirichlet(np.full(symbols, peak), count) + 1e-9
-    frequencies = quantise_frequencies(p)
+    p = rng.dirichlet(np.full(symbols, peak), count)
+    frequencies = 1 + np.floor(p * (65536 - symbols)).astype(np.int64)
+    frequencies[np.arange(count), frequencies.argmax(axis=1)] += 65536 - frequencies.sum(axis=1)
     u = rng.random(count)[:, None]
     message = (frequencies.cumsum(axis=1) / 65536 < u).sum(axis=1)
-    return message.astype(np.int32), frequencies
+    return message.astype(np.int32), frequencies.astype(np.uint16)
 
 
 def _encode(message: np.ndarray, frequencies: np.ndarray) -> bytes:
@@ -30,7 +30,7 @@ def _encode(message: np.ndarray, frequencies: np.ndarray) -> bytes:
     return encoder.finish()
 
 
-@pytest.mark.parametrize("symbols", [3, 127])
+@pytest.mark.parametrize("symbols", [2, 3, 64, 256])
 @pytest.mark.parametrize("peak", [0.01, 0.3, 5.0])
 def test_words_are_those_of_a_coder_in_plain_integers(symbols: int, peak: float) -> None:
     rng = np.random.default_rng(symbols)
@@ -75,6 +75,21 @@ def test_every_cut_gives_a_true_and_nearly_full_prefix(peak: float) -> None:
         assert len(known) == 3000 or decoder.exhausted
         # All but at most 8 bytes' worth of what the bytes determine.
         assert len(known) >= np.searchsorted(position, cut - 8)
+
+
+def test_cut_words_give_the_symbols_of_a_decoder_in_plain_integers() -> None:
+    rng = np.random.default_rng(4)
+    for symbols, peak in ((2, 0.3), (3, 0.05), (3, 5.0), (256, 0.3)):
+        message, frequencies = _random_message(rng, 100, symbols, peak)
+        word = coder.encode(message.tolist(), frequencies.tolist())
+        for cut in range(len(word) + 1):
+            decoder, known = coder.PrefixDecoder(word[:cut]), []
+            try:
+                known.extend(decoder.decode(row) for row in frequencies.tolist())
+            except coder.CodeEnds:
+                assert cut < len(word)
+            assert known == message[: len(known)].tolist()
+            assert known == RangeDecoder(word[:cut], complete=False).decode(rows_of(frequencies)).tolist()
 
 
 def test_after_the_end_nothing_more_comes() -> None:
@@ -128,7 +143,7 @@ def _streams(seed: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray, by
     rng = np.random.default_rng(seed)
     for _ in range(count):
         length = int(rng.choice([0, 1, 2, 3, 5, 8, 20, 50, 200]))
-        symbols, peak = int(rng.choice([2, 3, 127])), float(rng.choice([0.003, 0.1, 1.0, 20.0]))
+        symbols, peak = int(rng.choice([2, 3, 64, 256])), float(rng.choice([0.003, 0.1, 1.0, 20.0]))
         message, frequencies = _random_message(rng, length, symbols, peak)
         if length and rng.random() < 0.3:  # intervals as small as they become
             at = rng.integers(length)

@@ -1,4 +1,4 @@
-"""``ctc eval``: metrics, peers, Bjontegaard rates, cache, and the report that users and the README get."""
+"""``ctc eval``: metrics, peers, Bjontegaard rates, cache, report; ablation, benchmark, checks of prefixes."""
 
 from __future__ import annotations
 
@@ -21,23 +21,28 @@ from click.testing import CliRunner
 from PIL import Image
 
 import ctc_codec
-from ctc_codec._config import ModelConfig
+from ctc_codec import picture
 from ctc_codec._image import psnr
-from ctc_codec._model import default_weights
-from ctc_codec.evaluation import peers
-from ctc_codec.evaluation.ablation import main as join_ablations
-from ctc_codec.evaluation.bd_rate import Curve, bd_rate, published_curves
+from ctc_codec.container.coder import RangeEncoder
+from ctc_codec.evaluation import bench, peers
+from ctc_codec.evaluation.ablation import ablation_table, rungs
+from ctc_codec.evaluation.bd_rate import Curve, bd_rate, published_curves, rate_difference
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.evaluation.codecs import Ctc, PeerError, Stream
 from ctc_codec.evaluation.heldout import main as write_heldout
 from ctc_codec.evaluation.images import EvaluationImage, evaluation_images, read_image
-from ctc_codec.evaluation.measure import Cache, Measured, measure, measure_all
+from ctc_codec.evaluation.large import main as measure_large
+from ctc_codec.evaluation.measure import Cache, Measured, mean_psnr, measure, measure_all
 from ctc_codec.evaluation.metrics import METRICS, PSNR_OF_EQUALS, quality
+from ctc_codec.evaluation.prefixes import is_prefix
+from ctc_codec.evaluation.prefixes import main as check_prefixes
 from ctc_codec.evaluation.readme import ABLATION_BEGIN, BEGIN, ablation_section, section, with_section
+from ctc_codec.evaluation.resources import measured
 from ctc_codec.evaluation.results import assemble, curve_of, is_kodak, mean_points
-from ctc_codec.evaluation.tables import rate_table
-from ctc_codec.training.export import export
-from ctc_codec.training.model import TrainingModel
+from ctc_codec.evaluation.tables import difference_table, rate_table, whole_line
+from ctc_codec.model import default_weights, load_model
+from ctc_codec.quality import DEFAULT_EFFORT, EFFORTS
+from ctc_codec.stream import Walk
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "docs" / "results.json"
@@ -160,24 +165,60 @@ def test_a_missing_peer_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) ->
 # Our codec
 
 
-def test_our_points_are_prefixes_of_one_file(pixels: np.ndarray) -> None:
-    codec = Ctc(default_weights(), (0.1, 0.3, 50.0))
-    points = measure(codec, pixels, ["psnr"])
-    whole = ctc_codec.encode(Image.fromarray(pixels))
+def test_our_points_are_prefixes_of_a_file_of_all_planes_and_the_default_file(pixels: np.ndarray) -> None:
+    points = measure(Ctc(default_weights(), (0.1, 0.3, 50.0)), pixels, ["psnr"])
+    image = Image.fromarray(pixels)
+    every, default = ctc_codec.encode(image, quality=100), ctc_codec.encode(image)
     assert [p["asked"] for p in points] == [0.1, 0.3, 50.0, None]
-    assert [p["nbytes"] for p in points] == [614, 1843, len(whole), len(whole)]
+    assert [p["nbytes"] for p in points] == [614, 1843, len(every), len(default)]
     assert points[1]["bpp"] == pytest.approx(0.3, abs=0.001)
-    for point in points:
-        decoded = np.asarray(ctc_codec.decode(whole[: point["nbytes"]]))
+    for data, point in zip([every] * 3 + [default], points, strict=True):
+        decoded = np.asarray(ctc_codec.decode(data[: point["nbytes"]]))
         assert point["psnr"] == pytest.approx(psnr(pixels, decoded), abs=0.01)
+    assert points[2]["psnr"] > points[3]["psnr"] + 5
+
+
+def test_a_default_file_as_long_as_a_cut_is_measured_by_itself() -> None:
+    """A cut is known by its length only among cuts."""
+
+    class Codec(_Counting):
+        def streams(self, pixels: np.ndarray):  # type: ignore[no-untyped-def]
+            yield Stream(0.1, 10, lambda: pixels)
+            yield Stream(0.1, 10, lambda: pytest.fail("decoded twice"))
+            yield Stream(None, 10, lambda: pixels // 2)
+
+    black_and_white = np.tile(np.arange(12, dtype=np.uint8)[:, None, None] * 20, (1, 12, 3))
+    found = [p["psnr"] for p in measure(Codec(Path()), black_and_white, ["psnr"])]
+    assert found[0] == found[1] == PSNR_OF_EQUALS > 20 > found[2]
 
 
 def test_rates_below_the_header_have_no_point() -> None:
     tiny = np.asarray(synthetic_image(16, 16))
-    assert [p["asked"] for p in measure(Ctc(default_weights(), (0.03, 2.0)), tiny, ["psnr"])][-2:] == [
-        2.0,
-        None,
-    ]
+    points = measure(Ctc(default_weights(), (0.03, 2.0)), tiny, ["psnr"])
+    assert [p["asked"] for p in points] == [2.0, None]
+
+
+def test_parts_and_efforts_are_those_of_the_codec() -> None:
+    image = synthetic_image(192, 128)
+    pixels, made, shown = np.asarray(image), {}, {}
+    for codec in [*rungs(default_weights()), Ctc(default_weights(), name="effort-1", effort=1)]:
+        whole = list(codec.streams(pixels))[-1]
+        data = ctc_codec.encode(image, context=codec.context, effort=codec.effort)
+        decoded = ctc_codec.decode(data, refine=codec.refine, synthesis=codec.synthesis)
+        assert whole.nbytes == len(data)
+        assert np.array_equal(whole.decode(), np.asarray(decoded))
+        made[codec.name], shown[codec.name] = data, whole.decode()
+    assert len(made["context-free"]) > 1.1 * len(made["CRR"])
+    assert made["CRR"] == made["CDR"] != made["effort-1"]
+    assert psnr(pixels, shown["CRR"]) < psnr(pixels, shown["CDR"])
+
+
+def test_mean_of_a_folder_is_over_its_images(folder: Path) -> None:
+    files = [folder / "wide.png", folder / "tall.png"]
+    codec = Ctc(default_weights(), (0.5,))
+    each = [mean_psnr([file], codec) for file in files]
+    assert mean_psnr(files, codec) == pytest.approx(np.mean(each, axis=0))
+    assert [len(e) for e in each] == [2, 2]  # the rate, and the whole default file
 
 
 # Curves
@@ -192,6 +233,16 @@ def test_bd_rate_of_a_codec_that_takes_a_fifth_less() -> None:
     assert bd_rate(Curve(rates, qualities), Curve(rates, tuple(q + 20 for q in qualities))) is None
     assert bd_rate(Curve(rates, qualities), Curve((0.5,), (30.0,))) is None
     assert bd_rate(Curve((), ()), Curve(rates, qualities)) is None
+
+
+def test_difference_in_bits_is_at_equal_quality() -> None:
+    anchor = Curve((0.1, 0.2, 0.4, 0.8, 1.6), (27.0, 30.0, 33.0, 36.0, 39.0))  # 3 dB a doubling
+    better = Curve(anchor.bpp, tuple(q + 1 for q in anchor.quality))
+    for rate in (0.1, 0.3, 0.8):
+        assert rate_difference(anchor, better, rate) == pytest.approx(100 * (2 ** (-1 / 3) - 1), abs=0.1)
+        assert rate_difference(anchor, anchor, rate) == pytest.approx(0, abs=1e-6)
+    assert rate_difference(anchor, better, 1.6) is None  # the anchor has no 40 dB
+    assert rate_difference(anchor, better, 2.0) is None
 
 
 def test_curves_keep_only_points_that_are_worth_their_bits() -> None:
@@ -235,25 +286,40 @@ def test_means_are_over_all_images_or_not_at_all() -> None:
     assert [(p["asked"], p["images"]) for p in partial] == [(0.1, 1)]
 
 
-def test_table_marks_files_that_end_before_a_rate() -> None:
-    rows = {"a": [_point(0.1, 100, 30.0), _point(1.0, 620, 34.0), _point(1.4, 620, 34.0)]}
-    codec = Ctc(Path("weights"))
-    image = EvaluationImage("a", Path("a.png"), 80, 100, "00")
-    results = assemble(
-        [image],
-        [codec],
-        {"ctc": "1"},
-        Measured({"ctc": rows}, {}),
+def _assembled(rows: dict[str, list[dict[str, object]]]) -> dict[str, object]:
+    """A document about one image."""
+    codecs = [codec for codec in (Ctc(Path("weights")), peers.Jpeg2000()) if codec.name in rows]
+    points = {name: {"a": points} for name, points in rows.items()}
+    return assemble(
+        [EvaluationImage("a", Path("a.png"), 80, 100, "00")],
+        codecs,
+        dict.fromkeys(rows, "1"),
+        Measured(points, {}),
         {"avif": "not here"},
         {},
         [],
         ["psnr"],
         {},
     )
+
+
+def test_table_marks_files_that_end_before_a_rate() -> None:
+    points = [_point(0.1, 100, 30.0), _point(1.0, 620, 34.0), _point(1.4, 620, 34.0), _point(None, 300, 31.0)]
+    results = _assembled({"ctc": points})
     assert rate_table(results).splitlines()[-1] == (
-        "| ctc | 30.00 | 31.52 | 32.41 | 33.53 |  | 34.00 at 0.62 | 34.00 at 0.62 |"
+        "| ctc | 30.00 | 31.52 | 32.41 | 33.53 |  | 34.00 at 0.62 | 34.00 at 0.62 |  |"
     )
     assert results["notes"] == ["avif is missing: not here"]
+    assert whole_line(results) == "A whole file of default quality: 31.00 dB at 0.300 bpp."
+
+
+def test_bits_are_compared_at_equal_psnr() -> None:
+    rates = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.4, 2.0)
+    theirs = [_point(rate, round(1000 * rate), 36 + 9 * np.log10(rate)) for rate in rates]
+    ours = [_point(rate, round(800 * rate), 36 + 9 * np.log10(rate)) for rate in rates]
+    results = _assembled({"ctc": [*ours, _point(None, 900, 20.0)], "jpeg2000": theirs})
+    (row,) = difference_table(results).splitlines()[2:]
+    assert row == f"| JPEG 2000, a file per rate |{' -20.0 % |' * 7}  | -20.0 % |"  # ours end before 2 bpp
 
 
 def test_only_kodak_is_kodak() -> None:
@@ -333,7 +399,7 @@ def test_a_peer_that_fails_on_one_image_is_left_out_with_its_reason(folder: Path
 @pytest.fixture(scope="module")
 def report(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("eval") / "report"
-    codecs = "ctc,jpeg,jpeg2000-layered,jpegxl-progressive"
+    codecs = "ctc,jpeg,jpeg2000,jpeg2000-layered,jpegxl-progressive"
     done = ctc("eval", folder, "-o", out, "--codecs", codecs, "--points", "0.1,0.3,0.5,1",
                env=os.environ | {"PATH": ""})  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -345,16 +411,20 @@ def test_report_has_all_its_parts(report: Path) -> None:
     results = json.loads((report / "results.json").read_text())
     weights = default_weights().read_bytes()
     assert results["weights"]["sha256"] == hashlib.sha256(weights).hexdigest()
-    assert list(results["codecs"]) == ["ctc", "jpeg2000-layered", "jpeg"]
+    assert list(results["codecs"]) == ["ctc", "jpeg2000-layered", "jpeg2000", "jpeg"]
     ours = results["codecs"]["ctc"]
-    assert [p["asked"] for p in ours["curve"]] == [0.1, 0.3, 0.5, 1.0, None]
+    assert [p["asked"] for p in ours["curve"]] == [0.1, 0.3, 0.5, 1.0]
+    assert ours["whole"]["psnr"] == pytest.approx(40, abs=0.3)
+    assert "default file (quality 85)" in results["method"]
     assert set(ours["images"]) == {"wide", "tall"}
     assert ours["curve"][1]["psnr"] == pytest.approx(
         np.mean([ours["images"][name][1]["psnr"] for name in ("wide", "tall")])
     )
     assert 0 < ours["resources"]["decode_s"] < 60
     assert ours["resources"]["peak_memory"] > results["codecs"]["jpeg"]["resources"]["peak_memory"] > 10e6
-    assert {(e["codec"], e["anchor"]) for e in results["bd_rate"]} >= {("ctc", "JPEG 2000, layered")}
+    anchors = {"JPEG 2000, layered", "JPEG 2000, a file per rate"}
+    assert {e["anchor"] for e in results["bd_rate"] if e["codec"] == "ctc"} == anchors
+    assert {e["anchor"] for e in results["rate_difference"]} == anchors
     with (report / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["codec"] for row in rows} == set(results["codecs"])
@@ -365,8 +435,13 @@ def test_report_has_all_its_parts(report: Path) -> None:
         assert b"</svg>" in (report / f"rd_{metric}.svg").read_bytes()
 
 
+def _whole_psnr(report: Path) -> float:
+    return float(json.loads((report / "results.json").read_text())["codecs"]["ctc"]["whole"]["psnr"])
+
+
 def test_report_names_what_is_missing(report: Path) -> None:
     text, page = (report / "tables.md").read_text(), (report / "index.html").read_text()
+    assert f"whole file of default quality: {_whole_psnr(report):.2f} dB" in page
     for name in (text, page):
         assert "jpegxl-progressive is missing: cjxl is not installed (Debian" in name
         assert "ms_ssim: some image is too small" in name
@@ -383,7 +458,7 @@ def test_psnr_is_there_whatever_is_asked_for(folder: Path, tmp_path: Path) -> No
         "0.5",
         "--no-times",
     ]
-    done = ctc("eval", folder, "-o", out, *arguments, "-q", "--json")
+    done = ctc("eval", folder, "-o", out, *arguments, "--quiet", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["metrics"] == ["psnr", "ssimulacra2"]
     assert "Every image" in (out / "index.html").read_text()
@@ -391,8 +466,9 @@ def test_psnr_is_there_whatever_is_asked_for(folder: Path, tmp_path: Path) -> No
 
 def test_second_run_takes_everything_from_the_cache(report: Path, folder: Path) -> None:
     cached = {p: p.stat().st_mtime_ns for p in (report / "cache").iterdir()}
-    codecs = "ctc,jpeg,jpeg2000-layered"
-    done = ctc("eval", folder, "-o", report, "--codecs", codecs, "--points", "1,0.5,0.3,0.1", "-q", "--json")
+    codecs = "ctc,jpeg,jpeg2000,jpeg2000-layered"
+    points = "1,0.5,0.3,0.1"
+    done = ctc("eval", folder, "-o", report, "--codecs", codecs, "--points", points, "--quiet", "--json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert json.loads(done.stdout)["codecs"]["ctc"]["curve"][0]["asked"] == 0.1
@@ -437,7 +513,7 @@ def test_bad_arguments_and_inputs_get_a_line(folder: Path, tmp_path: Path) -> No
         (1, "not a file of published curves", [folder, "--published", tmp_path / "curves.json"]),
         (1, "file", [folder, "-o", tmp_path / "file"]),
     ):
-        done = ctc("eval", *arguments, "-q", cwd=tmp_path)
+        done = ctc("eval", *arguments, "--quiet", cwd=tmp_path)
         assert done.returncode == code, done.stderr
         assert done.stderr.startswith("ctc: ")
         assert len(done.stderr.splitlines()) == 1
@@ -499,6 +575,7 @@ def test_readme_says_what_the_committed_results_say() -> None:
     text = (ROOT / "README.md").read_text()
     assert with_section(text, section(json.loads(COMMITTED.read_text()))) == text
     ablation = json.loads((COMMITTED.parent / "ablation.json").read_text())
+    assert [row["label"] for row in ablation["efforts"]] == list("123456789")
     assert with_section(text, ablation_section(ablation), ABLATION_BEGIN) == text
     assert ablation["weights"] == hashlib.sha256(default_weights().read_bytes()).hexdigest()
     assert text.count(BEGIN) == 1
@@ -527,52 +604,158 @@ def test_json_has_no_numbers_that_json_does_not_have(report: Path) -> None:
 
 # Ablation
 
-TINY_WEIGHTS = Path(__file__).parent / "data" / "format" / "tiny.safetensors"
 
-
-def test_ablation_measures_every_mode(tmp_path: Path) -> None:
+def test_ablation_measures_every_part_and_effort(tmp_path: Path) -> None:
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
-    for i, size in enumerate([(200, 120), (150, 180)]):
+    for i, size in enumerate([(120, 80), (90, 130)]):
         synthetic_image(*size).save(images / f"{i}.png")
-    arguments = ("eval", images, "-o", out, "--ablation", "--weights", TINY_WEIGHTS, "-q")
-    done = ctc(*arguments, "--control", TINY_WEIGHTS)
+    done = ctc("eval", images, "-o", out, "--ablation", "--quiet")
     assert done.returncode == 0, done.stderr
     document = json.loads((out / "ablation.json").read_text())
-    rows = {row["mode"]: row for row in document["rows"]}
-    steps = ["baseline", "crr", "cdr", "full", "refresh-2", "refresh-4"]
-    assert list(rows) == [*steps, "order-priority", "order-sigma", "order-raster"]
-    assert rows["baseline"]["bd_rate"]["percent"] == pytest.approx(0, abs=1e-9)
-    assert document["bd_rate_full_vs_baseline"] == rows["full"]["bd_rate"]["percent"]
-    assert rows["crr"]["whole_bpp"] != rows["baseline"]["whole_bpp"]  # random context
-    assert rows["crr"]["whole_psnr"] == rows["baseline"]["whole_psnr"] == rows["order-raster"]["whole_psnr"]
-    assert rows["cdr"]["curve"][2]["psnr"] != rows["crr"]["curve"][2]["psnr"]
-    assert rows["full"]["curve"] == rows["cdr"]["curve"]  # the control is the same here
-    assert all(row["decode_ms"] > 0 for row in rows.values())
-    for label in ("baseline", "+ CRR", "+ CDR", "raster"):
-        assert label in done.stdout
+    rows = {row["label"]: row for row in document["rungs"]}
+    assert list(rows) == ["context-free", "+ CRR", "+ CDR", "+ synthesis"]
+    rates = [row["bd_rate"]["percent"] for row in rows.values() if "missing" not in row]
+    assert rates[0] == pytest.approx(0, abs=1e-9)
+    assert rates[1] < -5
+    assert rates[2] < rates[1] - 1
+    assert document["bd_rate_codec_vs_context_free"] == rates[-1]
+    assert rows["context-free"]["whole_bpp"] > rows["+ CRR"]["whole_bpp"] == rows["+ CDR"]["whole_bpp"]
+    assert [p["asked"] for p in rows["+ CRR"]["curve"]][-1] == 2.0
+    efforts = {row["label"]: row for row in document["efforts"]}
+    assert list(efforts) == [str(effort) for effort in EFFORTS]
+    assert efforts[str(DEFAULT_EFFORT)]["bd_rate"]["percent"] == pytest.approx(0, abs=1e-9)
+    assert efforts["1"]["bd_rate"]["percent"] > 0
+    assert efforts["9"]["encode_ms"] > efforts["1"]["encode_ms"] > 0 < efforts["1"]["decode_ms"]
+    assert ablation_table(document) in done.stdout
+    assert f"{DEFAULT_EFFORT} (default) | +0.00 %" in done.stdout
 
-    joined = tmp_path / "joined.json"
-    result = CliRunner().invoke(join_ablations, [*[str(out / "ablation.json")] * 2, "-o", str(joined)])
+
+def test_synthesis_is_a_rung_of_weights_that_have_it() -> None:
+    there = load_model(default_weights()).synthesis is not None
+    assert [codec.label for codec in rungs(default_weights())][3:] == ["+ synthesis"] * there
+    document = {"rungs": [{"label": "+ synthesis", "missing": True}]}
+    assert ablation_table(document).splitlines()[-1].startswith("| + synthesis | not in these weights |")
+
+
+# Times
+
+
+def test_stages_add_up_and_the_codec_is_left_as_it_was() -> None:
+    image = synthetic_image(96, 64)
+    before = Walk._slice, RangeEncoder.encode, picture.synthesise
+    made: list[bytes] = []
+    model = load_model(threads=1)
+    times = bench.stages(lambda: made.append(ctc_codec.encode(image, weights=model)), 1)
+    assert made[0] == ctc_codec.encode(image)  # timers change nothing
+    assert before == (Walk._slice, RangeEncoder.encode, picture.synthesise)
+    total = times.pop("total")
+    assert sum(times.values()) == pytest.approx(total, abs=0.2)
+    assert set(times) >= {"transform", "inputs", "networks", "context", "rows", "order", "coding", "state",
+                          "means", "inverse wavelet", "decisions", "other"}  # fmt: skip
+    assert times["other"] < total / 2
+
+
+def test_time_of_a_stage_is_its_own() -> None:
+    timers = bench.Timers()
+
+    def slept(seconds: float, inside: Callable[[], object] = lambda: None) -> None:
+        time.sleep(seconds)
+        inside()
+
+    def steps():  # type: ignore[no-untyped-def]
+        for _ in range(2):
+            inner()
+            yield
+
+    inner = timers.wrapped(lambda: slept(0.03), "inner")
+    projection = timers.wrapped(lambda: slept(0.01, inner), "projection")
+    generator = timers.wrapped(steps, "generator")
+    with timers.stage("outer"):
+        slept(0.05, inner)
+        projection()
+        for _ in generator():
+            time.sleep(0.02)
+    times = timers.seconds
+    assert 0.09 <= times["inner"] < times["outer"] + times["projection"]
+    assert times["outer"] >= 0.09
+    assert times["projection"] >= 0.04  # and all inside it
+    assert times["generator"] < 0.02
+
+
+def test_benchmark_of_a_small_image(tmp_path: Path) -> None:
+    synthetic_image(128, 96).save(tmp_path / "a.png")
+    out = tmp_path / "bench.json"
+    arguments = ["--image", str(tmp_path / "a.png"), "--effort", "1", "--runs", "1", "-o", str(out)]
+    result = CliRunner().invoke(bench.main, arguments)
     assert result.exit_code == 0, result.output
-    found = json.loads(joined.read_text())
-    assert found["other_sets"] == [document]
-    assert found["bd_rate_full_vs_baseline"] == document["bd_rate_full_vs_baseline"]
+    document = json.loads(out.read_text())
+    asked = [0.1, 0.3, 0.5, 1.0, None]
+    for direction in ("encode", "decode"):
+        rows = [row for row in document["rows"] if row["direction"] == direction]
+        assert [row["asked"] for row in rows] == asked
+        assert rows[0]["bpp"] == pytest.approx(0.1, abs=0.01)
+        assert all(row["ms"]["total"] > row["ms"]["image IO"] > 0 < row["ms_all_cores"] for row in rows)
+    commands = document["commands"]
+    assert commands["ctc --help"]["ms"] < commands["ctc encode"]["ms"]
+    assert 5 < commands["ctc truncate"]["peak_mb"] < commands["ctc encode"]["peak_mb"]
+    for text in ("| encode, effort 1, ms | 0.10 bpp |", "(default file) |", "| networks |", "| ctc --help |"):
+        assert text in result.stdout
 
 
-def test_ablation_needs_context_models_and_a_fitting_control(tmp_path: Path) -> None:
-    images, plain = tmp_path / "images", tmp_path / "plain.safetensors"
-    images.mkdir()
-    synthetic_image(64, 64).save(images / "one.png")
-    export(TrainingModel(ModelConfig(24, 0, 0, hyper_channels=8)), plain)
-    arguments = ("eval", images, "-o", tmp_path / "out", "--ablation", "-q")
-    done = ctc(*arguments, "--weights", plain)
-    assert (done.returncode, done.stderr) == (1, f"ctc: {plain}: has no context models to take away\n")
-    done = ctc(*arguments, "--weights", TINY_WEIGHTS, "--control", plain)
-    assert (done.returncode, done.stderr) == (
-        1,
-        f"ctc: {plain}: has another entropy model than {TINY_WEIGHTS}\n",
-    )
+def test_memory_of_a_command_is_its_own() -> None:
+    held = bytearray(150_000_000)  # of this process, which the command must not be charged with
+    seconds, peak = measured([sys.executable, "-c", "import time; bytearray(20_000_000); time.sleep(0.1)"])
+    assert len(held) > 2 * peak > 40_000_000
+    assert 0.1 < seconds < 20
+    with pytest.raises(subprocess.CalledProcessError):
+        measured([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_large_images_are_measured(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "large.json"
+    result = CliRunner().invoke(measure_large, [str(folder), "--megapixels", "0.02,0.1", "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    small, large = json.loads(out.read_text())
+    assert (small["megapixels"], large["megapixels"]) == pytest.approx((0.02, 0.1), rel=0.02)
+    assert 20 < small["encode_mb"] < large["encode_mb"]
+    assert 0 < small["decode_s"] < 120
+    assert len(result.output.splitlines()) == 4
+
+
+# Prefixes
+
+
+def _latent(data: bytes) -> ctc_codec.DecodedLatent:
+    decoder = ctc_codec.Decoder()
+    decoder.feed(data)
+    decoder.finish()
+    return decoder.latent()
+
+
+def test_latents_of_cuts_are_prefixes_and_others_are_not(pixels: np.ndarray) -> None:
+    data = ctc_codec.encode(Image.fromarray(pixels))
+    cuts = [_latent(data[:count]) for count in (60, 700, 3000, len(data))]
+    for i, early in enumerate(cuts):
+        for j, later in enumerate(cuts):
+            assert is_prefix(early, later) == (i <= j), (i, j)
+    changed = _latent(data[:3000])
+    at = np.flatnonzero(changed.state.known)[-1]
+    changed.state.value[at] += 1
+    assert not is_prefix(changed, cuts[-1])
+
+
+def test_prefixes_of_photographs_are_checked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = CliRunner().invoke(check_prefixes, [str(folder), "--cuts", "3"])
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("8 cuts, 0 broken promises")
+    monkeypatch.setattr("ctc_codec.evaluation.prefixes.is_prefix", lambda latent, later: latent is later)
+    result = CliRunner().invoke(check_prefixes, [str(folder), "--cuts", "3"])
+    assert result.exit_code == 1
+    assert "tall.png at byte " in result.output
+
+
+# Photographs that training never sees
 
 
 def test_heldout_photographs_are_chosen_by_rule(tmp_path: Path) -> None:

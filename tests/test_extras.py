@@ -1,4 +1,4 @@
-"""What is mixed into the code word, without torch: pieces in turn, sections, quality table, cuts by PSNR."""
+"""What is mixed into the code word: pieces in turn, sections, quality table, cuts by PSNR."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from ctc_codec._container import info, split_stream, truncate, unframe
-from ctc_codec._errors import FormatError, TargetError
-from ctc_codec._extras import (
+from ctc_codec.container.extras import (
     MAX_METADATA,
     PIECE,
     QUALITY,
@@ -24,9 +22,11 @@ from ctc_codec._extras import (
     unmix,
     unpack_text,
 )
-from ctc_codec._framing import frame
-from ctc_codec._header import Header
-from ctc_codec._quality import POINTS, QualityTable, lengths, table_of
+from ctc_codec.container.file import info, split_stream, truncate, unframe
+from ctc_codec.container.framing import frame
+from ctc_codec.container.header import Header
+from ctc_codec.container.quality import POINTS, QualityTable, lengths, table_of
+from ctc_codec.errors import FormatError, TargetError
 
 CURVE = QualityTable(tuple(38.0 - 1.3 * k for k in range(POINTS)))
 

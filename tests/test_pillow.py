@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import os
 import pickle
@@ -20,8 +21,8 @@ from PIL import Image, ImageFile, ImageSequence, UnidentifiedImageError
 
 import ctc_codec
 import ctc_codec.pillow
-from ctc_codec._framing import BLOCK_DATA
-from ctc_codec._header import Header
+from ctc_codec.container.framing import BLOCK_DATA
+from ctc_codec.container.header import Header
 from ctc_codec.pillow import CtcImageFile, register_pillow
 
 MakePhoto = Callable[..., Image.Image]
@@ -97,11 +98,11 @@ def test_knows_the_mode_before_it_is_loaded(make_photo: MakePhoto, weights: str 
         assert image.mode == mode
 
 
-def test_opening_reads_a_header_and_loads_no_torch(photo_file: Path) -> None:
+def test_opening_reads_a_header_and_loads_no_model(photo_file: Path) -> None:
     code = (
         "import sys; from PIL import Image; import ctc_codec.pillow\n"
         f"image = Image.open({str(photo_file)!r}); print(image.mode, image.size, image.info['complete'])\n"
-        "assert not {'torch', 'numpy', 'constriction'} & sys.modules.keys()\n"
+        "assert not {'onnxruntime', 'numpy', 'constriction'} & sys.modules.keys()\n"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60, check=False
@@ -169,6 +170,8 @@ def test_cut_inside_the_header_is_not_identified(photo_ctc: bytes, tmp_path: Pat
 def test_says_why_a_header_is_not_read(photo_ctc: bytes) -> None:
     with pytest.raises(UnidentifiedImageError, match="wrong check sum"):
         Image.open(io.BytesIO(flipped(photo_ctc, 8)))
+    with pytest.raises(UnidentifiedImageError, match="format 3 is not read any more: encode the original"):
+        Image.open(io.BytesIO(photo_ctc[:4] + b"\3" + photo_ctc[5:]))
     with pytest.raises(UnidentifiedImageError, match="format version 99"):
         Image.open(io.BytesIO(photo_ctc[:4] + b"\x63" + photo_ctc[5:]))
     with pytest.raises(UnidentifiedImageError):
@@ -221,7 +224,7 @@ def test_bytes_after_the_end_are_damage(
 def test_verify_finds_damage_without_decoding(
     noise_ctc: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ctc_codec._codec.decode", None)
+    monkeypatch.setattr("ctc_codec.codec.decode", None)
     path = tmp_path / "image.ctc"
     for data, reason in ((flipped(noise_ctc, 5000), "wrong check sum"), (noise_ctc, None)):
         path.write_bytes(data)
@@ -242,7 +245,7 @@ def test_other_weights_are_an_oserror_even_if_truncated_images_are_allowed(
     photo_ctc: bytes, truncated_allowed: None
 ) -> None:
     header, start = Header.parse(photo_ctc)
-    foreign = Header(header.width, header.height, b"\0\1\2\3", header.payload_bytes, coding=header.coding)
+    foreign = dataclasses.replace(header, fingerprint=b"\0\1\2\3")
     with (
         Image.open(io.BytesIO(foreign.to_bytes() + photo_ctc[start:])) as image,
         pytest.raises(OSError, match="other weights") as caught,
@@ -287,7 +290,7 @@ def test_no_second_limit_of_our_own(monkeypatch: pytest.MonkeyPatch, photo_ctc: 
             seen.append(arguments["max_pixels"])
             super().__init__(**arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ctc_codec._decoder.Decoder", Watched)
+    monkeypatch.setattr("ctc_codec.decoder.Decoder", Watched)
     Image.open(io.BytesIO(photo_ctc)).load()
     assert seen == [None]
 
@@ -401,7 +404,7 @@ def test_saves_what_encode_gives(
     photo = make_photo()
     photo.save(tmp_path / "x.ctc")
     assert (tmp_path / "x.ctc").read_bytes() == photo_ctc
-    for options in ({"bpp": 0.3}, {"nbytes": 333}, {"psnr": 26}):
+    for options in ({"bpp": 0.3}, {"nbytes": 333}, {"psnr": 26}, {"quality": 60, "effort": 2}):
         photo.save(tmp_path / "x.CTC", **options)
         saved = (tmp_path / "x.CTC").read_bytes()
         assert saved == ctc_codec.encode(photo, weights=weights, **options)
@@ -449,7 +452,9 @@ def test_saves_an_opened_file_over_itself(photo_file: Path, photo_ctc: bytes, ex
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"quality": 90}, ValueError, "no option 'quality' for .ctc; there are bpp, nbytes, psnr"),
+        ({"optimize": True}, ValueError, "no option 'optimize' for .ctc; there are quality, bpp, nbytes"),
+        ({"quality": 101}, ValueError, "1 to 100"),
+        ({"effort": 10}, ValueError, "1 to 9"),
         ({"weights": "x"}, ValueError, "no option 'weights'"),
         ({"bpp": 1, "psnr": 30}, ValueError, "at most one"),
         ({"background": "nocolour"}, ValueError, "nocolour"),

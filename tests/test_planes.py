@@ -1,130 +1,319 @@
-"""Trees, tables and the order of trits."""
+"""Balanced ternary, what is known of the latent, and the order in which more is told."""
 
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
 
-from ctc_codec._model import load_model
-from ctc_codec._planes import (
-    LEVELS,
-    MEAN_SCALE,
-    Planes,
-    TreeTables,
-    build_tables,
-    clip_residual,
-    sigma_of_level,
-)
+from ctc_codec import CodecModel, load_model
+from ctc_codec.planes import low
+from ctc_codec.planes.order import DEMOTION, GROUP, KNOWN, demoted, demotion, slice_elements, tiles
+from ctc_codec.planes.state import State
+from ctc_codec.planes.trits import MAX_PLANES, UNIT, VALUE_LIMIT, at_plane, planes_of, quantise, unit
+from ctc_codec.stream import Walk, Writer, run
+from ctc_codec.transform.lifting import LEVELS, level_sides
 
 
 @pytest.fixture(scope="module")
-def tables() -> TreeTables:
-    return load_model().tables
+def model() -> CodecModel:
+    return load_model(threads=1)
 
 
-def test_shipped_tables_are_those_of_the_mixture(tables: TreeTables) -> None:
-    built = build_tables()
-    assert np.array_equal(built.trits, tables.trits)
-    # erfc differs in the last bit between C libraries: hence the tolerance, and hence shipped tables.
-    for name in ("frequencies", "means", "priorities"):
-        difference = np.abs(getattr(built, name).astype(int) - getattr(tables, name).astype(int))
-        assert difference.max() <= 1
-        assert (difference > 0).mean() < 1e-3
+# --- balanced ternary -------------------------------------------------------------------------------
 
 
-def test_intervals_reach_six_sigmas_and_no_trit_is_wasted(tables: TreeTables) -> None:
-    for level in range(1, LEVELS):
-        half, sigma = 3 ** int(tables.trits[level]) / 2, float(sigma_of_level(level))
-        assert half >= 6.1 * sigma
-        assert tables.trits[level] == 1 or half / 3 < 6.1 * sigma
-    assert tables.trits[0] == 0
+def _balanced(value: int, digits: int) -> list[int]:
+    """Balanced-ternary digits of a number, least first, in Python integers."""
+    out = []
+    for _ in range(digits):
+        digit = (value + 1) % 3 - 1
+        out.append(digit)
+        value = (value - digit) // 3
+    assert value == 0
+    return out
 
 
-def test_root_of_a_level_codes_its_mixture_at_the_entropy(tables: TreeTables) -> None:
-    """Path frequencies against the mixture integrated over unit intervals: loss under 0.01 %."""
-    for level in (5, 20, 40):
-        sigma, count = float(sigma_of_level(level)), int(tables.trits[level])
-        half = (3**count - 1) // 2
-        s = np.arange(-half, half + 1)
-        cdf = sum(
-            share * np.array([math.erfc(-(v - 0.5) / scale) for v in range(-half, half + 2)]) / 2
-            for share, scale in ((0.78, 0.844 * sigma * math.sqrt(2)), (0.22, 1.415 * sigma * math.sqrt(2)))
-        )
-        p = np.diff(cdf)
-        node = np.full(len(s), tables.bases[level])
-        bits = np.zeros(len(s))
-        for plane in range(count - 1, -1, -1):
-            trit = (s + half) // 3**plane % 3
-            bits -= np.log2(tables.frequencies[node, trit] / 65536)
-            node = tables.children[node] + trit
-        assert np.array_equal(tables.means[node], s * MEAN_SCALE)
-        entropy = -(p * np.log2(np.maximum(p, 1e-300))).sum()
-        assert (p * bits).sum() == pytest.approx(entropy, rel=1e-4, abs=2e-4)
+def test_planes_are_the_leading_digits() -> None:
+    values = [*range(-130, 131), -VALUE_LIMIT, 1 - VALUE_LIMIT, VALUE_LIMIT - 1, VALUE_LIMIT]
+    digits = [_balanced(value, MAX_PLANES) for value in values]
+    for plane in range(MAX_PLANES):
+        expected = [sum(d * 3**i for i, d in enumerate(each[plane:])) for each in digits]
+        found = at_plane(np.array(values, np.int32), plane)
+        assert found.dtype == np.int32
+        assert found.tolist() == expected
+    assert not at_plane(np.array(values, np.int32), MAX_PLANES).any()
 
 
-def _random_planes(tables: TreeTables, seed: int) -> tuple[Planes, np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    level = rng.integers(0, 50, 4000).astype(np.int32)
-    s = np.rint(rng.normal(size=4000) * sigma_of_level(level)).astype(np.int32)
-    weight = rng.integers(-200, 200, 4000).astype(np.int16)
-    return Planes(level, weight, tables), clip_residual(s, level, tables), level
+def test_a_value_is_within_half_a_unit_at_every_plane() -> None:
+    coefficients = np.random.default_rng(1).normal(0, 900, 5000).astype(np.float32)
+    values = quantise(coefficients)
+    assert np.abs(coefficients - values * unit(0)).max() <= UNIT / 2 * 1.0001
+    for plane in range(MAX_PLANES):
+        assert np.abs(values * unit(0) - at_plane(values, plane) * unit(plane)).max() < unit(plane) / 2
 
 
-def test_all_planes_lead_to_the_residual(tables: TreeTables) -> None:
-    planes, s, level = _random_planes(tables, 1)
-    for plane, elements, _ in planes:
-        planes.advance(elements, planes.digits(s, plane, elements))
-    expected = np.where(tables.trits[level] > 0, s * MEAN_SCALE, 0)
-    assert np.array_equal(tables.means[planes.node], expected)
+def test_coefficients_beyond_all_planes_are_brought_to_the_last_value() -> None:
+    assert quantise(np.array([-1e9, 1e9], np.float32)).tolist() == [-VALUE_LIMIT, VALUE_LIMIT]
+    assert np.iinfo(np.int16).max > VALUE_LIMIT
 
 
-def test_every_plane_lowers_the_error(tables: TreeTables) -> None:
-    planes, s, _ = _random_planes(tables, 2)
-    errors = [np.square(tables.means[planes.node] / MEAN_SCALE - s).mean()]
-    for plane, elements, _ in planes:
-        planes.advance(elements, planes.digits(s, plane, elements))
-        errors.append(np.square(tables.means[planes.node] / MEAN_SCALE - s).mean())
-    assert all(later < earlier for earlier, later in itertools.pairwise(errors))
+def test_planes_are_as_many_as_the_largest_value_needs() -> None:
+    for largest in [*range(400), VALUE_LIMIT - 1, VALUE_LIMIT]:
+        planes = planes_of(largest)
+        digits = _balanced(largest, MAX_PLANES)
+        assert planes == max((i + 1 for i, digit in enumerate(digits) if digit), default=0)
+        # As many as the most negative one needs, and as those in between at most.
+        assert (at_plane(np.array([largest, -largest], np.int32), planes) == 0).all()
 
 
-def test_planes_are_aligned_at_the_last_trit_and_ordered_by_priority(tables: TreeTables) -> None:
-    planes, s, level = _random_planes(tables, 3)
-    weight = planes._weight.astype(int)
-    seen = []
-    for plane, elements, _ in planes:
-        assert sorted(elements.tolist()) == np.flatnonzero(tables.trits[level] > plane).tolist()
-        key = tables.priorities[planes.node[elements]].astype(int) + weight[elements]
-        expected = sorted(zip((-key).tolist(), elements.tolist(), strict=True))
-        assert [e for _, e in expected] == elements.tolist()
-        planes.advance(elements, planes.digits(s, plane, elements))
-        seen.append(plane)
-    assert seen == list(range(int(tables.trits[level].max()) - 1, -1, -1))
+# --- state ------------------------------------------------------------------------------------------
 
 
-def test_an_image_whose_elements_are_all_certain_has_no_planes(tables: TreeTables) -> None:
-    planes = Planes(np.zeros(10, np.int32), np.zeros(10, np.int16), tables)
-    assert list(planes) == []
-    assert not tables.means[planes.node].any()
+def _state(height: int = 21, width: int = 34, colours: int = 3, planes: int = 5) -> State:
+    return State(level_sides(height, width), colours, planes)
 
 
-def test_residuals_beyond_an_interval_are_brought_to_its_edge(tables: TreeTables) -> None:
-    level = np.array([0, 10, LEVELS - 1], dtype=np.int32)
-    clipped = clip_residual(np.array([5, -(10**6), 10**6], dtype=np.int32), level, tables)
-    half = (3 ** tables.trits[level] - 1) // 2
-    assert clipped.tolist() == [0, -half[1], half[2]]
+@pytest.mark.parametrize("colours", [1, 3])
+def test_elements_lie_coarse_to_fine_by_channel_and_raster(colours: int) -> None:
+    state = _state(colours=colours)
+    sides = level_sides(21, 34)
+    numbers, at = np.arange(state.count), 0
+    for level in range(LEVELS - 1, -1, -1):
+        part = state.level(numbers, level)
+        assert part.shape == (3 * colours, *sides[level])
+        assert np.array_equal(part.reshape(-1), np.arange(at, at + part.size))
+        at += part.size
+    assert at == state.count
+    state.level(state.value, 0)[-1, -1, -1] = 7  # a view
+    assert state.value[-1] == 7
 
 
-def test_broken_tables_are_refused(tables: TreeTables) -> None:
-    inner = tables.inner
-    parts = [tables.trits, tables.frequencies[inner], tables.means[inner], tables.priorities[inner]]
-    TreeTables.from_inner(*parts)
-    for index, change in ((1, np.uint16(1)), (3, np.int16(32000))):
-        broken = [part.copy() for part in parts]
-        broken[index].flat[0] = change
-        with pytest.raises(ValueError, match=r"add up|range"):
-            TreeTables.from_inner(*broken)
-    with pytest.raises(ValueError, match="fit"):
-        TreeTables.from_inner(parts[0], parts[1][1:], parts[2], parts[3])
+def test_trits_add_up_to_the_value() -> None:
+    """All elements' trits, plane by plane, in two parts of each plane."""
+    state = _state()
+    rng = np.random.default_rng(2)
+    whole = rng.integers(-121, 122, state.count).astype(np.int32)
+    elements = rng.permutation(state.count)
+    for plane in range(4, -1, -1):
+        state.begin_plane(plane, range(LEVELS))
+        assert not state.known.any()
+        for part in np.array_split(elements, 2):
+            state.learn(part, at_plane(whole, plane)[part] - 3 * at_plane(whole, plane + 1)[part])
+            assert state.known[part].all()
+        assert np.array_equal(state.value, at_plane(whole, plane))
+    assert state.plane == 0
+
+
+def test_levels_asleep_are_known_to_be_zero() -> None:
+    state = _state()
+    state.begin_plane(4, [1, 5])
+    for level in range(LEVELS):
+        assert state.level(state.known, level).all() == (level not in (1, 5))
+
+
+def test_a_copy_stays() -> None:
+    state = _state()
+    copy = state.copy()
+    state.begin_plane(3, [0])
+    state.learn(np.array([state.count - 1]), np.array([1], np.int32))
+    state.begin_low(2)
+    state.low += 1
+    assert (copy.plane, copy.low_plane) == (5, 5)
+    assert not copy.value.any()
+    assert copy.known.all()
+    assert copy.low_known.all()
+    assert not copy.low.any()
+
+
+# --- low band ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 5), (3, 6, 1), (1, 7, 9)])
+def test_differences_of_the_low_band_lead_back(shape: tuple[int, int, int]) -> None:
+    values = np.random.default_rng(3).integers(-VALUE_LIMIT, VALUE_LIMIT + 1, shape).astype(np.int32)
+    difference = low.differences(values)
+    c, i, j = 0, shape[1] - 1, shape[2] - 1
+    left = values[c, i, j - 1] if j else values[c, i - 1, j] if i else 0
+    assert difference.reshape(shape)[c, i, j] == values[c, i, j] - left
+    assert np.array_equal(low.from_differences(difference, shape), values)
+
+
+def test_digits_of_the_low_band_are_balanced_and_enough() -> None:
+    """For differences of the largest values that 8-bit samples can have: 1.69 times those of a flat picture."""
+    most = int(1.7 * 127.5 * 3**0.5 * 2**LEVELS / UNIT)
+    for plane in range(MAX_PLANES):
+        digits = low.digits_at(plane)
+        difference = 2 * int(at_plane(np.array([most], np.int32), plane)[0])
+        numbers = [-difference, *range(-min(difference, 40), min(difference, 40) + 1), difference]
+        expected = [_balanced(number, digits) for number in numbers]
+        for digit in range(digits):
+            found = low.digit_of(np.array(numbers, np.int32), digit)
+            assert found.tolist() == [each[digit] for each in expected]
+
+
+def test_frequencies_of_the_low_band_add_up() -> None:
+    assert (low.LEADING.sum(axis=1, dtype=int) == 65536).all()
+    assert int(low.UNIFORM.sum(dtype=int)) == 65536
+    assert low.LEADING.min() > 0
+    rows = low.digit_rows(np.array([0, 9, -9], np.int32), 1)
+    assert rows.tolist() == [low.LEADING[1].tolist(), low.UNIFORM.tolist(), low.UNIFORM.tolist()]
+
+
+def test_a_damaged_low_band_stays_within_32_bits() -> None:
+    """Nine planes after a first one of the largest values that a file can name."""
+    shape = 1, 40, 40
+    reach = (3 ** low.digits_at(9) - 1) // 2
+    values = low.from_differences(np.full(1600, reach, np.int32), shape)
+    assert values.max() <= VALUE_LIMIT
+    state = State([(40, 40)] * LEVELS, 1, 10)
+    state.low[:] = VALUE_LIMIT
+    for plane in range(8, -1, -1):
+        state.begin_low(plane)
+        state.low += 1
+    assert int(state.low.max()) == VALUE_LIMIT * 3**9 + (3**9 - 1) // 2
+
+
+# --- order ------------------------------------------------------------------------------------------
+
+
+def test_every_other_position_counts_less() -> None:
+    state = _state()
+    less = demotion(state)
+    for level in range(LEVELS):
+        part = state.level(less, level)
+        for i, j in itertools.product(*map(range, part.shape[1:])):
+            assert (part[:, i, j] == (i + j) % 2 * DEMOTION).all()
+    classes = np.array([1, 2, DEMOTION, DEMOTION + 1, DEMOTION + 2, 255], np.uint8)
+    full = np.full(6, DEMOTION, np.uint8)
+    assert demoted(classes, full).tolist() == [1, 1, 1, 1, 2, 255 - DEMOTION]
+    assert demoted(classes, full * 0).tolist() == classes.tolist()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1024, 1024), (1025, 3), (7, 2050), (1500, 1300)])
+def test_tiles_hold_every_element_once(size: tuple[int, int]) -> None:
+    height, width = size
+    state = State(level_sides(height, width), 1, 1)
+    found = [tile.elements(state) for tile in tiles(height, width, LEVELS)]
+    assert len(found) == -(-height // 1024) * -(-width // 1024)
+    assert np.array_equal(np.sort(np.concatenate(found)), np.arange(state.count))
+    assert all((np.diff(elements) > 0).all() for elements in found)
+    for number, elements in enumerate(found):
+        top, left = 1024 * (number // -(-width // 1024)), 1024 * (number % -(-width // 1024))
+        for level in range(LEVELS):
+            flags = np.zeros(state.count, bool)
+            flags[elements] = True
+            rows, columns = (np.flatnonzero(state.level(flags, level)[0].any(axis=a)) for a in (1, 0))
+            assert rows[0] * 2 ** (level + 1) == top
+            assert columns[0] * 2 ** (level + 1) == left
+
+
+def test_slices_go_by_class_and_leave_quiet_ones_to_the_end() -> None:
+    rng = np.random.default_rng(4)
+    classes = rng.integers(0, 256, 3000).astype(np.uint8)
+    row = rng.integers(0, 500, 3000).astype(np.uint16)
+    quiet = rng.random(500) < 0.4
+    for threshold in (1, 40, 255):
+        busy, calm = slice_elements(classes, threshold, quiet, row)
+        chosen = [e for e in range(3000) if classes[e] >= threshold and classes[e] != KNOWN]
+        expected = sorted((e for e in chosen if not quiet[row[e]]), key=lambda e: (-int(classes[e]), e))
+        assert busy.tolist() == expected
+        assert calm.tolist() == [e for e in chosen if quiet[row[e]]]
+
+
+class _Guide:
+    """Sends given values in two slices a plane, all levels awake and looked at."""
+
+    def __init__(self, walk: Walk, values: np.ndarray, low_band: np.ndarray) -> None:
+        self._values, self._low = values, low_band
+        self.sent: list[tuple[int, int, np.ndarray]] = []
+        self._walk = walk
+
+    ended = False
+
+    def low(self, plane: int) -> np.ndarray:
+        return at_plane(self._low, plane)
+
+    def awake(self, plane: int) -> int:
+        return 63
+
+    def looks(self, walk: Walk, number: int) -> int:
+        return 63
+
+    def threshold(self, walk: Walk, number: int) -> int:
+        return 1 if number else 90
+
+    def trits(self, walk: Walk, elements: np.ndarray) -> np.ndarray:
+        self.sent.append((walk.state.plane, walk.slices, elements.copy()))
+        now = at_plane(self._values, walk.state.plane)
+        return (now[elements] - walk.state.value[elements] + 1).astype(np.int32)
+
+    def after_slice(self, walk: Walk) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def walked(model: CodecModel) -> tuple[Walk, _Guide, np.ndarray, np.ndarray]:
+    """A walk over a sparse latent with its guide, its values and its low band."""
+    size, planes = (70, 90), 4
+    writer = Writer()
+    state = Walk(model, size, 3, planes, writer).state
+    rng = np.random.default_rng(6)
+    values = (rng.normal(0, 9, state.count) * (rng.random(state.count) < 0.05)).astype(np.int32).clip(-40, 40)
+    low_band = rng.integers(-40, 41, state.low.shape).astype(np.int32)
+    guide = _Guide(Walk(model, size, 3, planes, writer), values, low_band)
+    walk = Walk(model, size, 3, planes, writer, guide)
+    run(walk)
+    return walk, guide, values, low_band
+
+
+def test_a_walk_ends_with_all_values(walked: tuple[Walk, _Guide, np.ndarray, np.ndarray]) -> None:
+    walk, _, values, low_band = walked
+    assert np.array_equal(walk.state.value, values)
+    assert np.array_equal(walk.state.low, low_band)
+    assert walk.state.known.all()
+    assert walk.state.low_known.all()
+    assert walk.slices == 8
+
+
+def test_every_element_is_sent_once_a_plane(walked: tuple[Walk, _Guide, np.ndarray, np.ndarray]) -> None:
+    """Alone, or as one of a group of quiet ones: a group with a trit other than zero is sent again, alone."""
+    _, guide, values, _ = walked
+    groups_seen = again = 0
+    for plane in range(4):
+        alone: list[int] = []
+        grouped: list[int] = []
+        for at, _, elements in guide.sent:
+            if at != plane:
+                continue
+            if elements.ndim == 2:
+                assert elements.shape[1] == GROUP
+                trits = at_plane(values, plane)[elements] - 3 * at_plane(values, plane + 1)[elements]
+                zero = ~trits.any(axis=1)
+                grouped += elements[zero].reshape(-1).tolist()
+                groups_seen, again = groups_seen + len(elements), again + int((~zero).sum())
+            else:
+                alone += elements.tolist()
+        assert sorted(alone + grouped) == list(range(len(values)))
+    assert groups_seen > 100
+    assert again > 0
+
+
+def test_one_tile_is_the_same_as_no_tiles(model: CodecModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short cut for pictures of one tile gives the words that going by tiles does."""
+    words = []
+    for cut in (False, True):
+        writer = Writer()
+        walk = Walk(model, (40, 50), 3, 3, writer)
+        rng = np.random.default_rng(8)
+        values = rng.integers(-13, 14, walk.state.count).astype(np.int32)
+        guide = _Guide(walk, values, np.zeros(walk.state.low.shape, np.int32))
+        walk = Walk(model, (40, 50), 3, 3, writer, guide)
+        if cut:
+            # A second tile that holds nothing.
+            empty = type(walk._tiles[0])([(slice(0, 0), slice(0, 0))] * LEVELS)
+            walk._tiles.append(empty)
+        run(walk)
+        words.append(writer.encoder.finish())
+    assert words[0] == words[1]

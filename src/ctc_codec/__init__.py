@@ -18,8 +18,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._container import Info, info, truncate
-from ._errors import (
+from .container.file import Info, info, truncate
+from .container.header import Header
+from .errors import (
     CtcError,
     DamageError,
     FormatError,
@@ -29,28 +30,25 @@ from ._errors import (
     TargetError,
     WeightsError,
 )
-from ._header import Header
 
 if TYPE_CHECKING:
-    from ._codec import decode, decode_latent, encode, thumbnail
-    from ._decoder import Decoder
-    from ._model import CodecModel, load_model
-    from ._stream import DecodedLatent
+    from .codec import decode, encode, thumbnail
+    from .decoder import DecodedLatent, Decoder
+    from .model import CodecModel, load_model
     from .pillow import register_pillow
 
 __version__ = "0.1.0"
 
-# Loaded on first use: these need torch, which takes a second that `truncate` and `info` do without.
+# Loaded on first use: these need numpy and onnxruntime, which `truncate` and `info` do without.
 _LAZY = {
-    "CodecModel": "._model",
-    "DecodedLatent": "._stream",
-    "Decoder": "._decoder",
-    "decode": "._codec",
-    "decode_latent": "._codec",
-    "encode": "._codec",
-    "load_model": "._model",
+    "CodecModel": ".model",
+    "DecodedLatent": ".decoder",
+    "Decoder": ".decoder",
+    "decode": ".codec",
+    "encode": ".codec",
+    "load_model": ".model",
     "register_pillow": ".pillow",
-    "thumbnail": "._codec",
+    "thumbnail": ".codec",
 }
 
 __all__ = [
@@ -68,7 +66,6 @@ __all__ = [
     "TargetError",
     "WeightsError",
     "decode",
-    "decode_latent",
     "encode",
     "info",
     "load_model",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ImageColor
-
-from ._tiles import parts
 
 Pixels = npt.NDArray[np.uint8]
 """[height, width, channels]"""
@@ -20,6 +18,13 @@ _Floats = npt.NDArray[np.float32]
 
 _BAND = 256
 """Rows of a large image that are worked on at a time, an even number."""
+
+
+def parts(length: int, size: int) -> Iterator[slice]:
+    """Consecutive parts of a long dimension, at most so long."""
+    for start in range(0, length, size):
+        yield slice(start, min(start + size, length))
+
 
 _NOTHING_SEEN = 128
 """Colour of an image that is transparent everywhere."""

@@ -18,12 +18,13 @@ from typing import NoReturn, Protocol, Self
 import click
 
 from . import _signals
-from ._errors import CtcError
 from ._files import STREAM, StdoutGone, is_pipe, printable, write_stdout
 from ._inputs import Plan, Task, make_folder
-from ._options import BatchOptions, ComputeOptions, cores
+from ._options import BatchOptions, ComputeOptions
 from ._progress import Bar, on_terminal, size, speed
 from ._work import One, Outcome, Work, attempt
+from .cores import cores
+from .errors import CtcError
 
 
 def tell(text: str) -> None:
@@ -66,10 +67,11 @@ class Reporter:
         self.clear()
         if isinstance(error, StdoutGone):
             no_stdout(error)
+        # Libraries make other exceptions of an interrupt.
+        if isinstance(error, KeyboardInterrupt) or (isinstance(error, CtcError) and _signals.came()):
+            self.interrupted(error)
         if isinstance(error, CtcError):  # wrong weights fail once, not once a file
             raise click.ClickException(str(error)) from None
-        if isinstance(error, KeyboardInterrupt):
-            self.interrupted(error)
 
     def begin(self) -> None:
         """Loading is over."""

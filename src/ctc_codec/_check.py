@@ -11,8 +11,8 @@ from ._batch import Reporter
 from ._files import printable, read_input
 from ._inputs import Plan, ctc_suffixes, expanded, folders_of
 from ._options import BatchOptions, ComputeOptions
-from ._verify import CUT, Verdict, verify
 from ._work import explain
+from .container.verify import CUT, Verdict, verify
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _checker(options: CheckOptions, compute: ComputeOptions) -> Callable[[bytes]
     read_trits: Callable[[bytes], None] | None = None
     if options.decode:
         model = compute.load()
-        from ._recode import verify_code
+        from .recode import verify_code
 
         def read_trits(data: bytes) -> None:
             verify_code(data, model, compute.limit)

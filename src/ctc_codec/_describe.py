@@ -8,12 +8,13 @@ from typing import Any, NoReturn
 
 import click
 
+from . import _signals
 from ._batch import Reporter, no_stdout
-from ._container import info as container_info
-from ._errors import CtcError, LimitError, WeightsError
 from ._files import StdoutGone, printable, read_input, write_stdout
 from ._options import BatchOptions, ComputeOptions
 from ._work import explain
+from .container.file import info as container_info
+from .errors import CtcError, LimitError, WeightsError
 
 
 def _describe(name: str, data: bytes, compute: ComputeOptions, planes: bool) -> dict[str, Any]:
@@ -31,24 +32,30 @@ def _describe(name: str, data: bytes, compute: ComputeOptions, planes: bool) -> 
         "state": "damaged" if found.damage else "complete" if found.complete else "cut",
         "damage": found.damage,
         "fingerprint": header.fingerprint.hex(),
-        "slices": header.coding.slices,
-        "order": header.coding.order,
+        "planes": header.planes,
+        "slices": header.slices,
         "quality": [list(point) for point in found.quality],
     }
     if planes:
-        from ._codec import decode_latent
+        from .decoder import Decoder
 
         try:
-            _, decoded = decode_latent(
-                data, weights=compute.weights, accept_damage=True, max_pixels=compute.limit
+            decoder = Decoder(
+                weights=compute.load(),
+                accept_damage=True,
+                max_pixels=compute.limit,
+                warn=lambda damage: facts.update(state="damaged", damage=damage),
             )
+            decoder.feed(data)
+            decoder.finish()
+            latent = decoder.latent()
             facts |= {
-                "planes": decoded.planes,
-                "planes_held": round(decoded.planes_held, 3),
-                "hyper_latent": "complete" if decoded.z_complete else "cut",
-                "trits": decoded.trits,
+                "planes_held": round(latent.planes_held, 3),
+                "slices_held": latent.slices,
+                "low_band": latent.low_held,
             }
         except (WeightsError, LimitError) as error:
+            _signals.check()  # libraries make other exceptions of an interrupt
             facts["planes_unknown"] = str(error)
     return facts
 
@@ -58,16 +65,14 @@ def _lines(facts: dict[str, Any]) -> Iterable[str]:
     state = facts["damage"] or facts["state"]
     yield f"{facts['file']}: {facts['width']}x{facts['height']} {facts['mode']}, {state}"
     yield f"  {facts['bytes']} of {facts['complete_bytes']} bytes, {facts['bpp']} bpp"
-    if "planes" in facts:
-        yield (
-            f"  {facts['planes_held']:g} of {facts['planes']} trit planes ({facts['trits']} trits), "
-            f"hyper-latent {facts['hyper_latent']}"
-        )
-    elif "planes_unknown" in facts:
-        yield f"  trit planes not read: {facts['planes_unknown']}"
-    slices = facts["slices"]
-    context = f"context refreshed {slices} x a plane" if slices else "no context model"
-    yield f"  weights {facts['fingerprint']}, {context}, order by {facts['order']}"
+    planes, slices = f"{facts['planes']} trit planes", f"{facts['slices']} slices"
+    if "planes_held" in facts:
+        low = "low band" if facts["low_band"] else "no low band"
+        yield f"  {facts['planes_held']:g} of {planes}, {facts['slices_held']} of {slices}, {low}"
+    else:
+        why = f", not read: {facts['planes_unknown']}" if "planes_unknown" in facts else ""
+        yield f"  {planes}, {slices}{why}"
+    yield f"  weights {facts['fingerprint']}"
     if facts["quality"]:
         yield "  quality, by the table in the file:"
         yield f"  {'bytes':>12} {'bpp':>8} {'dB':>6}"
@@ -84,8 +89,6 @@ def tell_facts(inputs: Sequence[str], compute: ComputeOptions, *, planes: bool, 
             compute.load()  # wrong ones fail once and at once
     except CtcError as error:
         raise click.ClickException(str(error)) from None
-    if planes:
-        compute.use_threads()
     for name in inputs:
         try:
             facts = _describe(name, read_input(name), compute, planes)

@@ -15,8 +15,8 @@ import threading
 from pathlib import Path
 
 from . import _signals
-from ._errors import InputError, OutputError
 from ._unnamed import fill, write_unnamed
+from .errors import InputError, OutputError
 
 STREAM = "-"
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ._errors import InputError
 from ._files import STREAM, check_output, read_input, write_output
-from ._header import HeaderCutError
 from ._inputs import Task
 from ._options import BatchOptions, ComputeOptions
 from ._work import Done, One, Tell, flattening_note
+from .container.header import HeaderCutError
+from .errors import InputError
 
 _FIELD = re.compile(r"%(?:%|0?\d{0,2}d)")
 
@@ -60,15 +60,14 @@ class FramesWork:
 
     def prepare(self) -> One:
         model = self.compute.load()
-        from ._decoder import Decoder
         from ._image import image_bytes
+        from .decoder import Decoder
 
         def one(task: Task, tell: Tell) -> Done:
             check_output(frame_name(task.target, 1), self.batch.force)
             started = time.perf_counter()
             decoder = Decoder(
                 weights=model,
-                device=self.compute.device,
                 max_pixels=self.compute.limit,
                 accept_damage=self.accept_damage,
                 warn=lambda message: tell(f"warning: {message}"),

@@ -33,10 +33,12 @@ class CommandGroup(click.Group):
                 tell(f"ctc: {error.format_message()}{hint}")
                 raise SystemExit(2) from None
             except click.ClickException as error:
+                if _signals.came():  # libraries make other exceptions of an interrupt
+                    _interrupted(error)
                 tell(f"ctc: {error.format_message()}")
                 raise SystemExit(1) from None
             except Exception as error:
-                if _signals.came():  # libraries make other exceptions of an interrupt
+                if _signals.came():
                     _interrupted(error)
                 tell(f"ctc: {_reason(error)}")
                 raise SystemExit(1) from None

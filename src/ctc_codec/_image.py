@@ -14,10 +14,10 @@ from PIL import Image
 
 from ._background import Alpha, Pixels, fill_unseen, flatten, parse_colour
 from ._colour import to_srgb
-from ._errors import InputError
 from ._metadata import read_exif, read_orientation, read_xmp
 from ._open import as_input_errors, files, is_animated, load, open_image, quiet, tiff_tag
 from ._save import flattens, image_bytes, image_from_pixels, saving_format
+from .errors import InputError
 
 __all__ = [
     "Alpha",

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ._errors import CtcError, InputError, LimitError
-from ._header import MAX_PIXELS, check_pixels
+from .container.header import MAX_PIXELS, check_pixels
+from .errors import CtcError, InputError, LimitError
 
 _BITS = "ctc_codec.bits"
 """Key in ``Image.info``: bits per sample of the file, which Pillow forgets when it loads the pixels."""

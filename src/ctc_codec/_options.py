@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ._header import MAX_PIXELS
+from .container.header import MAX_PIXELS
+from .cores import cores
 
 if TYPE_CHECKING:
-    from ._model import CodecModel
+    from .model import CodecModel
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MULTIPLES = {"": 1, "k": 1000, "m": 1000_000, "ki": 1024, "mi": 1 << 20}
@@ -49,6 +49,19 @@ class Positive(click.ParamType[float]):
         return number
 
 
+class Quality(click.ParamType[float]):
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 1 <= number <= 100:
+            self.fail(f"{value!r} is not a number from 1 to 100", param, ctx)
+        return number
+
+
 class Jobs(click.ParamType[int]):
     """A number of processes; ``auto`` and 0 are the number of cores."""
 
@@ -75,11 +88,6 @@ class Colour(click.ParamType[str]):
         return str(value)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 # --- records ----------------------------------------------------------------------------------------
 
 
@@ -99,31 +107,21 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """How images are computed; ``max_pixels`` 0: no limit."""
+    """How images are computed. threads: of the networks; max_pixels: 0 for no limit."""
 
     weights: str | None = None
     threads: int | None = None
-    device: str = "auto"
     max_pixels: int = MAX_PIXELS
 
     @property
     def limit(self) -> int | None:
         return self.max_pixels or None
 
-    def use_threads(self) -> None:
-        if self.threads is not None:
-            import torch
-
-            torch.set_num_threads(self.threads)
-
     def load(self) -> CodecModel:
-        """The model, ready to use in this process. Raises WeightsError, TargetError."""
-        from ._device import resolve_device
-        from ._model import load_model
+        """The model, ready to use in this process. Raises WeightsError."""
+        from .model import load_model
 
-        self.use_threads()
-        resolve_device(self.device)
-        return load_model(self.weights)
+        return load_model(self.weights, self.threads)
 
 
 def collected(**kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -188,13 +186,6 @@ COMPUTE = _together(
         "--threads", type=click.IntRange(min=1), help="CPU threads per job (default: all cores / jobs)."
     ),
     click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="Where the transforms run; entropy coding is always on the CPU.",
-    ),
-    click.option(
         "--max-pixels",
         type=click.IntRange(min=0),
         default=MAX_PIXELS,
@@ -204,7 +195,7 @@ COMPUTE = _together(
 )
 WORDS = _together(
     click.option("--json", "as_json", is_flag=True, help="One JSON object per line and file, on stdout."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    click.option("--quiet", is_flag=True, help="Say nothing but errors."),
     click.option("-v", "--verbose", is_flag=True, help="Say more."),
 )
 

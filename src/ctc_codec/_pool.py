@@ -23,9 +23,9 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 
 from . import _files, _signals
-from ._errors import CtcError
 from ._inputs import Task
 from ._work import Outcome, Work, attempt, explain
+from .errors import CtcError
 
 _Pipe = connection.Connection
 

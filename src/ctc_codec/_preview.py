@@ -1,6 +1,6 @@
 """``ctc preview``: one .ctc file as a web page with a slider over its bytes.
 
-Modules that need torch are imported inside functions: ``ctc`` imports this one for every command.
+Modules that need numpy are imported inside functions: ``ctc`` imports this one for every command.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from ._batch import route, tell
-from ._container import Info, info
-from ._errors import CtcError, DamageError, InputError
 from ._files import STREAM, check_output, printable, read_input, write_output
 from ._inputs import ctc_suffixes, plan
 from ._options import COMPUTE, BatchOptions, ComputeOptions, collected, examples
 from ._progress import on_terminal
+from .container.file import Info, info
+from .errors import CtcError, DamageError, InputError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -71,9 +71,9 @@ def cuts(first: int, last: int, steps: int) -> list[int]:
 def frames(data: bytes, counts: Sequence[int], compute: ComputeOptions) -> Iterator[Image.Image]:
     """The image after each of the byte counts, which ascend and begin after the header. Raises CtcError."""
     model = compute.load()
-    from ._decoder import Decoder
+    from .decoder import Decoder
 
-    decoder = Decoder(weights=model, device=compute.device, max_pixels=compute.limit)
+    decoder = Decoder(weights=model, max_pixels=compute.limit)
     for start, end in pairwise([0, *counts]):
         decoder.feed(data[start:end])
         yield decoder.image()
@@ -235,7 +235,7 @@ def preview_page(
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 @COMPUTE
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 @collected(compute=ComputeOptions)
 def preview(
     name: str,

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from ._background import Alpha, Pixels, flatten, parse_colour
-from ._errors import OutputError
 from ._metadata import EXIF_PREFIX, tiff_exif
+from .errors import OutputError
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
@@ -27,17 +27,14 @@ _WITH_ALPHA = (
 """Formats in which Pillow writes alpha and finds it again. (BMP and PPM drop it without a word.)"""
 
 
-def image_from_pixels(pixels: Pixels, grey: bool, alpha: Alpha | None = None) -> Image.Image:
-    """uint8 [height, width, 3] to a Pillow image of mode RGB, or L when ``grey``.
+def image_from_pixels(pixels: Pixels, alpha: Alpha | None = None) -> Image.Image:
+    """uint8 [height, width, 3] or, of a grey picture, [height, width, 1] to a Pillow image of mode RGB or L.
 
     alpha: uint8 [height, width]; with it the modes are RGBA and LA.
     """
-    if grey:
-        # Thirds are never halfway between integers: this rounds to the nearest.
-        pixels = ((pixels.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8)
     if alpha is not None:
         pixels = np.dstack([pixels, alpha])
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 
 def saving_format(suffix: str) -> str:

@@ -10,19 +10,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _signals
-from ._container import info as container_info
-from ._container import truncate as truncate_bytes
-from ._errors import CtcError
 from ._files import OutputExists, StdoutGone, check_not_input, check_output, read_input, write_output
-from ._header import Coding
 from ._inputs import Task
 from ._options import BatchOptions, ComputeOptions
+from .container.file import info as container_info
+from .container.file import truncate as truncate_bytes
+from .errors import CtcError
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Tell = Callable[[str], None]
-"""Takes what else there is to say of a file: ``note: ...``, or ``warning: ...``, which -q does not stop."""
+"""Takes what else there is to say of a file: ``note: ...``, or ``warning: ...``, which is never silenced."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +117,15 @@ def explain(error: Exception) -> tuple[str, str]:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether there was too little of it, in the words of Python, torch, or the loader of libraries."""
+    """Whether there was too little of it, in the words of Python, onnxruntime, or the loader of libraries."""
     text = str(error)
     return (
         isinstance(error, MemoryError)
         or "allocate memory" in text
-        or text.endswith("failed to map segment from shared object")
+        or "bad_alloc" in text
+        or "bad allocation" in text
+        or "failed to map segment from shared object" in text
+        or "can't start new thread" in text
     )
 
 
@@ -136,10 +138,12 @@ def internal_error(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class EncodeWork:
-    """``ctc encode``. bpp, nbytes, psnr: targets; background: flatten transparency onto it."""
+    """``ctc encode``. quality, bpp, nbytes, psnr: targets; background: flatten transparency onto it."""
 
     batch: BatchOptions
     compute: ComputeOptions
+    effort: int
+    quality: float | None = None
     bpp: float | None = None
     nbytes: int | None = None
     psnr: float | None = None
@@ -155,12 +159,12 @@ class EncodeWork:
         model = self.compute.load()
         from PIL import Image
 
-        from ._codec import decode as decode_image
-        from ._codec import encode as encode_image
         from ._image import open_image, psnr_against, source_image
+        from .codec import decode as decode_image
+        from .codec import encode as encode_image
 
         Image.MAX_IMAGE_PIXELS = None  # --max-pixels takes its place
-        limit, device = self.compute.limit, self.compute.device
+        limit = self.compute.limit
 
         def one(task: Task, tell: Tell) -> Done:
             check_output(task.target, self.batch.force, task.make_folder)
@@ -174,20 +178,21 @@ class EncodeWork:
                 tell(f"note: {note}")
             data = encode_image(
                 source,
+                quality=self.quality,
                 bpp=self.bpp,
                 nbytes=self.nbytes,
                 psnr=self.psnr,
-                weights=model,
-                device=device,
-                max_pixels=limit,
-                coding=None if self.context else Coding(),
+                effort=self.effort,
                 quality_table=self.quality_table,
+                context=self.context,
+                weights=model,
+                max_pixels=limit,
             )
             write_output(task.target, data, self.batch.force, task.make_folder)
             seconds = time.perf_counter() - started
             measured = None
             if self.batch.as_json:
-                decoded = decode_image(data, weights=model, device=device, max_pixels=None)
+                decoded = decode_image(data, weights=model, max_pixels=None)
                 measured = psnr_against(source, decoded)
             detail = f"{seconds:.2f} s, weights {model.fingerprint.hex()}"
             return Done.of(data, started, seconds=seconds, psnr=measured, detail=detail)
@@ -217,8 +222,8 @@ class DecodeWork:
 
     def prepare(self) -> One:
         model = self.compute.load()
-        from ._codec import decode, thumbnail
         from ._image import image_bytes
+        from .codec import decode, thumbnail
 
         def one(task: Task, tell: Tell) -> Done:
             check_output(task.target, self.batch.force, task.make_folder)
@@ -233,9 +238,7 @@ class DecodeWork:
                 "max_pixels": self.compute.limit,
                 "warn": lambda message: tell(f"warning: {message}"),
             }
-            image = (
-                thumbnail(data, **how) if self.thumbnail else decode(data, device=self.compute.device, **how)
-            )
+            image = thumbnail(data, **how) if self.thumbnail else decode(data, **how)
             if note := flattening_note(image, self.kind, self.background):
                 tell(note)
             output = image_bytes(image, self.kind, background=self.background)

@@ -1,8 +1,8 @@
 """Pillow plugin: ``Image.open("x.ctc")`` and ``image.save("x.ctc", bpp=0.3)``.
 
 ``import ctc_codec.pillow`` registers it, as ctc_codec.register_pillow() does.
-Opening reads the header alone and loads neither weights nor torch. Cut files open at the quality they hold;
-``image.info`` has ``bytes_used``, ``bpp`` and ``complete``. Damage is an OSError when pixels are loaded; with
+Opening reads the header alone and loads no weights. Cut files open at the quality they hold; ``image.info``
+has ``bytes_used``, ``bpp`` and ``complete``. Damage is an OSError when pixels are loaded; with
 ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES`` what stands before it is decoded, and ``info["damage"]`` tells.
 Weights are those that the command takes: $CTC_WEIGHTS, or the packaged ones.
 """
@@ -14,11 +14,11 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from ._container import unframe
-from ._errors import CtcError
-from ._header import MAGIC, MAX_HEADER_BYTES, Header
+from .container.file import unframe
+from .container.header import MAGIC, MAX_HEADER_BYTES, Header
+from .errors import CtcError
 
-SAVE_OPTIONS = ("bpp", "nbytes", "psnr", "background", "metadata", "quality_table")
+SAVE_OPTIONS = ("quality", "bpp", "nbytes", "psnr", "effort", "background", "metadata", "quality_table")
 """Arguments of :func:`ctc_codec.encode` that ``save`` passes on."""
 
 
@@ -52,7 +52,7 @@ class CtcImageFile(ImageFile.ImageFile):
 
     def load(self) -> Any:
         if self.tile:
-            from ._decoder import Decoder  # loads torch
+            from .decoder import Decoder
 
             decoder = Decoder(
                 weights=os.environ.get("CTC_WEIGHTS") or None,
@@ -89,7 +89,7 @@ class CtcImageFile(ImageFile.ImageFile):
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    from ._codec import encode
+    from .codec import encode
 
     if unknown := [name for name in image.encoderinfo if name not in SAVE_OPTIONS]:
         raise ValueError(f"no option {unknown[0]!r} for .ctc; there are {', '.join(SAVE_OPTIONS)}")

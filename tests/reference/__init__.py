@@ -6,6 +6,6 @@ the place to look when FORMAT.md is too short. From the folder ``tests``:
     python -m reference FILE.ctc WEIGHTS.safetensors
 
 Modules, in the order of FORMAT.md: ``container`` (sections 1, 2 and 11: header, check sums, extras),
-``coder`` (3: range coder, prefixes), ``network`` (6: integer layers, entropy parameters), ``planes`` (7:
-trees and orders), ``context`` (8), ``weights`` (10) and ``latent``, which puts them together.
+``coder`` (3: range coder, prefixes), ``state`` (4: elements), ``latent`` (5: code word), ``density`` (6:
+frequencies, classes), ``look`` (7 and 8: context, inputs, networks) and ``weights`` (10).
 """

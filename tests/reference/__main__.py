@@ -17,14 +17,12 @@ def main(arguments: list[str]) -> None:
         found = latent.decode(file, Weights(arguments[1]))
     except (OSError, ValueError, IndexError) as error:
         raise SystemExit(f"{arguments[0]}: {error}") from None
-    n, h, w = found.shape
-    print(f"size      {file.width}x{file.height} pixels, latent {n}x{h}x{w}")
-    print(f"coding    {file.slices} slices with context, order {file.order}, flags {file.flags}")
+    print(f"size      {file.width}x{file.height} pixels, flags {file.flags}")
     print(f"code word {len(file.code)} of {file.code_bytes} bytes{', damaged after them' * file.damaged}")
     print(f"extras    {len(file.extras)} of {file.extras_bytes} bytes")
-    print(f"z         {'decoded' if found.hyper_known else 'not complete: its most frequent values'}")
-    for plane, got, all_of_it in found.trits:
-        print(f"plane {plane}   {got} of {all_of_it} trits")
+    print(f"low band  {f'at plane {found.low_plane}' if found.low_held else 'not complete: 0'}")
+    print(f"slices    {found.slices} of {file.slices}, in {file.planes} planes")
+    print(f"plane     {found.plane}, {sum(found.known)} of {len(found.known)} elements known")
     print(f"sha256    {found.sha256()}")
 
 

@@ -13,16 +13,16 @@ _PIECE = 256
 class File:
     """A file or a prefix of one.
 
-    flags, slices, order: as in the header; fingerprint: 4 bytes. code, extras: what is there of the code word
-    and of the extras; code_bytes, extras_bytes: their lengths before any truncation. damaged: a check sum is
-    wrong, or bytes follow the end; nothing from there on is in ``code`` and ``extras``.
+    flags, planes, slices: as in the header; fingerprint: 4 bytes. code, extras: what is there of the code
+    word and of the extras; code_bytes, extras_bytes: their lengths before any truncation. damaged: a check
+    sum is wrong, or bytes follow the end; nothing from there on is in ``code`` and ``extras``.
     """
 
     flags: int
-    slices: int
-    order: int
     width: int
     height: int
+    planes: int
+    slices: int
     fingerprint: bytes
     code_bytes: int
     extras_bytes: int
@@ -53,23 +53,26 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 
 def read(data: bytes) -> File:
     """A file, whole or cut anywhere after its header. Raises ValueError or IndexError without a header."""
-    if data[:5] != b"\xc7CTC\x03":
-        raise ValueError("not a .ctc file of version 3")
-    flags, coding = data[5], data[6]
-    slices, order = coding & 15, coding >> 4
-    if flags >= 8 or order > 2:
+    if data[:5] != b"\xc7CTC\x04":
+        raise ValueError("not a .ctc file of version 4")
+    flags = data[5]
+    if flags >= 8:
         raise ValueError("a feature that is not in FORMAT.md")
-    width, at = varint(data, 7)
+    width, at = varint(data, 6)
     height, at = varint(data, at)
+    planes, at = data[at], at + 1
+    slices, at = varint(data, at)
     fingerprint, at = data[at : at + 4], at + 4
     code_bytes, at = varint(data, at)
     extras_bytes, at = varint(data, at) if flags & 4 else (0, at)
     if data[at : at + 2] != crc(data[:at]).to_bytes(2, "big"):
         raise ValueError("the header's check sum is wrong, or cut")
+    if planes > 10 or (planes > 0) != (slices > 0):
+        raise ValueError("planes and slices that no encoder writes")
     stream, damaged = unframed(data[at + 2 :], code_bytes + extras_bytes)
     code, extras = unmixed(stream, code_bytes, extras_bytes, width * height)
     return File(
-        flags, slices, order, width, height, fingerprint, code_bytes, extras_bytes, code, extras, damaged
+        flags, width, height, planes, slices, fingerprint, code_bytes, extras_bytes, code, extras, damaged
     )
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
 
 _TYPES = {
-    "U8": ("B", "uint8"), "I8": ("b", "int8"), "U16": ("H", "uint16"), "I16": ("h", "int16"),
-    "U32": ("I", "uint32"), "I32": ("i", "int32"), "U64": ("Q", "uint64"), "I64": ("q", "int64"),
-}  # fmt: skip
-"""safetensors' names of the integer types: struct's letter, and the name that the fingerprint uses."""
+    "U8": ("B", "uint8"),
+    "I8": ("b", "int8"),
+    "U16": ("H", "uint16"),
+    "I32": ("i", "int32"),
+    "F32": ("f", "float32"),
+}
+"""safetensors' names of the types: struct's letter, and the name that the fingerprint uses."""
 _EXACT = "exact."
 
 
-def _nested(values: tuple[int, ...], shape: list[int]) -> list[Any]:
+def _nested(values: tuple[Any, ...], shape: list[int]) -> list[Any]:
     """Row-major values as lists of lists."""
     out: list[Any] = list(values)
     for size in reversed(shape[1:]):
@@ -25,8 +29,7 @@ def _nested(values: tuple[int, ...], shape: list[int]) -> list[Any]:
 
 
 class Weights:
-    """channels N, hyper_channels Cz; fingerprint: 4 bytes; :meth:`__getitem__`: a tensor by its name without
-    ``exact.``, as nested lists."""
+    """fingerprint: 4 bytes; :meth:`__getitem__`: a tensor by its name without ``exact.``, as nested lists."""
 
     def __init__(self, path: Path | str) -> None:
         """Raises ValueError if the file is no weights file of this format."""
@@ -34,12 +37,8 @@ class Weights:
         # safetensors: the length of a JSON text, 8 bytes little-endian; the text; the tensors' data.
         start = 8 + int.from_bytes(content[:8], "little")
         described = json.loads(content[8:start])
-        metadata = described.pop("__metadata__", {})
-        if metadata.get("format") != "ctc-weights-3":
-            raise ValueError(f"{path}: not a ctc-weights-3 file")
-        config = json.loads(metadata["config"])
-        self.channels: int = config["latent_channels"]
-        self.hyper_channels: int = config["hyper_channels"]
+        if described.pop("__metadata__", {}).get("format") != "ctc-weights-4":
+            raise ValueError(f"{path}: not a ctc-weights-4 file")
         self._tensors: dict[str, list[Any]] = {}
         digest = hashlib.sha256()
         for name in sorted(name for name in described if name.startswith(_EXACT)):
@@ -54,3 +53,12 @@ class Weights:
 
     def __getitem__(self, name: str) -> Any:
         return self._tensors[name]
+
+    def bits(self, name: str) -> list[int]:
+        """A tensor of powers of two: how many bits each shifts to the right."""
+        out = []
+        for scale in self[name]:
+            mantissa, exponent = math.frexp(scale)
+            assert mantissa == 0.5
+            out.append(1 - exponent)
+        return out

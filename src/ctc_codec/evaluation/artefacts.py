@@ -2,13 +2,13 @@
 
     python -m ctc_codec.evaluation.artefacts FOLDER --picture FILE.jpg
 
-Figures, means over the images (JPEG 2000's in brackets):
+Figures, means over the images (JPEG 2000's in brackets), of images cut to sides of which every level of the
+wavelet has an odd number:
 
-- block edges: mean absolute step of the error between neighbouring pixels across the borders of 16x16 blocks,
-  over that everywhere else; 1 is none. Of 8x8 blocks likewise, without those of 16x16.
+- grid: mean absolute step of the error between neighbouring pixels across the borders of 4x4 blocks, the
+  positions of the synthesis network, over that everywhere else.
 - colour shift: mean error of red, green and blue over an image, the largest of the three, in grey levels.
-- border: PSNR of the outermost 8 pixels less that of the rest, in dB; of images cut to odd sizes, so that
-  they are padded by 15 pixels at the right and at the bottom.
+- border: PSNR of the outermost 8 pixels less that of the rest, in dB.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import click
 import numpy as np
 from PIL import Image
 
-from .._config import LATENT_STRIDE, PATCH
 from .._image import Pixels, psnr
-from .._model import default_weights
+from ..model import default_weights
+from ..synthesis.network import SCALE
+from ..transform.lifting import LEVELS
 from .codecs import Ctc
 from .images import image_files, read_image
 from .montage import montage, panel
@@ -32,39 +33,37 @@ RATES = (0.1, 0.2, 0.5)
 _CROP = (384, 256)
 _BORDER = 8
 _EVERY = 10
+_ODD = 1 << LEVELS
 
 
 @dataclass(frozen=True)
 class Artefacts:
     """Of one decoded image; see the module."""
 
-    edges_16: float
-    edges_8: float
+    grid: float
     colour: float
     border: float
 
 
-def _edges(error: np.ndarray, side: int, but: int | None) -> float:
+def _grid(error: np.ndarray, side: int) -> float:
     """Steps of the error [h, w, 3] across borders of blocks, over the others' mean."""
     inside, across = [], []
     for axis in (0, 1):
         step = np.abs(np.diff(error, axis=axis)).mean(axis=(1 - axis, 2))
-        place = np.arange(1, len(step) + 1)
-        at = (place % side == 0) & (place % but != 0 if but else True)
+        at = np.arange(1, len(step) + 1) % side == 0
         across.append(step[at])
-        inside.append(step[place % PATCH != 0])
+        inside.append(step[~at])
     return float(np.concatenate(across).mean() / np.concatenate(inside).mean())
 
 
 def artefacts(original: Pixels, decoded: Pixels) -> Artefacts:
-    """Figures for a decoded image, both uint8 [h, w, 3] of more than two blocks a side."""
+    """Figures for a decoded image, both uint8 [h, w, 3] of more than 16 pixels a side."""
     error = decoded.astype(np.float64) - original
     square = (error**2).mean(axis=2)
     inner = square[_BORDER:-_BORDER, _BORDER:-_BORDER]
     outer = (square.sum() - inner.sum()) / (square.size - inner.size)
     return Artefacts(
-        _edges(error, LATENT_STRIDE, None),
-        _edges(error, PATCH, LATENT_STRIDE),
+        _grid(error, SCALE),
         float(np.abs(error.mean(axis=(0, 1))).max()),
         float(10 * np.log10(inner.mean() / outer)),
     )
@@ -102,14 +101,14 @@ def main(folder: Path, picture: Path | None, weights: Path | None) -> None:
     rows: dict[tuple[float, str], list[Artefacts]] = {}
     for path in files:
         pixels = read_image(path).pixels
-        sides = [(side - 1) // LATENT_STRIDE * LATENT_STRIDE + 1 for side in pixels.shape[:2]]
+        sides = [(side - 1) // _ODD * _ODD + 1 for side in pixels.shape[:2]]
         odd = np.ascontiguousarray(pixels[: sides[0], : sides[1]])
         for codec in (Ctc(weights, RATES), LayeredJpeg2000(RATES)):
             for stream in codec.streams(odd):
                 if stream.asked is not None:
                     found = artefacts(odd, stream.decode())
                     rows.setdefault((stream.asked, codec.name), []).append(found)
-    click.echo(f"{'bpp':>5s}  {'edges of 16':>15s}  {'edges of 8':>15s}  {'colour':>15s}  {'border dB':>15s}")
+    click.echo(f"{'bpp':>5s}  {'grid':>15s}  {'colour':>15s}  {'border dB':>15s}")
     for rate in RATES:
         ours, theirs = (
             np.mean([list(vars(a).values()) for a in rows[rate, name]], axis=0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._errors import InputError
+from ..errors import InputError
 
 PUBLISHED = {
     "DPICT": "DPICT",
@@ -46,6 +46,14 @@ class Curve:
             return None
         return float(PchipInterpolator(np.log(self.bpp), self.quality)(math.log(bpp)))
 
+    def rate_at(self, quality: float) -> float | None:
+        """Bits per pixel for a quality, by PCHIP likewise; None outside of the points."""
+        from scipy.interpolate import PchipInterpolator
+
+        if len(self.bpp) < 2 or not self.quality[0] <= quality <= self.quality[-1]:
+            return None
+        return float(np.exp(PchipInterpolator(self.quality, np.log(self.bpp))(quality)))
+
 
 @dataclass(frozen=True)
 class BdRate:
@@ -77,6 +85,14 @@ def bd_rate(anchor: Curve, tested: Curve) -> BdRate | None:
         min_overlap=0,
     )
     return BdRate(float(percent), low, high)
+
+
+def rate_difference(anchor: Curve, tested: Curve, bpp: float) -> float | None:
+    """Percent of bits that the codec needs more (positive) at a rate than the anchor for the quality that it
+    has there. None outside of either curve."""
+    quality = tested.at(bpp)
+    rate = None if quality is None else anchor.rate_at(quality)
+    return None if rate is None else 100 * (bpp / rate - 1)
 
 
 @dataclass(frozen=True)

@@ -1,42 +1,143 @@
-"""Times of the codec's parts on one 768x512 photograph-like image, in a warm process.
+"""Where the time goes: stages of encoding and decoding one 768x512 image, start-up times and peak memory.
 
-python -m ctc_codec.evaluation.bench [--image FILE]
+    python -m ctc_codec.evaluation.bench [--image FILE] [-o FILE.json]
+
+The stages are functions of the codec on one thread, wrapped from outside in timers that count a stage's own
+time only; so the stages add up to the total, and "other" is what no timer saw. Totals on all cores, without
+timers, stand below.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
+import io
+import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import click
 import numpy as np
-import torch
 from PIL import Image
 
-from .. import _codec, _latent, _stream
-from .._decoder import Decoder
-from .._image import open_image, source_image
-from .._model import CodecModel, load_model
+from .. import _image, codec
+from .._image import SourceImage
+from ..container.file import truncate
+from ..cores import cores
+from ..model import CodecModel, default_weights, load_model
+from ..quality import DEFAULT_EFFORT, EFFORTS
+from .images import file_digest
+from .resources import measured
+from .results import machine
+from .tables import markdown
 
-_T = TypeVar("_T")
-_RUNS = 7
+FORMAT = "ctc-bench-1"
+RATES = (0.1, 0.3, 0.5, 1.0)
+"""Bits per pixel of the prefixes."""
+_COMMAND_RATE = 0.3
+Bench = dict[str, Any]
+
+_STAGES = {
+    "image IO": ("_image:open_image", "_image:source_image", "_image:image_bytes"),
+    "transform": ("codec:rotate", "codec:analyse"),
+    "decisions": (
+        *(f"guide:PictureGuide.{name}" for name in ("__init__", "low", "awake", "looks", "threshold")),
+        *(f"guide:PictureGuide.{name}" for name in ("trits", "after_slice", "check", "table")),
+        "codec:_mean_squared_error",
+    ),
+    "context": ("stream:Walk.look", "stream:reconstruction", "stream:fixed_synthesise_level"),
+    "inputs": ("stream:inputs",),
+    "networks": ("crr.network:Network.look",),
+    "rows": (
+        "crr.density:rows_of",
+        *(f"stream:Walk.{name}" for name in ("_begin_plane", "_set_rows", "_trits", "_quiet")),
+    ),
+    "order": ("stream:Walk._slice", "stream:slice_elements", "stream:tiles", "stream:demotion"),
+    "coding": (
+        *(f"container.coder:RangeEncoder.{name}" for name in ("encode", "finish")),
+        *(f"container.coder:RangeDecoder.{name}" for name in ("extend", "decode")),
+        *(f"stream:Walk.{name}" for name in ("_first_low", "_next_low")),
+    ),
+    "state": ("stream:Walk._learn", "planes.state:State.begin_plane", "planes.state:State.begin_low"),
+    "means": ("picture:coefficients",),
+    "inverse wavelet": ("picture:synthesise", "picture:unrotate"),
+    "synthesis": ("picture:_deviations", "synthesis.network:SynthesisNetwork.correct"),
+    "projection": ("picture:_projected",),
+    "container": ("codec:frame", "decoder:Unframer.feed", "decoder:split_stream"),
+}
+"""Functions of each stage, as module:name."""
+_INDIVISIBLE = ("projection",)
+"""Stages to which all that they call belongs."""
 
 
-def _timed(label: str, function: Callable[[], _T]) -> _T:
-    result = function()
-    times = []
-    for _ in range(_RUNS):
-        started = time.perf_counter()
-        result = function()
-        times.append(1000 * (time.perf_counter() - started))
-    click.echo(f"{label:42s} {min(times):8.1f} {statistics.median(times):8.1f} {max(times):8.1f}")
-    return result
+class Timers:
+    """Seconds of each stage, of code that runs on one thread."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._stack: list[str] = []
+        self._since = 0.0
+
+    def _note(self) -> None:
+        """What passed since the last note is of the stage on top."""
+        now = time.perf_counter()
+        if self._stack:
+            self.seconds[self._stack[-1]] = self.seconds.get(self._stack[-1], 0.0) + now - self._since
+        self._since = now
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """A stage, which may begin inside another."""
+        self._note()
+        inside = self._stack[-1] if self._stack else None
+        self._stack.append(inside if inside in _INDIVISIBLE else name)
+        try:
+            yield
+        finally:
+            self._note()
+            self._stack.pop()
+
+    def wrapped(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """A function with its time counted; of a generator of None, the time inside it."""
+
+        def steps(generator: Generator[None]) -> Generator[None]:
+            while True:
+                with self.stage(name):
+                    ended = next(generator, True)
+                if ended:
+                    return
+                yield
+
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.stage(name):
+                result = function(*args, **kwargs)
+            return steps(result) if isinstance(result, Generator) else result
+
+        return timed
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[None]:
+        """While timers are around the functions of all stages. Raises AttributeError for one that is gone."""
+        package = __package__.rpartition(".")[0]
+        with contextlib.ExitStack() as restored:
+            for name, places in _STAGES.items():
+                for place in places:
+                    module, _, path = place.partition(":")
+                    owner: Any = importlib.import_module(f"{package}.{module}")
+                    *outer, last = path.split(".")
+                    for part in outer:
+                        owner = getattr(owner, part)
+                    function = getattr(owner, last)
+                    restored.callback(setattr, owner, last, function)
+                    setattr(owner, last, self.wrapped(function, name))
+            yield
 
 
 def synthetic_image(width: int = 768, height: int = 512) -> Image.Image:
@@ -53,59 +154,152 @@ def synthetic_image(width: int = 768, height: int = 512) -> Image.Image:
     return Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8))
 
 
-def _fed(model: CodecModel, data: bytes) -> Image.Image:
-    decoder = Decoder(weights=model, device="cpu")
-    for at in range(len(data)):
-        decoder.feed(data[at : at + 1])
-    return decoder.image()
+def _read(png: bytes) -> SourceImage:
+    return _image.source_image(_image.open_image(png))
+
+
+def stages(function: Callable[[], object], runs: int) -> dict[str, float]:
+    """Milliseconds of "total", of each stage that was seen and of "other": those of the run of median total,
+    after one that warms up."""
+    found = []
+    for run in range(runs + 1):
+        timers = Timers()
+        with timers.attached(), timers.stage("other"):
+            function()
+        if run:
+            found.append({name: 1e3 * seconds for name, seconds in timers.seconds.items()})
+    middle = sorted(found, key=lambda times: sum(times.values()))[runs // 2]
+    ordered = {name: round(middle[name], 2) for name in (*_STAGES, "other") if name in middle}
+    return {"total": round(sum(middle.values()), 2), **ordered}
+
+
+def _milliseconds(function: Callable[[], object], runs: int) -> float:
+    """Median, after one run that warms up."""
+    times = []
+    for _ in range(runs + 1):
+        started = time.perf_counter()
+        function()
+        times.append(1e3 * (time.perf_counter() - started))
+    return round(statistics.median(times[1:]), 2)
+
+
+def _rows(png: bytes, effort: int, runs: int) -> Iterator[dict[str, Any]]:
+    """Times of encoding to each rate and to the default file, and of decoding that and its prefixes."""
+    source, one, all_cores = _read(png), load_model(threads=1), load_model()
+    count = source.pixels.shape[0] * source.pixels.shape[1]
+    whole = codec.encode(source, effort=effort, weights=one)
+
+    def encoded(model: CodecModel, bpp: float | None) -> bytes:
+        return codec.encode(_read(png), bpp=bpp, effort=effort, weights=model)
+
+    def decoded(model: CodecModel, bpp: float | None) -> bytes:
+        part = whole if bpp is None else truncate(whole, bpp=bpp)
+        return _image.image_bytes(codec.decode(part, weights=model), "PNG")
+
+    for bpp in (*RATES, None):
+        nbytes = {"encode": len(encoded(one, bpp)), "decode": len(whole)}
+        if bpp is not None:
+            nbytes["decode"] = len(truncate(whole, bpp=bpp))
+        for direction, function in (("encode", encoded), ("decode", decoded)):
+            yield {
+                "effort": effort,
+                "direction": direction,
+                "asked": bpp,
+                "bpp": 8 * nbytes[direction] / count,
+                "ms": stages(functools.partial(function, one, bpp), runs),
+                "ms_all_cores": _milliseconds(functools.partial(function, all_cores, bpp), runs),
+            }
+
+
+def _commands(png: bytes, runs: int) -> dict[str, dict[str, float]]:
+    """Milliseconds and peak memory of ``ctc`` as processes: medians after one that warms the disk's cache."""
+    ctc = [sys.executable, "-m", "ctc_codec.cli"]
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        image, whole, cut, out = (Path(folder, name) for name in ("a.png", "a.ctc", "b.ctc", "c"))
+        image.write_bytes(png)
+        for name, arguments in (
+            ("--help", ["--help"]),
+            ("encode", ["encode", str(image), "-o", str(whole)]),
+            ("truncate", ["truncate", str(whole), "--bpp", str(_COMMAND_RATE), "-o", str(cut)]),
+            ("info", ["info", str(cut)]),
+            (f"decode, {_COMMAND_RATE:g} bpp", ["decode", str(cut), "-o", f"{out}.png"]),
+            ("decode, whole", ["decode", str(whole), "-o", f"{out}.png"]),
+        ):
+            command = [*ctc, *arguments]
+            if "-o" in arguments:
+                command += ["--quiet", "--force"]
+            seconds, peaks = zip(*[measured(command) for _ in range(runs + 1)][1:], strict=True)
+            found[f"ctc {name}"] = {
+                "ms": round(1e3 * statistics.median(seconds), 1),
+                "peak_mb": round(statistics.median(peaks) / 1e6, 1),
+            }
+    return found
+
+
+def tables(document: Bench) -> str:
+    """Markdown: stages down, rates across, for every effort and direction; then the commands."""
+    parts = []
+    for effort in document["efforts"]:
+        for direction in ("encode", "decode"):
+            rows = [r for r in document["rows"] if (r["effort"], r["direction"]) == (effort, direction)]
+            heads = [f"{r['bpp']:.2f} bpp" + (" (default file)" if r["asked"] is None else "") for r in rows]
+            names = ["total", *(n for n in (*_STAGES, "other") if any(n in r["ms"] for r in rows))]
+            lines = [[n, *(f"{r['ms'][n]:.1f}" if n in r["ms"] else "" for r in rows)] for n in names]
+            lines.append([f"total, {document['cores']} cores", *(f"{r['ms_all_cores']:.1f}" for r in rows)])
+            parts.append(markdown([f"{direction}, effort {effort}, ms", *heads], lines))
+    lines = [[name, f"{c['ms']:.0f}", f"{c['peak_mb']:.0f}"] for name, c in document["commands"].items()]
+    return "\n\n".join([*parts, markdown(["as a process", "ms", "peak memory, MB"], lines)])
+
+
+def bench(png: bytes, efforts: Sequence[int], runs: int, progress: Callable[[str], Any]) -> Bench:
+    """The document, of one image file."""
+    rows = []
+    for effort in efforts:
+        for row in _rows(png, effort, runs):
+            rows.append(row)
+            progress(f"effort {effort}: {row['direction']}, {row['bpp']:.2f} bpp")
+    progress("the command")
+    size = _image.open_image(png).size
+    return {
+        "format": FORMAT,
+        "machine": machine(),
+        "cores": cores(),
+        "weights": file_digest(default_weights()),
+        "image": {"width": size[0], "height": size[1]},
+        "runs": runs,
+        "efforts": list(efforts),
+        "rows": rows,
+        "commands": _commands(png, runs),
+    }
 
 
 @click.command()
-@click.option("--image", type=click.Path(exists=True, path_type=Path), help="Default: synthetic.")
-def main(image: Path | None) -> None:
-    """Print minimum, median and maximum milliseconds of every part."""
-    picture = open_image(image.read_bytes()) if image else synthetic_image()
-    source = source_image(picture)
-    height, width = source.pixels.shape[:2]
-    model, device = load_model(), torch.device("cpu")
-    click.echo(f"{width}x{height}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    click.echo(f"{'milliseconds':42s} {'min':>8s} {'median':>8s} {'max':>8s}")
-    y, z = _timed("analysis and hyper-analysis", lambda: _latent.analyse(model, source.pixels, device))
-    h, w = y.shape[1:]
-    level, mu = _timed("hyper-synthesis (exact)", lambda: _stream.entropy_parameters(model, z, h, w))
-    residuals = _stream.residuals(model, y, mu, level)
-    payload = _timed(
-        "entropy encode, CRR included",
-        lambda: _stream.encode_planes(model, z, residuals, level, model.coding),
-    )
-    decoded = _timed(
-        "entropy decode and hyper-synthesis, complete",
-        lambda: _stream.decode_stream(model, width, height, payload, True, model.coding),
-    )
-    _timed(
-        "entropy decode and hyper-synthesis, cut",
-        lambda: _stream.decode_stream(model, width, height, payload[:-1], False, model.coding),
-    )
-    _timed("synthesis", lambda: _latent.synthesise(model, decoded, width, height, device))
-    data = _timed("encode, whole", lambda: _codec.encode(picture, weights=model, device="cpu"))
-    _timed(
-        "encode without quality table",
-        lambda: _codec.encode(picture, weights=model, device="cpu", quality_table=False),
-    )
-    _timed("decode, whole", lambda: _codec.decode(data, weights=model, device="cpu"))
-    _timed("decode, fed byte by byte", lambda: _fed(model, data))
-    _timed("thumbnail", lambda: _codec.thumbnail(data, weights=model))
-    with tempfile.TemporaryDirectory() as folder:
-        path, out = Path(folder) / "a.ctc", Path(folder) / "b.ctc"
-        path.write_bytes(data)
-        command = [sys.executable, "-m", "ctc_codec.cli", "truncate", str(path), "-f", "-q"]
-        _timed(
-            "ctc truncate, as a process",
-            lambda: subprocess.run([*command, "--bpp", "0.2", "-o", str(out)], check=True),
-        )
-    click.echo(
-        f"{8 * len(data) / (width * height):.3f} bpp, {decoded.trits} trits in {decoded.planes} planes"
-    )
+@click.option(
+    "--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Default: synthetic."
+)
+@click.option(
+    "--effort",
+    "efforts",
+    type=click.IntRange(EFFORTS[0], EFFORTS[-1]),
+    multiple=True,
+    default=(EFFORTS[0], DEFAULT_EFFORT, EFFORTS[-1]),
+    show_default=True,
+)
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON.")
+def main(image: Path | None, efforts: tuple[int, ...], runs: int, output: Path | None) -> None:
+    """Print tables of milliseconds by stage; -o keeps them as JSON."""
+    if image is None:
+        buffer = io.BytesIO()
+        synthetic_image().save(buffer, "PNG")
+        png = buffer.getvalue()
+    else:
+        png = image.read_bytes()
+    document = bench(png, efforts, runs, lambda done: click.echo(done, err=True))
+    click.echo(tables(document))
+    if output is not None:
+        output.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,22 +11,22 @@ from typing import Protocol
 import numpy as np
 
 from .. import __version__
-from .._container import truncate
-from .._errors import TargetError
-from .._header import Coding
 from .._image import Pixels, SourceImage
+from ..container.file import truncate
+from ..errors import TargetError
+from ..quality import DEFAULT_EFFORT, DEFAULT_QUALITY
 
-RATES = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.2, 1.4)
+RATES = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.2, 1.4, 2.0, 3.0)
 """Bits per pixel at which files are cut."""
 
-TABLE_RATES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.4)
+TABLE_RATES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.4, 2.0)
 """Those that tables show."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Bytes that a decoder was given. asked: in the codec's unit, None for a whole embedded file;
-    decode: to uint8 [height, width, 3]."""
+    """Bytes that a decoder was given. asked: in the codec's unit, None for our whole file of default quality,
+    which is no point of a curve; decode: to uint8 [height, width, 3]."""
 
     asked: float | None
     nbytes: int
@@ -59,45 +59,65 @@ class PeerError(Exception):
     """A codec cannot be run here; the message says why in a line."""
 
 
+ALL_PLANES = 100
+"""The quality of a file that holds every plane."""
+
+
 @dataclass(frozen=True)
 class Ctc:
-    """This codec: one file per image, cut at every rate and nowhere, with a file of weights.
+    """This codec with a file of weights: one file of an image cut at every rate, and the default file, whole.
 
-    coding, refine: as in :func:`ctc_codec.encode` and :func:`ctc_codec.decode`; decoder: weights to decode
-    with, if others.
+    quality: of the file that is cut. One of all planes goes on to about 50 dB, so that every image has every
+    rate; the default one is the same plane by plane, up to the plane in which it ends.
+    effort, context: as in :func:`ctc_codec.encode`; refine, synthesis: as in :func:`ctc_codec.decode`;
+    threads: of the networks, None for one per core.
     """
 
     weights: Path
     rates: Sequence[float] = RATES
     name: str = "ctc"
     label: str = "ctc"
-    setting: str = "one file, cut at any byte"
     embedded: bool = True
     unit: str = "bpp"
-    coding: Coding | None = None
-    decoder: Path | None = None
+    quality: float = ALL_PLANES
+    effort: int = DEFAULT_EFFORT
+    context: bool = True
     refine: bool = True
+    synthesis: bool = True
+    threads: int | None = None
+
+    @property
+    def setting(self) -> str:
+        """How it is run, in a line."""
+        return (
+            f"effort {self.effort}; one file of quality {self.quality:g}, cut at every rate; "
+            f"whole file: quality {DEFAULT_QUALITY}"
+        )
 
     def version(self) -> str:
         """Version of this package."""
         return f"ctc-codec {__version__}"
 
     def streams(self, pixels: Pixels) -> Iterator[Stream]:
-        """Encode once; rates that the file does not reach get the whole file, as a user would."""
-        from .._codec import decode, encode
-        from .._model import load_model
+        """Encode, cut, and encode the default file; rates that the file does not reach get all of it."""
+        from ..codec import decode, encode
+        from ..model import load_model
 
-        model = load_model(self.weights)
-        decoder = load_model(self.decoder) if self.decoder else model
-        data = encode(SourceImage(pixels, False), weights=model, coding=self.coding)
+        model = load_model(self.weights, self.threads)
+        source = SourceImage(pixels, False)
+
+        def encoded(quality: float) -> bytes:
+            return encode(source, quality=quality, effort=self.effort, context=self.context, weights=model)
 
         def pixels_of(part: bytes) -> Pixels:
-            return np.asarray(decode(part, weights=decoder, refine=self.refine))
+            return np.asarray(decode(part, weights=model, refine=self.refine, synthesis=self.synthesis))
 
+        data = encoded(self.quality)
         for rate in self.rates:
             try:
                 part = truncate(data, bpp=rate)
             except TargetError:  # fewer bytes than the header of a tiny image has
                 continue
             yield Stream(rate, len(part), partial(pixels_of, part))
-        yield Stream(None, len(data), partial(pixels_of, data))
+        whole = data if self.quality == DEFAULT_QUALITY else encoded(DEFAULT_QUALITY)
+        yield Stream(None, len(whole), partial(pixels_of, whole))

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .._errors import CtcError
+from ..cores import cores
+from ..errors import CtcError
 
 if TYPE_CHECKING:
     from .codecs import Codec
@@ -47,10 +47,6 @@ class _Rates(click.ParamType[list[float]]):
         return rates
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _chosen(kind: str, wanted: list[str] | None, known: Sequence[str]) -> list[str]:
     """The names asked for, in the known order. Raises UsageError."""
     unknown = [name for name in wanted or () if name not in known]
@@ -80,17 +76,13 @@ def _chosen(kind: str, wanted: list[str] | None, known: Sequence[str]) -> list[s
     "--show", metavar="NAME", help="Image on the page's slider.  [default: one of middling BD-rate]"
 )
 @click.option("--times/--no-times", default=True, help="Measure time and memory of each codec, alone.")
-@click.option("--ablation", is_flag=True, help="Compare modes of our own codec, and nothing else.")
 @click.option(
-    "--control", type=_PATH, help="For --ablation: the weights with a synthesis for the full rate alone."
-)
-@click.option(
-    "--orders/--no-orders", default=True, help="For --ablation: refreshes and orders in planes too."
+    "--ablation", is_flag=True, help="Compare parts and efforts of our own codec, and nothing else."
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes (default: all cores).")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of tables.")
 @click.option("--weights", type=_PATH, envvar="CTC_WEIGHTS", help="Weights file (default: built in).")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, only results.")
+@click.option("--quiet", is_flag=True, help="No progress, only results.")
 def evaluate(
     places: tuple[Path, ...],
     output: Path,
@@ -101,8 +93,6 @@ def evaluate(
     show: str | None,
     times: bool,
     ablation: bool,
-    control: Path | None,
-    orders: bool,
     jobs: int | None,
     as_json: bool,
     weights: Path | None,
@@ -114,8 +104,7 @@ def evaluate(
     results.json, curves.csv, tables.md and plots. What was measured is kept in its cache: an interrupted
     evaluation goes on where it was. Needs pip install 'ctc-codec[eval]'.
     """
-    from .._model import default_weights
-    from .._weights import exact_fingerprint, read_weights
+    from ..model import default_weights, load_model
     from .bd_rate import published_curves
     from .codecs import RATES, Ctc
     from .images import evaluation_images, file_digest
@@ -133,10 +122,7 @@ def evaluate(
         raise click.ClickException(f"{lacking[0]} is not installed: pip install 'ctc-codec[eval]'")
     with _in_a_line(output):
         path = weights or default_weights()
-        digest = {
-            "fingerprint": exact_fingerprint(read_weights(path).arrays).hex(),
-            "sha256": file_digest(path),
-        }
+        digest = {"fingerprint": load_model(path).fingerprint.hex(), "sha256": file_digest(path)}
         candidates: list[Codec] = [Ctc(path, points or RATES), *PEERS]
         wanted = _chosen("codec", codec_names, [codec.name for codec in candidates])
         codecs, versions, missing = _installed([codec for codec in candidates if codec.name in wanted])
@@ -146,17 +132,14 @@ def evaluate(
         curves = published_curves(published) if published else []
 
         cache, code = Cache(output / "cache"), code_digest()
+        output.mkdir(parents=True, exist_ok=True)
         if ablation:
-            count = jobs or _cores()
-            click.echo(
-                _ablation(images, path, control, output, cache, code, count, orders, times=times, quiet=quiet)
-            )
+            click.echo(_ablation(images, path, output, cache, code, jobs or cores(), times, quiet))
             return
         keys = {c.name: codec_key(c, versions[c.name], digest["sha256"], code) for c in codecs}
-        output.mkdir(parents=True, exist_ok=True)
         with _bar(len(images), len(codecs), "codecs", quiet) as bar:
             measured = measure_all(
-                images, codecs, keys, metrics, cache, jobs or _cores(), lambda done: bar.update(1, done)
+                images, codecs, keys, metrics, cache, jobs or cores(), lambda done: bar.update(1, done)
             )
         if OURS in measured.failed:
             raise click.ClickException(measured.failed[OURS])
@@ -182,33 +165,23 @@ def _bar(images: int, count: int, what: str, quiet: bool) -> Any:
 def _ablation(
     images: Sequence[EvaluationImage],
     weights: Path,
-    control: Path | None,
     output: Path,
     cache: Cache,
     code: str,
     jobs: int,
-    orders: bool,
-    *,
     times: bool,
     quiet: bool,
 ) -> str:
-    """Measure the modes, write OUTPUT/ablation.json, and return the table."""
-    from .._model import load_model
-    from .ablation import ablation_table, measure_ablation, modes
+    """Measure rungs and efforts, write OUTPUT/ablation.json, and return the tables."""
+    from .ablation import ablation_table, effort_table, efforts, measure_ablation, rungs
 
-    slices = load_model(weights).coding.slices
-    if not slices:
-        raise click.ClickException(f"{weights}: has no context models to take away")
-    if control is not None and load_model(control).fingerprint != load_model(weights).fingerprint:
-        raise click.ClickException(f"{control}: has another entropy model than {weights}")
-    output.mkdir(parents=True, exist_ok=True)
-    chosen = modes(weights, control, slices, orders)
-    with _bar(len(images), len(chosen), "modes", quiet) as bar:
+    count = len(rungs(weights)) + len(efforts(weights))
+    with _bar(len(images), count, "modes", quiet) as bar:
         document = measure_ablation(
-            images, chosen, cache, code, jobs, times=times, progress=lambda done: bar.update(1, done)
+            weights, images, cache, code, jobs, times=times, progress=lambda done: bar.update(1, done)
         )
     (output / "ablation.json").write_text(json.dumps(document, indent=1) + "\n")
-    return ablation_table(document)
+    return f"{ablation_table(document)}\n\n{effort_table(document)}"
 
 
 @contextlib.contextmanager

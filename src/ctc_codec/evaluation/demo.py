@@ -16,8 +16,8 @@ import click
 import numpy as np
 from PIL import Image
 
-from .._container import info
 from .._image import psnr
+from ..container.file import info
 from .montage import montage, panel
 
 CUTS = (0.03, 0.1, 0.2, 0.5, 1.0, None)

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._errors import CtcError, InputError
 from .._files import read_input
 from .._image import SourceImage, open_image, source_image
+from ..errors import CtcError, InputError
 
 SUFFIXES = {".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"}
 """Formats that are lossless as a rule: what was JPEG before says little about another codec."""

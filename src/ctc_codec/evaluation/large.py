@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import click
 from PIL import Image
 
 from .images import image_files, read_image
+from .resources import measured
 
 _TILE = (768, 512)
 
@@ -41,19 +39,6 @@ def _photograph(path: Path) -> Image.Image:
     return (image if image.width > image.height else image.transpose(Image.Transpose.ROTATE_90)).resize(_TILE)
 
 
-def measured(command: list[str]) -> tuple[float, float]:
-    """Seconds that a command takes and the most memory it ever held, in MB. Raises CalledProcessError."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    code = os.waitstatus_to_exitcode(status)
-    process.returncode = code
-    if code:
-        raise subprocess.CalledProcessError(code, command)
-    return seconds, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
-
-
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--megapixels", default="0.4,2,6,24,100", show_default=True, help="Sizes, with commas.")
@@ -72,15 +57,16 @@ def main(folder: Path, megapixels: str, output: Path | None) -> None:
             pixels = image.width * image.height / 1e6
             del image
             ctc = [sys.executable, "-m", "ctc_codec.cli"]
-            encode = measured([*ctc, "encode", "-q", str(original), "-o", str(coded)])
-            decode = measured([*ctc, "decode", "-q", str(coded), "-o", str(decoded)])
+            encode = measured([*ctc, "encode", "--quiet", str(original), "-o", str(coded)])
+            decode = measured([*ctc, "decode", "--quiet", str(coded), "-o", str(decoded)])
             bpp = 8e-6 * coded.stat().st_size / pixels
         row = {"megapixels": pixels, "bpp": bpp}
-        row |= {"encode_s": encode[0], "encode_mb": encode[1], "decode_s": decode[0], "decode_mb": decode[1]}
+        for name, (seconds, peak) in (("encode", encode), ("decode", decode)):
+            row |= {f"{name}_s": seconds, f"{name}_mb": peak / 1e6}
         rows.append(row)
         cells = [f"{pixels:.1f}", f"{bpp:.2f}"]
         for seconds, peak in (encode, decode):
-            cells += [f"{seconds:.1f}", f"{pixels / seconds:.2f}", f"{peak:.0f}"]
+            cells += [f"{seconds:.1f}", f"{pixels / seconds:.2f}", f"{peak / 1e6:.0f}"]
         click.echo(f"| {' | '.join(cells)} |")
     if output is not None:
         output.write_text(json.dumps(rows, indent=1) + "\n")

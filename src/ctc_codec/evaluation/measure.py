@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from typing import Any
 from .._files import write_output
 from .._image import Pixels
 from .codecs import Codec, Ctc, PeerError
-from .images import EvaluationImage, file_digest, read_image
+from .images import EvaluationImage, read_image
 from .metrics import quality
 
 Point = dict[str, Any]
-"""asked (bpp, quality or None for a whole file), nbytes, bpp and the metrics by name."""
+"""asked (as of :class:`Stream`), nbytes, bpp and the metrics by name."""
 
 
 def measure(codec: Codec, pixels: Pixels, metrics: Sequence[str]) -> list[Point]:
@@ -36,7 +36,8 @@ def measure(codec: Codec, pixels: Pixels, metrics: Sequence[str]) -> list[Point]
     points: list[Point] = []
     known: dict[int, dict[str, float | None]] = {}
     for stream in codec.streams(pixels):
-        values = known.get(stream.nbytes) if codec.embedded else None
+        prefix = codec.embedded and stream.asked is not None
+        values = known.get(stream.nbytes) if prefix else None
         if values is None:
             try:
                 decoded = stream.decode()
@@ -44,7 +45,9 @@ def measure(codec: Codec, pixels: Pixels, metrics: Sequence[str]) -> list[Point]
                 if not codec.embedded:
                     raise
                 continue
-            values = known[stream.nbytes] = quality(pixels, decoded, metrics)
+            values = quality(pixels, decoded, metrics)
+            if prefix:
+                known[stream.nbytes] = values
         bpp = 8 * stream.nbytes / (pixels.shape[0] * pixels.shape[1])
         rounded = {name: value if value is None else round(value, 6) for name, value in values.items()}
         points.append({"asked": stream.asked, "nbytes": stream.nbytes, "bpp": round(bpp, 6), **rounded})
@@ -52,7 +55,7 @@ def measure(codec: Codec, pixels: Pixels, metrics: Sequence[str]) -> list[Point]
 
 
 def mean_psnr(files: Sequence[Path], codec: Ctc) -> list[tuple[float, float]]:
-    """Mean bpp and mean PSNR of our codec over images, at its rates and of whole files."""
+    """Mean bpp and mean PSNR of our codec over images, at its rates and of whole default files."""
     results = [measure(codec, read_image(path).pixels, ["psnr"]) for path in files]
     return [
         (sum(p["bpp"] for p in column) / len(files), sum(p["psnr"] for p in column) / len(files))
@@ -60,12 +63,17 @@ def mean_psnr(files: Sequence[Path], codec: Ctc) -> list[tuple[float, float]]:
     ]
 
 
+_CODEC = ("container", "crr", "planes", "synthesis", "transform")
+_MEASURING = ("codecs", "peers", "metrics", "measure", "resources")
+
+
 def code_digest() -> str:
     """SHA-256 of the code that a measurement runs through: the codec and this package's."""
     here = Path(__file__).parent
     files = [
         *here.parent.glob("*.py"),
-        *(here / f"{n}.py" for n in ("codecs", "peers", "metrics", "measure", "resources")),
+        *(path for package in _CODEC for path in (here.parent / package).glob("*.py")),
+        *(here / f"{name}.py" for name in _MEASURING),
     ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
@@ -96,10 +104,8 @@ class Cache:
 
 def codec_key(codec: Codec, version: str, weights_digest: str, code: str) -> dict[str, Any]:
     """What results of a codec depend on, besides the image."""
-    settings = {k: str(v) for k, v in asdict(codec).items() if k not in ("weights", "decoder")}  # type: ignore[call-overload]
+    settings = {k: str(v) for k, v in asdict(codec).items() if k != "weights"}  # type: ignore[call-overload]
     ours = {"weights": weights_digest} if isinstance(codec, Ctc) else {}
-    if isinstance(codec, Ctc) and codec.decoder is not None:
-        ours["decoder"] = file_digest(codec.decoder)
     return {"settings": settings, "version": version, "code": code, **ours}
 
 
@@ -114,15 +120,15 @@ def _begin_worker() -> None:
     """One thread each; interrupts are the parent's business, its death is ours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of torch, should a metric import it
 
 
 def _measure_file(
     codec: Codec, path: Path, metrics: Sequence[str], cache: Cache, key: object
 ) -> tuple[list[Point], str | None]:
     """Points, or none and the reason. Kept here, so that work in hand is not lost on an interrupt."""
+    if isinstance(codec, Ctc):
+        codec = replace(codec, threads=1)
     try:
         points = measure(codec, read_image(path).pixels, metrics)
     except Exception as error:  # a peer may fail in any way; the report names it and goes on

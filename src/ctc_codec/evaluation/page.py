@@ -12,12 +12,13 @@ from typing import Any
 from PIL import Image
 
 from .._image import Pixels
+from ..quality import DEFAULT_QUALITY
 from .codecs import Ctc, PeerError
 from .images import EvaluationImage, read_image
 from .metrics import METRICS, quality
 from .peers import LayeredJpeg2000, jpeg_within, opened
-from .results import OURS, PER_IMAGE_RATES, Results, per_image
-from .tables import bd_rows, rate_table_rows, resource_rows
+from .results import OURS, PER_IMAGE_RATES, Results, anchor_of, per_image
+from .tables import bd_rows, difference_rows, rate_table_rows, resource_rows, whole_line
 
 RATES = (0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 """Bits per pixel of the pictures on the page."""
@@ -30,7 +31,7 @@ Panel = dict[str, Any]
 
 
 def shown_image(images: Sequence[EvaluationImage], results: Results) -> EvaluationImage:
-    """The image in the middle: neither our best nor our worst against layered JPEG 2000."""
+    """The image in the middle: neither our best nor our worst against JPEG 2000."""
     rows = [row for row in per_image(results) if row["bd_rate"] is not None]
     if not rows:
         return images[0]
@@ -64,7 +65,8 @@ def frames(path: Path, weights: Path) -> list[dict[str, Any]]:
     """For rising rates: bpp, and panels of our codec, layered JPEG 2000 and JPEG at no more bytes."""
     original = read_image(path).pixels
     count = original.shape[0] * original.shape[1]
-    cuts = {s.nbytes: s for s in Ctc(weights, RATES).streams(original)}
+    streams = sorted(Ctc(weights, RATES, quality=DEFAULT_QUALITY).streams(original), key=lambda s: s.nbytes)
+    cuts = {stream.nbytes: stream for stream in streams}
     layered = LayeredJpeg2000([8 * nbytes / count for nbytes in cuts])
     try:
         layered.version()
@@ -98,6 +100,7 @@ def render(
     plots: files by name; steps: of :func:`frames`."""
     import jinja2
 
+    anchor = anchor_of(results)
     template = importlib.resources.files(__package__).joinpath("page.html.jinja").read_text()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     measured = [m for m in METRICS if m.name in results["metrics"]]
@@ -105,8 +108,11 @@ def render(
         results=results,
         plots={n: _uri("png", data) for n, data in plots.items() if n.endswith(".png")},
         rate_tables=[(m.label, *rate_table_rows(results, m.name)) for m in measured],
+        whole=whole_line(results),
+        difference=difference_rows(results),
         bd=bd_rows(results),
         resources=resource_rows(results),
+        anchor=results["codecs"][anchor]["label"] if anchor else None,
         images=list(per_image(results)),
         image_rates=PER_IMAGE_RATES,
         shown=shown,

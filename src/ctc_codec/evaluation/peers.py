@@ -24,6 +24,7 @@ from .codecs import Codec, PeerError, Stream
 _TIMEOUT = 120
 _JPEG, _JPEG2000 = "libjpeg_turbo", "jpg_2000"
 _BASELINE = {"subsampling": "4:2:0", "optimize": True}
+_JPEG2000_RATES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.4, 2.0, 3.0)
 
 
 def _saved(pixels: Pixels, kind: str, **options: Any) -> bytes:
@@ -142,9 +143,9 @@ def _jpeg2000(pixels: Pixels, rates: Sequence[float], **options: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Jpeg2000:
-    """JPEG 2000 made for one rate per file."""
+    """JPEG 2000 made for one rate per file: its best at each."""
 
-    rates: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.4)
+    rates: Sequence[float] = _JPEG2000_RATES
     name: str = "jpeg2000"
     label: str = "JPEG 2000, a file per rate"
     setting: str = "OpenJPEG, 9/7, ICT"
@@ -170,7 +171,7 @@ class LayeredJpeg2000:
     only written to find those ends.
     """
 
-    rates: Sequence[float] = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.4, 2.0)
+    rates: Sequence[float] = _JPEG2000_RATES
     name: str = "jpeg2000-layered"
     label: str = "JPEG 2000, layered"
     setting: str = "OpenJPEG, one LRCP stream, 9/7, ICT, decoded layer by layer"

@@ -8,7 +8,7 @@ from .bd_rate import Curve
 from .metrics import METRICS, Metric
 from .results import OURS, Results, curve_of, published_of
 
-_MOST_BPP = 1.6
+_MOST_BPP = 2.0
 _COLOURS = {
     "ctc": "#c0182b",
     "jpeg2000-layered": "#1f5fa8",

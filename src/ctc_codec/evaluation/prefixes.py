@@ -2,8 +2,8 @@
 
     python -m ctc_codec.evaluation.prefixes FOLDER [--cuts 20]
 
-Every cut must decode to the right size, to states that are true prefixes of the whole file's, and to no less
-quality than any shorter cut (up to a tolerance).
+Every cut must decode to the right size, to a latent that the whole file's confirms, and to no less quality
+than any shorter cut (up to a tolerance).
 """
 
 from __future__ import annotations
@@ -12,29 +12,46 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
+import numpy.typing as npt
 
-from .._codec import decode_latent, encode
-from .._device import resolve_device
-from .._header import Header
 from .._image import psnr
-from .._latent import synthesise
-from .._model import load_model
-from .._planes import TreeTables
+from ..codec import encode
+from ..container.header import Header
+from ..decoder import DecodedLatent, Decoder
+from ..model import CodecModel, load_model
+from ..planes.trits import at_plane
 from .images import image_files, read_image
 
+_Values = npt.NDArray[np.signedinteger]
+_Flags = npt.NDArray[np.bool_]
 
-def is_prefix(node: np.ndarray, later: np.ndarray, tables: TreeTables) -> bool:
-    """Whether every state (int32 [n]) is that of ``later`` or one of its ancestors in the tree."""
-    parent = np.arange(len(tables.children))
-    inner = np.flatnonzero(tables.inner)
-    for trit in range(3):
-        parent[tables.children[inner] + trit] = inner
-    matched = node == later
-    while (parent[later] != later).any():
-        later = parent[later]
-        matched |= node == later
-    return bool(matched.all())
+
+def _confirmed(
+    value: _Values, known: _Flags, plane: int, later: _Values, later_known: _Flags, later_plane: int
+) -> bool:
+    """Whether what is known of elements at a plane is what they have later, there or at a finer one."""
+    value, later = value.astype(np.int32), later.astype(np.int32)
+    steps = plane - later_plane
+    if steps < 0:
+        return False
+    same = np.where(known, at_plane(later, steps) == value, at_plane(later, steps + 1) * 3 == value)
+    return bool((same & (~known | later_known | (steps > 0))).all())
+
+
+def is_prefix(latent: DecodedLatent, later: DecodedLatent) -> bool:
+    """Whether a latent tells of every element what a later one of the same file tells, or less of it."""
+    a, b = latent.state, later.state
+    details = _confirmed(a.value, a.known, a.plane, b.value, b.known, b.plane)
+    if not latent.low_held:
+        return details
+    return details and _confirmed(a.low, a.low_known, a.low_plane, b.low, b.low_known, b.low_plane)
+
+
+def _decoded(data: bytes, model: CodecModel) -> Decoder:
+    decoder = Decoder(weights=model)
+    decoder.feed(data)
+    decoder.finish()
+    return decoder
 
 
 @click.command()
@@ -45,24 +62,25 @@ def is_prefix(node: np.ndarray, later: np.ndarray, tables: TreeTables) -> bool:
 @click.option("--weights", type=click.Path(), help="Weights file (default: the built-in one).")
 def main(folder: Path, cuts: int, tolerance: float, seed: int, weights: str | None) -> None:
     """Cut the file of every image in FOLDER at random bytes; exit code 1 if a promise is broken."""
-    model, device = load_model(weights), resolve_device("auto")
+    model = load_model(weights)
     rng = np.random.default_rng(seed)
     tried, broken, worst = 0, [], 0.0
     for path in image_files(folder):
         source = read_image(path)
         data = encode(source, weights=model)
-        whole = decode_latent(data, weights=model)[1]
+        whole = _decoded(data, model).latent()
         places = np.sort(rng.integers(Header.parse(data)[1], len(data), cuts)).tolist()
         best = -np.inf
         for cut in [*places, len(data)]:
-            header, decoded = decode_latent(data[:cut], weights=model)
-            pixels = synthesise(model, decoded, header.width, header.height, device)
-            quality = psnr(source.pixels, pixels)
+            decoder = _decoded(data[:cut], model)
+            pixels = np.asarray(decoder.image().convert("RGB"))
             tried += 1
             if pixels.shape != source.pixels.shape:
                 broken.append(f"{path.name} at byte {cut}: wrong size")
-            if decoded.z_complete and not is_prefix(decoded.node, whole.node, model.tables):
+                continue
+            if not is_prefix(decoder.latent(), whole):
                 broken.append(f"{path.name} at byte {cut}: not a prefix of the whole")
+            quality = psnr(source.pixels, pixels)
             if quality < best - tolerance:
                 broken.append(f"{path.name} at byte {cut}: {best - quality:.2f} dB worse than a shorter cut")
             worst, best = max(worst, best - quality), max(best, quality)
@@ -73,5 +91,4 @@ def main(folder: Path, cuts: int, tolerance: float, seed: int, weights: str | No
 
 
 if __name__ == "__main__":
-    torch.set_grad_enabled(False)
     main()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from .ablation import Ablation, ablation_table
+from .ablation import Ablation, ablation_table, effort_table
 from .results import Results
-from .tables import bd_table, rate_table, resource_table
+from .tables import bd_table, difference_table, rate_table, resource_table, whole_line
 
 BEGIN = "<!-- made by ctc_codec.evaluation.readme -->"
 ABLATION_BEGIN = "<!-- ablation, made by ctc_codec.evaluation.readme -->"
@@ -26,8 +26,10 @@ def section(results: Results) -> str:
         f"{len(results['images'])} images, means of PSNR over RGB samples in dB at bits per pixel of file "
         f"bytes; weights {results['weights']['fingerprint']}:",
         rate_table(results),
-        "A value *at* another rate is that of files that end before. BD-rate, PCHIP over log-rate, and the "
-        "range of PSNR in dB that it is over:",
+        "A value *at* another rate is that of files that end before. " + whole_line(results),
+        "Bits that ctc takes more or less than others at equal PSNR, at its rates:",
+        difference_table(results),
+        "BD-rate, PCHIP over log-rate, and the range of PSNR in dB that it is over:",
         bd_table(results),
     ]
     if "ssimulacra2" in metrics:
@@ -45,11 +47,14 @@ def section(results: Results) -> str:
 
 def ablation_section(document: Ablation) -> str:
     """Markdown between the marks of the ablation."""
-    about = "Kodak, BD-rates against the baseline, of orders against the first one:"
-    parts = [about, ablation_table(document)]
-    for other in document.get("other_sets", []):
-        parts += [f"{len(other['images'])} photographs that no weights have seen:", ablation_table(other)]
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        [
+            f"{len(document['images'])} images, BD-rates against the first row:",
+            ablation_table(document),
+            "Efforts, BD-rates against the default one:",
+            effort_table(document),
+        ]
+    )
 
 
 def with_section(text: str, content: str, mark: str = BEGIN) -> str:

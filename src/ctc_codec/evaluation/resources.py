@@ -1,4 +1,4 @@
-"""Time and memory of one codec, in a process of its own that does nothing else.
+"""Time and memory of one codec, or of any command, in a process of its own that does nothing else.
 
     python -m ctc_codec.evaluation.resources CODEC IMAGE... [--weights FILE, for ctc]
 
@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from .._image import Pixels
+from ..quality import DEFAULT_QUALITY
 from .codecs import Codec, Ctc, PeerError
 from .images import read_image
 from .peers import PEERS
@@ -65,13 +66,36 @@ def _peak_memory() -> int | None:
     return int(max(own, children))
 
 
+_WATCHED = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+code = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
+seconds = time.perf_counter() - started
+print(json.dumps([code, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
+"""
+"""A process's peak memory starts with what its parent holds: so the parent is this, which holds little."""
+
+
+def measured(command: list[str]) -> tuple[float, int]:
+    """Seconds that a command takes and the most bytes of memory that it ever held; its output is dropped.
+
+    Raises CalledProcessError.
+    """
+    watcher = [sys.executable, "-I", "-S", "-c", _WATCHED, *command]
+    told = subprocess.run(watcher, check=True, stdout=subprocess.PIPE)
+    code, seconds, peak = json.loads(told.stdout)
+    if code:
+        raise subprocess.CalledProcessError(code, command)
+    return seconds, peak * (1 if sys.platform == "darwin" else 1024)
+
+
 @click.command()
 @click.argument("name")
 @click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--weights", type=click.Path(path_type=Path))
 def main(name: str, images: tuple[Path, ...], weights: Path | None) -> None:
     """Print encode_s, decode_s and peak_memory of the codec called NAME as JSON."""
-    ours = [Ctc(weights, (_NEAR,))] if weights else []
+    ours = [Ctc(weights, (_NEAR,), quality=DEFAULT_QUALITY)] if weights else []
     codec = {c.name: c for c in (*ours, *PEERS)}[name]
     pixels = [read_image(path).pixels for path in images]
     _run(codec, pixels[0])

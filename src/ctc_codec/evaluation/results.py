@@ -9,43 +9,48 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from itertools import product
 from statistics import fmean
 from typing import Any
 
-from .bd_rate import Curve, PublishedCurve, bd_rate
-from .codecs import Codec
+from ..quality import DEFAULT_QUALITY
+from .bd_rate import Curve, PublishedCurve, bd_rate, rate_difference
+from .codecs import ALL_PLANES, TABLE_RATES, Codec
 from .images import EvaluationImage
 from .measure import Measured, Point
 from .metrics import METRICS, ms_ssim_db
 
-FORMAT = "ctc-eval-1"
-OURS, ANCHOR = "ctc", "jpeg2000-layered"
+FORMAT = "ctc-eval-2"
+OURS = "ctc"
+ANCHORS = ("jpeg2000", "jpeg2000-layered")
+"""Codecs that others are compared with; the first one that is there, image by image too."""
 PUBLISHED_ANCHORS = ("DPICT", "CTC", "VTM")
 PER_IMAGE_RATES = (0.2, 0.5, 1.0)
+MEAN_RATES = tuple(rate for rate in TABLE_RATES if 0.1 <= rate <= 1.4)
+"""The mean of differences in bits is over these."""
+METHOD = (
+    f"ctc: of every image one file of all planes (quality {ALL_PLANES}) is cut at each rate and the prefixes "
+    "are decoded, so that every image has every rate of the curve. What a user gets without options is the "
+    f"default file (quality {DEFAULT_QUALITY}): its bpp and quality are noted beside the curve (whole), not "
+    "on it. Curves: means over images of bits per pixel of file bytes and of quality, at each rate or "
+    "setting. bd_rate: Bjontegaard, PCHIP over log-rate, over the quality that both mean curves reach. "
+    "rate_difference: percent of bits that ctc takes more at its rate than the anchor's mean curve at the "
+    "PSNR that ctc has there."
+)
 Results = dict[str, Any]
 
 
 def machine() -> dict[str, Any]:
     """What times were measured on."""
-    import numpy
-    import PIL
-    import torch
-
     cpu = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:
             cpu = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        **versions,
-        "numpy": numpy.__version__,
-        "pillow": PIL.__version__,
-    }
+    packages = {name: version(name) for name in ("onnxruntime", "numpy", "pillow")}
+    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **packages}
 
 
 def is_kodak(images: Sequence[EvaluationImage]) -> bool:
@@ -72,9 +77,19 @@ def mean_points(rows: dict[str, list[Point]], metrics: Sequence[str]) -> tuple[l
     return complete, partial
 
 
+def cuts(points: Sequence[Point]) -> list[Point]:
+    """Those that make a curve."""
+    return [p for p in points if p["asked"] is not None]
+
+
+def whole(points: Sequence[Point]) -> Point | None:
+    """That of the whole default file."""
+    return next((p for p in points if p["asked"] is None), None)
+
+
 def curve_of(points: Sequence[Point], metric: str) -> Curve:
-    """Curve of a metric; MS-SSIM in dB, so that interpolation has something to hold on to."""
-    known = [(p["bpp"], p[metric]) for p in points if p.get(metric) is not None]
+    """Curve of a metric through cuts; MS-SSIM in dB, so that interpolation has something to hold on to."""
+    known = [(p["bpp"], p[metric]) for p in cuts(points) if p.get(metric) is not None]
     return Curve.of([(b, ms_ssim_db(v)) for b, v in known] if metric == "ms_ssim" else known)
 
 
@@ -82,7 +97,7 @@ def _bd_rates(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> li
     rows = []
     for metric in METRICS:
         curves = {c["label"]: curve_of(c["curve"], metric.name) for c in codecs.values()}
-        anchors = [codecs[ANCHOR]["label"]] if ANCHOR in codecs else []
+        anchors = [codecs[name]["label"] for name in ANCHORS if name in codecs]
         if metric.name == "psnr":
             curves |= {p.label: p.curve for p in published}
             anchors += [name for name in PUBLISHED_ANCHORS if name in curves]
@@ -90,6 +105,22 @@ def _bd_rates(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> li
             found = bd_rate(curves[anchor], tested) if label != anchor else None
             if found is not None:
                 rows.append({"codec": label, "anchor": anchor, "metric": metric.name, **asdict(found)})
+    return rows
+
+
+def _rate_differences(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> list[dict[str, Any]]:
+    """Of our codec by PSNR: at TABLE_RATES, and the mean over MEAN_RATES."""
+    if OURS not in codecs:
+        return []
+    ours = curve_of(codecs[OURS]["curve"], "psnr")
+    anchors = {codecs[n]["label"]: curve_of(codecs[n]["curve"], "psnr") for n in ANCHORS if n in codecs}
+    anchors |= {p.label: p.curve for p in published if p.label in PUBLISHED_ANCHORS}
+    rows = []
+    for label, anchor in anchors.items():
+        at = {rate: rate_difference(anchor, ours, rate) for rate in TABLE_RATES}
+        known = [value for rate in MEAN_RATES if (value := at[rate]) is not None]
+        mean = fmean(known) if len(known) == len(MEAN_RATES) else None
+        rows.append({"anchor": label, "percent": {f"{rate:g}": at[rate] for rate in at}, "mean": mean})
     return rows
 
 
@@ -111,7 +142,7 @@ def assemble(
         rows = measured.points.get(codec.name)
         if rows is None:
             continue
-        curve, partial = mean_points(rows, metrics)
+        means, partial = mean_points(rows, metrics)
         for point in partial:
             notes.append(
                 f"{codec.label}: at {point['asked']:g} {codec.unit} there is a picture for "
@@ -126,7 +157,8 @@ def assemble(
             "embedded": codec.embedded,
             "unit": codec.unit,
             "resources": resources.get(codec.name),
-            "curve": curve,
+            "curve": cuts(means),
+            "whole": whole(means),
             "images": rows,
         }
     for metric in metrics:
@@ -137,6 +169,7 @@ def assemble(
         published = []
     return {
         "format": FORMAT,
+        "method": METHOD,
         "weights": weights,
         "machine": machine(),
         "images": [{"name": i.name, "width": i.width, "height": i.height} for i in images],
@@ -147,6 +180,7 @@ def assemble(
             for p in published
         ],
         "bd_rate": _bd_rates(entries, published),
+        "rate_difference": _rate_differences(entries, published),
         "notes": notes,
     }
 
@@ -156,9 +190,14 @@ def published_of(results: Results) -> dict[str, Curve]:
     return {p["label"]: Curve(tuple(p["bpp"]), tuple(p["psnr"])) for p in results["published"]}
 
 
+def anchor_of(results: Results) -> str | None:
+    """Name of the codec that ours is compared with image by image."""
+    return next((name for name in ANCHORS if name in results["codecs"]), None)
+
+
 def per_image(results: Results) -> Iterator[dict[str, Any]]:
     """For every image: our PSNR and the anchor's at PER_IMAGE_RATES, and the BD-rate between the two."""
-    ours, anchor = results["codecs"].get(OURS), results["codecs"].get(ANCHOR)
+    ours, anchor = results["codecs"].get(OURS), results["codecs"].get(anchor_of(results))
     if ours is None:
         return
     for name, points in ours["images"].items():
@@ -167,8 +206,7 @@ def per_image(results: Results) -> Iterator[dict[str, Any]]:
         found = bd_rate(theirs, mine) if theirs else None
         yield {
             "name": name,
-            "whole_bpp": points[-1]["bpp"],
-            "whole_psnr": points[-1]["psnr"],
+            "whole": whole(points),
             "at": [(mine.at(r), theirs.at(r) if theirs else None) for r in PER_IMAGE_RATES],
             "bd_rate": None if found is None else found.percent,
         }

@@ -9,19 +9,19 @@ from typing import Any
 
 from .codecs import TABLE_RATES
 from .metrics import METRICS
-from .results import Results, curve_of, published_of
+from .results import MEAN_RATES, OURS, Results, curve_of, published_of
 
 _SHORT = 0.98
 """A cut of less than this share of the rate asked for is marked with its true rate."""
 
 
 def curves_csv(results: Results) -> str:
-    """The mean curves, a row per point."""
+    """The mean curves, a row per point; and our whole default files."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["codec", "asked", "images", "bpp", *results["metrics"]])
     for name, entry in results["codecs"].items():
-        for p in entry["curve"]:
+        for p in entry["curve"] + ([entry["whole"]] if entry["whole"] else []):
             asked = "whole" if p["asked"] is None else p["asked"]
             writer.writerow([name, asked, p["images"], p["bpp"], *(p[m] for m in results["metrics"])])
     for p in results["published"]:
@@ -89,6 +89,30 @@ def bd_table(results: Results) -> str:
     return markdown(*bd_rows(results))
 
 
+def difference_rows(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: bits of our codec beside an anchor's at equal PSNR, by the rate of ours."""
+    rows = []
+    for row in results["rate_difference"]:
+        cells = [*row["percent"].values(), row["mean"]]
+        rows.append([row["anchor"], *("" if cell is None else f"{cell:+.1f} %" for cell in cells)])
+    mean = f"mean {MEAN_RATES[0]:g} to {MEAN_RATES[-1]:g}"
+    return ["ctc's bits against, at bpp", *(f"{rate:g}" for rate in TABLE_RATES), mean], rows
+
+
+def difference_table(results: Results) -> str:
+    """Markdown: bits of our codec beside an anchor's at equal PSNR."""
+    return markdown(*difference_rows(results))
+
+
+def whole_line(results: Results) -> str:
+    """What the default file is, in a sentence; empty without our codec."""
+    entry = results["codecs"].get(OURS)
+    if entry is None:
+        return ""
+    found = entry["whole"]
+    return f"A whole file of default quality: {found['psnr']:.2f} dB at {found['bpp']:.3f} bpp."
+
+
 def resource_rows(results: Results) -> tuple[list[str], list[list[str]]]:
     """Header and rows of times and memory."""
     rows = []
@@ -115,9 +139,12 @@ def summary(results: Results) -> str:
         if metric.name in results["metrics"]:
             parts.append(f"{metric.label}, mean over images, at bits per pixel of file bytes:\n\n"
                          + rate_table(results, metric.name))  # fmt: skip
+    parts.append(whole_line(results))
+    if results["rate_difference"]:
+        parts.append(difference_table(results))
     if results["bd_rate"]:
         parts.append(bd_table(results))
     if resource_rows(results)[1]:
         parts.append(resource_table(results))
     parts += ["\n".join(f"- {note}" for note in results["notes"])]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)

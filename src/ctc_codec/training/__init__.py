@@ -1,1 +1,1 @@
-"""Training of the codec's networks. Needs torch, numpy, pillow, safetensors and click only."""
+"""Training of the codec's networks, and freezing them to a weights file. Needs torch, and onnx to freeze."""

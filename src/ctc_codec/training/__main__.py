@@ -1,7 +1,4 @@
-"""torchrun --nproc-per-node=K -m -- ctc_codec.training FOLDER|TAR... --run RUN --minutes N
-
-Without ``--`` torchrun takes ``--run`` and ``--start`` for abbreviations of its own options.
-"""
+"""``ctc train`` where only torch, numpy, Pillow and click are installed: python -m ctc_codec.training."""
 
 from .command import train
 

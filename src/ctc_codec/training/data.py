@@ -1,29 +1,26 @@
-"""Training photographs: folders or tar shards of images, decoded once into one tensor.
-
-The store may grow while it is in use: shards that arrive late are decoded in the background.
-"""
+"""Training photographs: folders or tar shards of images, decoded once."""
 
 from __future__ import annotations
 
-import contextlib
 import io
-import queue
 import tarfile
-import threading
-import time
+import zlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from PIL import Image
-from torch import Tensor
+
+Pixels = npt.NDArray[np.uint8]
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-
-_SETTLED_S = 5.0
-"""A file that comes while training runs is taken when nobody has written to it for so long."""
+_LARGEST_SIDE = 928
+"""Photographs are scaled down to this: less is left of what JPEG has done to their details."""
+_HELD_OUT = 32
+"""One of so many photographs, by its name, is never trained on."""
 
 
 def files_of(sources: Iterable[Path]) -> Iterator[Path]:
@@ -50,156 +47,45 @@ def images_of(path: Path) -> Iterator[tuple[str, bytes]]:
         raise ValueError(f"{path}: not a usable shard ({error})") from None
 
 
-def _settled(path: Path) -> bool:
-    """Whether a file is probably complete: nobody writes to it, and a shard ends as tar files do."""
-    if time.time() - path.stat().st_mtime < _SETTLED_S:
-        return False
-    if path.suffix.lower() != ".tar":
-        return True
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - 1024, 0))
-        return file.read() == bytes(1024)
-
-
-def _decode(named: tuple[str, bytes]) -> np.ndarray:
+def _decode(named: tuple[str, bytes]) -> Pixels:
     name, data = named
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
+            picture = image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name}: not a usable training image ({error})") from None
+    picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
 
 
-class PatchStore:
-    """All training images in one uint8 tensor on one device; crops are gathered there.
+def is_held_out(name: str) -> bool:
+    """Whether a photograph of that file name is kept for measuring."""
+    return zlib.crc32(Path(name).stem.encode()) % _HELD_OUT == 0
 
-    Keeps images of at least ``crop`` pixels on both sides. Raises ValueError when none is left, or for a
-    damaged image or shard."""
 
-    def __init__(
-        self,
-        sources: Iterable[Path],
-        crop: int,
-        device: torch.device,
-        exclude: tuple[str, ...] = (),
-        limit: int | None = None,
-    ) -> None:
-        self.crop = crop
-        self.device = device
-        self.images = 0
-        self.megapixels = 0.0
-        self._sources = list(sources)
-        self._exclude = exclude
-        self._limit = limit
-        self._known: set[Path] = set()
-        self._arrived: queue.SimpleQueue[list[np.ndarray]] = queue.SimpleQueue()
-        self._pixels = torch.empty(0, 3, dtype=torch.uint8, device=device)
-        self._sizes = torch.empty(0, 2, dtype=torch.int64)
-        self._append(self._decode_new(strict=True))
-        if not self.images:
-            raise ValueError(f"no training image of at least {crop}x{crop} pixels found")
+@dataclass(frozen=True)
+class Source:
+    """Photographs uint8 [height, width, 3] to train on, and those to measure on."""
 
-    def _decode_new(self, strict: bool) -> list[np.ndarray]:
-        """Images of files not seen before. A damaged file is an error or, if not strict, left for the
-        next time, like one that may not be complete yet."""
-        images: list[np.ndarray] = []
-        with ThreadPoolExecutor() as pool:
-            waiting: list[tuple[Path, list[Future[np.ndarray]]]] = []
-            count = self.images
-            for path in files_of(self._sources):
-                if path in self._known or (not strict and not _settled(path)):
-                    continue
-                try:
-                    named = [item for item in images_of(path) if not item[0].startswith(self._exclude)]
-                except (OSError, ValueError):
-                    if strict:
-                        raise
-                    continue
-                if self._limit is not None:
-                    named = named[: max(self._limit - count, 0)]
-                count += len(named)
-                waiting.append((path, [pool.submit(_decode, item) for item in named]))
-                if self._limit is not None and count >= self._limit:
-                    break
-            for path, decoding in waiting:
-                try:
-                    decoded = [future.result() for future in decoding]
-                except (OSError, ValueError):
-                    if strict:
-                        raise
-                    continue
-                self._known.add(path)
-                images += [a for a in decoded if min(a.shape[:2]) >= self.crop]
-        return images
+    photographs: list[Pixels]
+    held_out: list[Pixels]
 
-    def _append(self, images: list[np.ndarray]) -> None:
-        if not images:
-            return
-        flat = np.concatenate([a.reshape(-1, 3) for a in images])
-        self._pixels = torch.cat((self._pixels, torch.from_numpy(flat).to(self.device)))
-        self._sizes = torch.cat((self._sizes, torch.tensor([a.shape[:2] for a in images])))
-        self.images = len(self._sizes)
-        area = self._sizes.prod(dim=1)
-        end = torch.cumsum(area, 0)
-        self.megapixels = float(end[-1]) / 1e6
-        self._height, self._width = self._sizes.to(self.device).unbind(1)
-        self._start = (end - area).to(self.device)
-        self._cumulative = (end.double() / end[-1]).to(self.device)
+    @classmethod
+    def read(cls, paths: Iterable[Path], exclude: tuple[str, ...] = ()) -> Source:
+        """All images of folders and tar shards whose names do not begin with one of ``exclude``.
 
-    def watch(self, every_s: float = 10.0) -> None:
-        """Look for new files from now on, in a background thread; :meth:`poll` adds their images."""
-
-        def look() -> None:
-            while True:
-                time.sleep(every_s)
-                with contextlib.suppress(Exception):  # a folder that goes away must not end the watch
-                    images = self._decode_new(strict=False)
-                    if images:
-                        self._arrived.put(images)
-
-        threading.Thread(target=look, daemon=True).start()
-
-    def poll(self) -> int:
-        """Add what the watching thread has decoded meanwhile; returns the number of images added."""
-        before = self.images
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._append(self._arrived.get_nowait())
-        return self.images - before
-
-    def batch(self, size: int, generator: torch.Generator) -> Tensor:
-        """Random crops, float32 [size, 3, crop, crop] in 0..1, mirrored at random.
-
-        Twice as many crops are drawn as needed and, of each pair, the one with more gradient energy
-        is kept three times out of four: many photographs are half sky. Waits for nothing on the host.
+        Raises ValueError for a damaged one, or if there is none to train on; OSError.
         """
-        device, crop = self.device, self.crop
-        n = 2 * size
-
-        def rand() -> Tensor:
-            return torch.rand(n, generator=generator, device=device)
-
-        index = torch.searchsorted(self._cumulative, rand().double()).clamp(max=self.images - 1)
-        top = (rand() * (self._height[index] - crop + 1)).long()
-        left = (rand() * (self._width[index] - crop + 1)).long()
-        width, start = self._width[index], self._start[index]
-
-        def gather(which: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-            offset = start[which] + top[which] * width[which] + left[which]
-            at = offset[:, None, None] + rows[:, :, None] * width[which, None, None] + columns[:, None]
-            return self._pixels[at]
-
-        everyone = torch.arange(n, device=device)
-        sparse = torch.arange(0, crop - 1, 4, device=device).expand(n, -1)
-        small = gather(everyone, sparse, sparse)[..., 1].float()
-        shifted = gather(everyone, sparse + 1, sparse + 1)[..., 1].float()
-        energy = (small - shifted).abs().mean((1, 2))
-        first, second = energy.view(2, size)
-        best = torch.where(first >= second, 0, size) + torch.arange(size, device=device)
-        keep = torch.where(rand()[:size] < 0.75, best, everyone[:size])
-
-        line = torch.arange(crop, device=device)
-        flip_rows, flip_columns = (rand()[:size, None] < 0.5 for _ in range(2))
-        rows = torch.where(flip_rows, crop - 1 - line, line)
-        columns = torch.where(flip_columns, crop - 1 - line, line)
-        return gather(keep, rows, columns).permute(0, 3, 1, 2).float().div_(255)
+        named = [
+            item for path in files_of(paths) for item in images_of(path) if not item[0].startswith(exclude)
+        ]
+        with ThreadPoolExecutor() as pool:
+            pictures = list(pool.map(_decode, named))
+        held_out = [is_held_out(name) for name, _ in named]
+        source = cls(
+            [picture for picture, held in zip(pictures, held_out, strict=True) if not held],
+            [picture for picture, held in zip(pictures, held_out, strict=True) if held],
+        )
+        if not source.photographs:
+            raise ValueError("no photographs to train on were found")
+        return source

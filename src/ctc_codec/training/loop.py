@@ -1,444 +1,369 @@
-"""The training loop: a run lasts a number of minutes, ends in a decay, and survives being killed."""
+"""The training loop: both networks at once, for a number of minutes, on one device.
+
+A step draws crops and for each a plane and what share of it is known, and teaches CRR the trits to come and
+the synthesis network the picture. On a GPU it is one CUDA graph.
+"""
 
 from __future__ import annotations
 
+import copy
+import math
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
-from .._config import LATENT_STRIDE, ModelConfig
-from .._device import branch_precision
-from .._weights import reason_of
-from .checkpoint import join, load_checkpoint, save_checkpoint
-from .context import Cdr, Crr, FullRate, Joint
-from .data import PatchStore
-from .distributed import agree, first_alone, largest, process_group, rank, world_size
-from .klt import init_linear
-from .log import Meter, Row, csv_log
-from .model import TrainingModel
-from .optimizer import Optimizer
-from .stages import Base, Batches, Settings, Stage
+from ..planes.trits import unit
+from .crops import Crops
+from .data import Source
+from .log import append_row
+from .networks import CRR, Synthesis, corrected, new_networks, synthesis_inputs
+from .state import PartialLatent
+from .synthetic import synthetic_pictures
+from .tables import density_tables
+from .wavelet import analyse, rotate
 
 Report = Callable[[str], None]
-OnSave = Callable[[Path], None]
 
-STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Base, Crr, Cdr, Joint, FullRate)}
-
-_PATCH_PIXELS = 256 * 256
-_ROLLBACKS = 3
-"""A run that diverges more often is given up."""
-_BAD_STEPS = 5
-"""So many steps in a row without a finite loss and gradient, all of them skipped: the run has diverged."""
+CHECKPOINT = "checkpoint.pt"
+_PLANES = np.array([0.6, 1.2, 1.5, 1.4, 1.1, 0.5, 0.2])
+"""How often planes 0, 1, ... are drawn."""
+_START, _END = 0.3, 0.06
+"""Of the states: nothing of the plane is known, everything; in between the share is uniform."""
+_NOISE = 4.0
+"""Up to so many grey levels on half of the crops: photographs are JPEGs, their finest details are zero."""
+_AVERAGE = 0.9985
+_WARM_UP = 0.25
+_SAVE_MINUTES, _LOG_MINUTES = 2.0, 0.5
+_GRAPH_WARM_UP = 3
 
 
 class Diverged(ValueError):
-    """The loss is no longer finite, and smaller steps did not help."""
+    """Weights are no longer finite."""
 
 
-class _Ema:
-    """Running mean of the trained weights, kept beside them."""
+@dataclass(frozen=True)
+class Settings:
+    """What a run is like.
 
-    def __init__(self, stage: Stage, decay: float) -> None:
-        self.decay = decay
-        self._names, self._live = map(list, zip(*stage.trained(), strict=True))
-        self.shadow = [p.detach().clone() for p in self._live]
+    minutes: of the whole run, without interruptions; steps: at most so many; batch: crops a step; crop: their
+    side, a multiple of 64; rates: learning rates of CRR and of the synthesis network; decay: share of the run
+    in which they fall, and in which CRR computes what integers do.
+    """
 
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, self._live, 1 - decay)
+    minutes: float = 9.0
+    steps: int | None = None
+    batch: int = 16
+    crop: int = 256
+    rates: tuple[float, float] = (1e-3, 5e-4)
+    decay: float = 0.45
+    seed: int = 1
 
-    def state(self) -> dict[str, Tensor]:
-        return dict(zip(self._names, self.shadow, strict=True))
+    def share(self, minutes: float, step: int) -> float:
+        """How much of the run is over."""
+        return max(minutes / self.minutes, step / self.steps if self.steps else 0.0)
 
-    @torch.no_grad()
-    def load(self, state: dict[str, Tensor]) -> None:
-        for name, tensor in zip(self._names, self.shadow, strict=True):
-            if name in state:
-                tensor.copy_(state[name])
-
-    @torch.no_grad()
-    def become_live(self) -> None:
-        for parameter, mean in zip(self._live, self.shadow, strict=True):
-            parameter.copy_(mean)
+    def factor(self, minutes: float, step: int) -> float:
+        """Of the learning rates: warm-up, constant, cosine."""
+        into = (self.share(minutes, step) - 1 + self.decay) / self.decay
+        cosine = 1.0 if into < 0 else 0.5 * (1 + math.cos(math.pi * min(into, 1.0))) + 0.002
+        return min(1.0, minutes / _WARM_UP) * cosine
 
 
-@dataclass
-class Progress:
-    """Where a run is; all of it is in the checkpoint."""
+def _start_state(path: Path) -> dict[str, Any]:
+    """A checkpoint or a plain state. Raises ValueError, OSError."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # the unpickler lets all kinds through
+        raise ValueError(f"{path}: damaged checkpoint ({str(error).splitlines()[0]})") from None
+    if not isinstance(state, dict):
+        raise ValueError(f"{path}: not a checkpoint")
+    return state
 
-    step: int = 0
-    """Steps of all cycles, from the linear start on."""
-    run_step: int = 0
-    """Steps of this cycle (warm-up, constant, decay)."""
-    elapsed: float = 0.0
-    """Seconds of this cycle."""
-    seconds: float = 0.0
-    """Seconds of all cycles."""
-    pixels: int = 0
-    """Pixels of all cycles."""
-    caution: float = 1.0
-    """Factor on the learning rates, halved when the run had to be rolled back."""
+
+class Trainer:
+    """Networks, their averages, optimiser and batch on one device; ``step`` and ``seconds`` of the run."""
+
+    def __init__(self, settings: Settings, crops: Crops, device: torch.device) -> None:
+        self.settings, self.device = settings, device
+        self.step, self.seconds = 0, 0.0
+        self._crops = crops
+        torch.manual_seed(settings.seed)
+        self.networks = new_networks().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.networks).requires_grad_(False)
+        self._groups = [list(self.networks[name].parameters()) for name in ("crr", "synthesis")]
+        self._cuda = device.type == "cuda"
+        # A graph reads what changes from step to step from tensors.
+        self._rates = [torch.zeros((), device=device) if self._cuda else 0.0 for _ in self._groups]
+        self._optimizer = torch.optim.Adam(
+            [{"params": group, "lr": rate} for group, rate in zip(self._groups, self._rates, strict=True)],
+            betas=(0.9, 0.98),
+            capturable=self._cuda,
+            foreach=True,
+        )
+        for parameter in self.networks.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        self._move = torch.ones((), device=device)
+        """Of the averages to the weights, at each step."""
+        self._means = torch.from_numpy(density_tables()["means"]).to(device)
+        batch = settings.batch
+        self._pixels = torch.zeros(batch, 3, settings.crop, settings.crop, dtype=torch.uint8, device=device)
+        self._unit, self._known, self._noise = (torch.ones(batch, device=device) for _ in range(3))
+        self._sums = torch.zeros(4, device=device)
+        self._run: Callable[[], None] = self._compute
 
     @property
-    def patches(self) -> float:
-        """Pixels in patches of 256x256."""
-        return self.pixels / _PATCH_PIXELS
+    def crr(self) -> CRR:
+        network = self.networks["crr"]
+        assert isinstance(network, CRR)
+        return network
 
-    def state(self) -> dict[str, float]:
-        return dict(vars(self))
+    # --- states -------------------------------------------------------------------------------------
 
-    @classmethod
-    def of(cls, state: dict[str, Any]) -> Progress:
-        """That of a checkpoint; a finished cycle is followed by a new one."""
-        known = {name: state[name] for name in vars(cls()) if name in state}
-        if state["finished"]:
-            known |= {"run_step": 0, "elapsed": 0.0, "caution": 1.0}
-        return cls(**known)
-
-
-def _sized_like(state: dict[str, Any]) -> TrainingModel:
-    """An untrained model with the networks of a checkpoint."""
-    context = any(name.startswith("crr.") for name in state["model"])
-    return TrainingModel(ModelConfig.from_json(str(state["config"])), context=context)
-
-
-def averaged_model(state: dict[str, Any]) -> TrainingModel:
-    """The model of a checkpoint with its averaged weights. Raises ValueError if it is of another kind."""
-    try:
-        model = _sized_like(state)
-        model.load_state_dict(state["model"])
-        model.load_state_dict(state["ema"], strict=False)
-    except (KeyError, RuntimeError) as error:
-        raise ValueError(f"not a checkpoint of such a model ({reason_of(error)})") from None
-    return model.eval()
-
-
-def check_stage(state: dict[str, Any], stage: str, run_dir: Path) -> None:
-    """Raise ValueError if a run's checkpoint is one of another stage."""
-    found = state.get("stage", "base")
-    if found != stage:
-        raise ValueError(f"{run_dir}: holds a run of stage {found}, not {stage}")
-
-
-def newest_state(run_dir: Path) -> dict[str, Any] | None:
-    """The newest checkpoint of a run, joined from parts if those are newer; None for a new run.
-
-    Raises ValueError when it is damaged.
-    """
-    path = run_dir / "checkpoint.pt"
-    if run_dir.is_dir():
-        join(run_dir, path)
-    return load_checkpoint(path) if path.exists() else None
-
-
-@dataclass
-class Run:
-    """A stage, its data, its optimiser and its averages on one device."""
-
-    stage: Stage
-    settings: Settings
-    device: torch.device
-    folder: Path
-    store: PatchStore
-    progress: Progress = field(default_factory=Progress)
-    network: nn.Module = field(init=False)
-    """The stage as it is called: perhaps compiled, perhaps distributed."""
-    optimizer: Optimizer = field(init=False)
-    ema: _Ema = field(init=False)
-    has_moments: bool = False
-    _source: Batches | None = None
-
-    def __post_init__(self) -> None:
-        self.network = self.stage
-        self.optimizer = Optimizer(self.stage, self.settings.lr_factor(world_size()))
-        self.ema = _Ema(self.stage, self.settings.ema)
-        self._generator = torch.Generator(self.device)
-
-    def seed_anew(self) -> None:
-        """From here on every process and every cycle has its own crops and its own noise."""
-        seed = self.settings.seed + (self.progress.step << 8) + rank()
-        self._generator.manual_seed(seed)
-        torch.manual_seed(seed)
-
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """Crops, and the planes missing of each."""
-        if self._source is None:
-            self._source = self.stage.prepare(self.store, self._generator)
-        x = self._source.batch(self.settings.batch, self._generator)
-        return x, self.stage.draw_missing(self._generator, self.device)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Model, averages and, if they fit, the optimiser's moments of a checkpoint."""
-        self.stage.model.load_state_dict(state["model"])
-        self.ema.load(state["ema"])
-        self.has_moments = self.optimizer.load_state_dict(state["optimizer"])
-
-    def go_back(self) -> None:
-        """To the newest checkpoint, and on with half the learning rates, warmed up if they need it."""
-        with first_alone():
-            state = newest_state(self.folder)
-        assert state is not None
-        self.restore(state)
-        self.progress.step = state["step"]
-        fresh = state["finished"] or not self.has_moments
-        self.progress.run_step = 0 if fresh else state["run_step"]
-        self.progress.caution /= 2
-        self.seed_anew()
-
-    def save(self, finished: bool, on_save: OnSave | None) -> None:
-        """Write the checkpoint, in the first process."""
-        if rank() == 0:
-            path = self.folder / "checkpoint.pt"
-            save_checkpoint(path, self.state(finished))
-            if on_save is not None:
-                on_save(path)
-
-    def state(self, finished: bool) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
         return {
-            "stage": self.stage.name,
-            "config": self.stage.model.config.to_json(),
-            "model": self.stage.model.state_dict(),
-            "ema": self.ema.state(),
-            "optimizer": self.optimizer.state_dict(),
-            "finished": finished,
-            **self.progress.state(),
+            "weights": self.networks.state_dict(),
+            "average": self.average.state_dict(),
+            "moments": self._optimizer.state_dict()["state"],
+            "step": self.step,
+            "seconds": self.seconds,
         }
 
-    def take_step(self, x: Tensor, missing: Tensor, share: float) -> dict[str, Tensor]:
-        """One step of the optimiser at ``share`` of the run; returns what goes into the log.
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint. Raises ValueError if it is of other networks."""
+        try:
+            self.networks.load_state_dict(state["weights"])
+            self.average.load_state_dict(state["average"])
+            groups = self._optimizer.state_dict()["param_groups"]
+            self._optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
+            self.step, self.seconds = state["step"], state["seconds"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ValueError(f"not a checkpoint of these networks ({str(error).splitlines()[0]})") from None
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate  # loading has put a copy there
 
-        Nothing here waits for the device. A step whose gradient is not finite is skipped there.
-        """
-        p, settings = self.progress, self.settings
-        ramp = min(1.0, p.step / settings.z_ramp_steps)
-        z_weight = torch.full((), ramp, device=self.device)
-        with branch_precision(self.device):
-            loss, metrics = self.network(x, missing, z_weight)
-        loss.backward()
-        norm = self.optimizer.step(settings.schedule(share, p.run_step) * p.caution)
-        self.ema.update(p.step)
-        p.step += 1
-        p.run_step += 1
-        p.pixels += world_size() * x.shape[0] * settings.crop**2
-        finite = norm.isfinite() & loss.detach().isfinite()
-        return metrics | {"norm": norm.nan_to_num(0, 0, 0), "skipped": (~finite).float()}
+    def begin_with(self, state: dict[str, Any]) -> None:
+        """Take the weights of another run, or those of CRR alone. Raises ValueError if they do not fit."""
+        state = state.get("average", state)
+        try:
+            for name, network in self.networks.items():
+                own = {
+                    key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")
+                }
+                if own or name == "crr":
+                    network.load_state_dict(own)
+        except RuntimeError as error:
+            raise ValueError(f"not weights of these networks ({str(error).splitlines()[0]})") from None
+        self.average.load_state_dict(self.networks.state_dict())
+
+    def check(self) -> None:
+        """Raise Diverged unless every weight is finite. Waits for the device."""
+        if not all(bool(p.isfinite().all()) for p in self.networks.parameters()):
+            raise Diverged(f"diverged before step {self.step}: a weight is not finite")
+
+    # --- steps --------------------------------------------------------------------------------------
+
+    def _draw(self, rng: np.random.Generator) -> None:
+        """The next batch: crops, planes, shares known, noise."""
+        self._crops.fill(self._pixels, rng)
+        batch = self.settings.batch
+        planes = rng.choice(len(_PLANES), batch, p=_PLANES / _PLANES.sum())
+        known = np.where(rng.random(batch) < _START, 0.0, rng.random(batch))
+        known = np.where(rng.random(batch) < _END, 1.5, known)
+        noise = rng.random(batch) * _NOISE * (rng.random(batch) < 0.5)
+        for tensor, values in (
+            (self._unit, unit(0) * 3.0**planes),
+            (self._known, known),
+            (self._noise, noise),
+        ):
+            tensor.copy_(torch.from_numpy(values.astype(np.float32)), non_blocking=True)
+
+    def _compute(self) -> None:
+        """One step on the batch at hand. Nothing here waits for the device."""
+        crr, synthesis = self.networks["crr"], self.networks["synthesis"]
+        assert isinstance(crr, CRR)
+        assert isinstance(synthesis, Synthesis)
+        samples = self._pixels.float()
+        with torch.no_grad():
+            noise = self._noise[:, None, None, None] * torch.randn_like(samples)
+            planes = rotate((samples + noise).round().clamp(0, 255))
+            low, details = analyse(planes)
+            latent = PartialLatent(low, details, self._unit)
+            coded = latent.look(crr)
+            latent.reveal(self._known, coded)
+        now = latent.look(crr)
+        rate = latent.trit_bits(now)
+        # What a look tells of known elements codes nothing: the trit that would follow gives it a meaning.
+        further = latent.further_bits(details, now)
+        area = self.settings.crop**2
+        rate, further = rate / area, further / area
+        loss = (rate / (rate.detach() + 0.01) + 0.5 * further / (further.detach() + 0.01)).mean()
+
+        with torch.no_grad():
+            kept = latent.kept(coded, now)
+            refined = latent.picture(kept, self._means)
+            before = (refined - planes).square().mean((1, 2, 3))
+            seen = synthesis_inputs(refined, latent.deviations(kept), self._unit)
+        out = corrected(refined, synthesis(seen), self._unit)
+        after = (out - planes).square().mean((1, 2, 3))
+        # A ratio of logarithms would be eaten up by synthetic pictures, where tenfold gains are possible.
+        left = after / (before + 0.02)
+        (loss + left.mean()).backward()
+
+        for group in self._groups:
+            gradients = [p.grad for p in group if p.grad is not None]
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            torch._foreach_mul_(gradients, torch.clamp(1 / (norm + 1e-6), max=1.0))
+        self._optimizer.step()
+        with torch.no_grad():
+            for mean, weight in zip(self.average.parameters(), self.networks.parameters(), strict=True):
+                mean.lerp_(weight, self._move)
+            whole = (self._known <= 0).float()
+            gain = -10 * torch.log10(left.detach().median())
+            self._sums += torch.stack(
+                ((rate.detach() * whole).sum(), whole.sum(), gain, torch.ones_like(gain))
+            )
+            for group in self._groups:
+                torch._foreach_zero_([p.grad for p in group if p.grad is not None])
+
+    def capture(self, report: Report) -> None:
+        """Make the step one CUDA graph; plain steps where that fails."""
+        for rate in self._rates:
+            assert isinstance(rate, Tensor)
+            rate.zero_()
+        self._move.zero_()  # the warm-up's steps change nothing but moments
+        started = time.monotonic()
+        try:
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_GRAPH_WARM_UP):
+                    self._compute()
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._compute()
+        except RuntimeError as error:
+            report(f"no CUDA graph: {str(error).splitlines()[0]}")
+        else:
+            self._run = graph.replay
+            report(f"CUDA graph captured in {time.monotonic() - started:.0f} s")
+        self._sums.zero_()
+
+    def take_step(self, rng: np.random.Generator) -> None:
+        """Draw a batch and learn from it, as the schedule says for ``step`` and ``seconds``."""
+        settings, minutes = self.settings, self.seconds / 60
+        factor = settings.factor(minutes, self.step)
+        for i, base in enumerate(settings.rates):
+            rate = self._rates[i]
+            if isinstance(rate, Tensor):
+                rate.fill_(base * factor)
+            else:
+                self._optimizer.param_groups[i]["lr"] = base * factor
+        quantised = settings.share(minutes, self.step) >= 1 - settings.decay
+        for networks in (self.networks, self.average):
+            crr = networks["crr"]
+            assert isinstance(crr, CRR)
+            crr.quantised.fill_(float(quantised))
+        self._move.fill_(1 - min(_AVERAGE, (1 + self.step) / (10 + self.step)))
+        self._draw(rng)
+        self._run()
+        self.step += 1
+
+    def figures(self) -> dict[str, float]:
+        """Means since the last call: bits per pixel of planes from their beginning, gain of the synthesis
+        network (median crop). Waits for the device."""
+        rate, count, gain, steps = self._sums.tolist()
+        self._sums.zero_()
+        return {"bpp": rate / max(count, 1), "synthesis_db": gain / max(steps, 1)}
 
 
-def compiled(stage: Stage, x: Tensor, missing: Tensor, report: Report) -> nn.Module:
-    """The stage compiled, tried on one batch; the stage itself where the compiler fails."""
-    started = time.monotonic()
-    try:
-        network: nn.Module = torch.compile(stage)  # type: ignore[assignment]
-        with branch_precision(x.device):
-            loss, _ = network(x, missing, torch.ones((), device=x.device))
-        loss.backward()
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # a missing C++ compiler, an operator it can't do: slower, not worse
-        report(f"not compiled: {reason_of(error)}")
-        network = stage
-    else:
-        report(f"compiled in {time.monotonic() - started:.0f} s")
-    stage.zero_grad(set_to_none=True)
-    return network
-
-
-def _line(row: Row, minutes_left: float) -> str:
-    parts = [f"step {row['step']:.0f}", f"loss {row['loss']:.4f}"]
-    if "bpp" in row:
-        parts.append(f"bpp {row['bpp']:.4f}")
-    if "bpp_z" in row:
-        parts[-1] += f" (z {row['bpp_z']:.4f})"
-    if "bpp_table" in row:
-        parts[-1] += f" ({row['bpp'] / row['bpp_table'] - 1:+.1%} against the table)"
-    if row["skipped"]:
-        parts.append(f"{row['skipped']:.0%} of the steps skipped")
-    if "psnr" in row:
-        parts.append(f"full-rate PSNR {row['psnr']:.2f}")
-    parts += [
-        f"|grad| {row['norm']:.2f}",
-        f"{row['mpixel_per_s']:.3g} Mpixel/s",
-        f"{minutes_left:.1f} min left",
-    ]
-    return "  ".join(parts)
+def _save(trainer: Trainer, path: Path) -> None:
+    """A kill at any moment leaves the old checkpoint or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        torch.save(trainer.state(), file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
 def train(
-    sources: list[Path],
-    run_dir: Path,
-    settings: Settings,
-    *,
-    stage: str = "base",
-    config: ModelConfig | None = None,
-    start: TrainingModel | None = None,
-    history: Progress | None = None,
-    device: torch.device | None = None,
-    exclude: tuple[str, ...] = (),
-    compile_model: bool | None = None,
-    on_save: OnSave | None = None,
-    report: Report = print,
-) -> tuple[TrainingModel, PatchStore]:
-    """Run a stage for ``settings.minutes`` from the newest state in ``run_dir``; return the model with
-    its averaged (EMA) weights, and the data.
+    source: Source, folder: Path, settings: Settings, device: torch.device, start: Path | None, report: Report
+) -> Path:
+    """Train for what is left of ``settings.minutes``; return the checkpoint.
 
-    An empty ``run_dir`` begins with ``start`` (see :func:`ctc_codec.training.export.restore` and
-    :func:`averaged_model`), whose counts of steps, seconds and pixels go on from ``history``, or, without
-    it, as a linear codec of the sizes of ``config``.
+    folder: of the run, goes on from its checkpoint if there is one, else from ``start`` or from nothing. A
+    checkpoint is written every two minutes and at the end, and log.csv grows by a row every half a minute.
 
-    ``run_dir/checkpoint.pt`` is written every ``save_every_s`` seconds and at the end, and
-    ``run_dir/log.csv`` grows by a row per ``log_every`` steps. A run that was killed goes on from its
-    checkpoint with the minutes that it had left; a finished one starts a new cycle (warm-up,
-    constant, decay) from its weights. Images that arrive in ``sources`` meanwhile are used too.
-
-    ``compile_model``: use torch.compile; by default on CUDA only (on two CPU cores it was 9 % slower).
-    ``on_save`` is called with the checkpoint's path whenever it was written.
-    Started by torchrun, all processes train one model, each on its own crops.
-
-    A step without a finite loss and gradient is skipped. After some of them in a row the run goes back to its
-    newest checkpoint and goes on with half the learning rates. Raises Diverged, a ValueError, if that does
-    not help, and ValueError for unusable data, settings or checkpoints.
+    Raises Diverged, a ValueError, when a weight is not finite: the checkpoint is then the last good one.
+    ValueError for unusable data, settings or checkpoints, OSError.
     """
-    started = time.monotonic()
-    if settings.crop % LATENT_STRIDE:
-        raise ValueError(f"crops of {settings.crop}: the side must be a multiple of {LATENT_STRIDE}")
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with process_group(device) as device:
-        if rank() != 0:
-            report = _silent
-        prepare_device(device)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with first_alone():
-            state = newest_state(run_dir)
-        if state is not None:
-            check_stage(state, stage, run_dir)
-            if start is not None:
-                report(f"{run_dir}: goes on from its own checkpoint, not from the given start")
-        torch.manual_seed(settings.seed)
-        store = PatchStore(sources, settings.crop, device, exclude, settings.image_limit)
-        report(f"{store.images} images, {store.megapixels:.0f} megapixels on {device}")
-        run = begin(run_dir, state, stage, settings, store, config, start, history)
-        if state is not None and not run.has_moments:
-            report("the checkpoint's moments do not fit or are not there: the optimiser starts afresh")
-        run.seed_anew()
-        if compile_model if compile_model is not None else device.type == "cuda":
-            run.network = compiled(run.stage, *run.batch(), report)
-        if world_size() > 1:
-            run.network = DistributedDataParallel(run.network)
-        store.watch()
-        if state is None:
-            run.save(False, on_save)  # what a run that diverges at once goes back to
-        _take_steps(run, started, on_save, report)
-        run.ema.become_live()
-        run.network = run.stage  # the wrapper must be gone before its process group is
-        return run.stage.model.eval(), store
-
-
-def prepare_device(device: torch.device) -> None:
-    """Let a GPU use its matrix units for the few float32 layers, and choose its kernels by trying."""
+    if settings.crop % 64:
+        raise ValueError(f"crops of {settings.crop}: the side must be a multiple of 64")
+    path, log = folder / CHECKPOINT, folder / "log.csv"
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-
-
-def _silent(_: str) -> None:
-    pass
-
-
-def begin(
-    run_dir: Path,
-    state: dict[str, Any] | None,
-    stage: str,
-    settings: Settings,
-    store: PatchStore,
-    config: ModelConfig | None = None,
-    start: TrainingModel | None = None,
-    history: Progress | None = None,
-) -> Run:
-    """The run of a checkpoint or, without one, a new run from ``start`` or from the linear codec.
-
-    On the device of the data. The other arguments are those of :func:`train`.
-    """
-    device = store.device
-    if state is not None:
-        model = _sized_like(state)
-    elif start is None and STAGES[stage].context:
-        raise ValueError(f"stage {stage} needs a trained base to start from")
-    else:
-        model = start or TrainingModel(config or ModelConfig())
-    model = model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    if state is not None:
-        progress = Progress.of(state)
+    synthetic = synthetic_pictures(source.photographs, settings.seed)
+    crops = Crops(source.photographs, synthetic, settings.crop, device)
+    trainer = Trainer(settings, crops, device)
+    if path.exists():
+        try:
+            trainer.load(_start_state(path))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        report(f"{folder}: goes on from step {trainer.step}")
     elif start is not None:
-        progress = history or Progress(step=settings.z_ramp_steps)  # its z is in use already
-    else:
-        progress = Progress()
-        init_linear(model, store, torch.Generator(device).manual_seed(settings.seed))
-    run = Run(STAGES[stage](model, settings), settings, device, run_dir, store, progress)
-    if state is not None:
-        run.restore(state)
-    return run
+        trainer.begin_with(_start_state(start))
+    report(f"{len(crops.photographs)} photographs, {crops.megapixels:.0f} megapixels, on {device}")
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([settings.seed, trainer.step])
+    if device.type == "cuda":
+        torch.manual_seed(settings.seed + trainer.step)
+        trainer.capture(report)
 
+    every = min(_LOG_MINUTES, settings.minutes / 6) * 60
+    earlier, began = trainer.seconds, time.monotonic()
+    logged, saved, logged_step = earlier, earlier, trainer.step
 
-def _take_steps(run: Run, started: float, on_save: OnSave | None, report: Report) -> None:
-    """Steps until the time is over, with logging, saving and, when the run diverges, going back."""
-    settings, p = run.settings, run.progress
-    before, first_step = (p.elapsed, p.seconds), p.run_step
-    bad_steps = torch.zeros((), device=run.device)
-    rollbacks = 0
-    last_save = 0.0
-    meter = Meter()
-    pixels_per_step = world_size() * settings.batch * settings.crop**2
-    with csv_log(run.folder / "log.csv" if rank() == 0 else None) as write_row:
-        while True:
-            passed = agree(time.monotonic() - started)
-            p.elapsed, p.seconds = before[0] + passed, before[1] + passed
-            share = p.elapsed / (settings.minutes * 60)
-            if settings.max_steps is not None:
-                share = max(share, p.run_step / settings.max_steps if settings.max_steps else 1.0)
-            over = share >= 1
-            if over and settings.max_steps is None and p.run_step == first_step:
-                report("no time was left for a single step")
-                return
-            logging = over or p.run_step % settings.log_every == 0
-            saving = over or passed - last_save > settings.save_every_s
-            bad = largest(bad_steps) if logging or saving else 0.0
-            if bad >= _BAD_STEPS or (bad and over):
-                rollbacks += 1
-                if rollbacks > _ROLLBACKS:
-                    raise Diverged(f"diverged before step {p.step}: the checkpoint from before is kept")
-                run.go_back()
-                report(f"diverged: back to step {p.step} with learning rates x {p.caution:g}")
-                bad_steps.zero_()
-                meter = Meter()
-                if over:
-                    return
-                continue
-            if logging and meter.steps:
-                row = {
-                    "step": p.step,
-                    "patches": p.patches,
-                    "seconds": p.seconds,
-                    "lr_factor": settings.schedule(share, p.run_step) * p.caution,
-                    **meter.row(pixels_per_step),
-                }
-                write_row(row)
-                report(_line(row, settings.minutes - p.elapsed / 60))
-            if saving and not bad:
-                run.save(over, on_save)
-                last_save = passed
-            if over:
-                return
-            added = run.store.poll()
-            if added:
-                report(f"{added} images more: {run.store.images}, {run.store.megapixels:.0f} megapixels")
-            metrics = run.take_step(*run.batch(), share)
-            bad_steps = (bad_steps + 1) * metrics["skipped"]
-            meter.add(metrics)
+    def tell() -> None:
+        nonlocal logged, logged_step
+        trainer.check()
+        taken, seconds = trainer.step - logged_step, trainer.seconds - logged
+        speed = taken * settings.batch * settings.crop**2 / 1e6 / max(seconds, 1e-9)
+        factor = settings.factor(trainer.seconds / 60, trainer.step)
+        figures = trainer.figures() | {"mpixel_per_s": speed, "lr_factor": factor}
+        append_row(log, {"step": trainer.step, "minutes": trainer.seconds / 60} | figures)
+        report(
+            f"{trainer.seconds / 60:.2f} min, step {trainer.step}: {figures['bpp']:.4f} bpp of whole planes, "
+            f"synthesis {figures['synthesis_db']:+.3f} dB, {speed:.3g} Mpixel/s"
+        )
+        logged, logged_step = trainer.seconds, trainer.step
+
+    while settings.share(trainer.seconds / 60, trainer.step) < 1:
+        trainer.take_step(rng)
+        if device.type == "cuda" and trainer.step % 8 == 0:
+            torch.cuda.synchronize()
+        trainer.seconds = earlier + time.monotonic() - began
+        if trainer.seconds - logged > every:
+            tell()
+        if trainer.seconds - saved > _SAVE_MINUTES * 60:
+            trainer.check()
+            _save(trainer, path)
+            saved = trainer.seconds
+    if trainer.step > logged_step:
+        tell()
+    if not path.exists() or trainer.seconds > earlier:
+        trainer.check()
+        _save(trainer, path)
+    return path

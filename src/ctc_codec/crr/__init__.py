@@ -1,0 +1,1 @@
+"""Context-based rate reduction: what is known so far tells each element's density, in integers alone."""

@@ -1,0 +1,180 @@
+"""What the networks see of a level: 72 planes of 8-bit integers, by table lookup.
+
+    0..5    what coarser levels alone predict, less its local mean, in two scalings, by colour
+    6..14   the parents' values, 15..23 their magnitudes, 24..32 whether they are known at this plane
+    33..41  the level's own values, 42..50 their magnitudes, 51..59 whether they are known at this plane
+    60..68  magnitudes of the four children
+    69..71  level, plane, 0
+
+Values are logarithms in 1/16, whether something is known is 0 or 16. Only what is known before a slice is
+used (CRR, Jeon et al., CVPR 2023, section 3.2, looks at the same kinds of things).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.int8]
+Integers = npt.NDArray[np.int32]
+Values = npt.NDArray[np.int16]
+Flags = npt.NDArray[np.bool_]
+
+INPUTS = 72
+CHANNELS = 9
+ONE = 16
+"""1 in the fixed point of activations."""
+ZERO_POINT = 128
+CONTEXT_BITS = 4
+"""The context's reconstruction is in 1/16 of the plane's unit."""
+
+LEVEL_CODES = (0, 3, 6, 10, 13, 16)
+PLANE_CODES = (-10, -4, 2, 9, 15, 21, 28, 34, 40, 47)
+"""16 (log2(unit) / 4 - 1), rounded."""
+_DRAWN_IN = np.array([[0, 5, 2, 1], [0, 2, 1, 0]], np.int32)
+"""By how much (1/16 unit) a value is drawn to zero, by its magnitude in intervals: of three units, of one."""
+_BLUR = 2
+"""Samples to each side of the local mean."""
+
+
+@dataclass(frozen=True)
+class InputTables:
+    """Signed logarithms of 16-bit integers, int8 [65536] by their bits: log of 16 ln(1 + n), fine of
+    16 ln(1 + 2 c / 16), rough of 16 ln(1 + c / 64), for magnitudes n up to 4095 and c up to 8191; log stops
+    at 1023 for values."""
+
+    log: Bytes
+    children: Bytes
+    fine: Bytes
+    rough: Bytes
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> InputTables:
+        """From the tensors of a weights file. Raises KeyError or ValueError if they are not usable."""
+        tables = []
+        for name, length, used in (
+            ("log", 4096, 1024), ("log", 4096, 4096), ("fine", 8192, 8192), ("rough", 8192, 8192),
+        ):  # fmt: skip
+            table = arrays[f"exact.inputs.{name}"]
+            if table.dtype != np.int8 or table.shape != (length,) or table.min() < 0:
+                raise ValueError(f"input table {name} does not fit")
+            number = np.arange(1 << 16).astype(np.uint16).view(np.int16).astype(np.int32)
+            entry = table[np.minimum(np.abs(number), used - 1)]
+            tables.append(np.where(number < 0, -entry, entry))
+        return cls(*tables)
+
+
+def look_up(table: Bytes, values: Values) -> Bytes:
+    """Entries of 16-bit integers."""
+    return table[values.view(np.uint16)]
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is known of a level and around it, at the resolution of each.
+
+    number: 0 is the finest. context: int32 [colours, h, w], what the coarser levels predict, in 1/16 of the
+    plane's unit. value, known: of the level, [channels, h, w]; parents: the same of the next coarser level,
+    None for the coarsest; children: values of the next finer, None for the finest.
+    """
+
+    number: int
+    plane: int
+    context: Integers
+    value: Values
+    known: Flags
+    parents: tuple[Values, Flags] | None
+    children: Values | None
+
+
+def reconstruction(value: Values, known: Flags) -> Integers:
+    """Details as the context sees them, int32 of the same shape in 1/16 of the plane's unit: interval
+    centres, drawn in a little."""
+    magnitude = np.abs(value)
+    intervals = np.where(known, magnitude, magnitude // np.int16(3))
+    np.minimum(intervals, 3, out=intervals)
+    drawn = _DRAWN_IN[known.view(np.uint8), intervals]
+    out = (magnitude.astype(np.int32) << CONTEXT_BITS) - drawn
+    np.negative(out, out=out, where=value < 0)
+    return out
+
+
+def _prediction(x: Integers, rows: slice, columns: slice) -> Values:
+    """A window of samples less their mean over 5x5, beyond borders the last sample; [C, rows, columns]."""
+    height, width = x.shape[1:]
+    top, bottom = max(rows.start - _BLUR, 0), min(rows.stop + _BLUR, height)
+    left, right = max(columns.start - _BLUR, 0), min(columns.stop + _BLUR, width)
+    beyond = (
+        (0, 0),
+        (top - rows.start + _BLUR, rows.stop + _BLUR - bottom),
+        (left - columns.start + _BLUR, columns.stop + _BLUR - right),
+    )
+    near = np.pad(x[:, top:bottom, left:right], beyond, mode="edge")
+    lines = near[:, :-4] + near[:, 1:-3] + near[:, 2:-2] + near[:, 3:-1] + near[:, 4:]
+    box = lines[..., :-4] + lines[..., 1:-3] + lines[..., 2:-2] + lines[..., 3:-1] + lines[..., 4:]
+    # |x| is below 2^21, so 25 x fits.
+    difference = (np.int32(25) * x[:, rows, columns] - box + np.int32(12)) // np.int32(25)
+    return np.clip(difference, -8191, 8191).astype(np.int16)
+
+
+def _child_magnitudes(fine: Values, rows: slice, columns: slice) -> Values:
+    """Sums over 2x2, at most 4095, for a window of the parents."""
+    fine = np.abs(fine[:, 2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop])
+    np.minimum(fine, 4095, out=fine)
+    missing = [
+        2 * (span.stop - span.start) - side
+        for span, side in zip((rows, columns), fine.shape[1:], strict=True)
+    ]
+    if any(missing):
+        fine = np.pad(fine, ((0, 0), (0, missing[0]), (0, missing[1])))
+    pairs = fine[:, ::2] + fine[:, 1::2]
+    return np.minimum(pairs[..., ::2] + pairs[..., 1::2], 4095)
+
+
+def inputs(level: Level, rows: slice, columns: slice, tables: InputTables) -> npt.NDArray[np.uint8]:
+    """Inputs of a window of a level, uint8 [1, 72, rows, columns], where 128 is zero.
+
+    The chroma of a grey picture counts as known to be zero.
+    """
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    out = np.zeros((INPUTS, height, width), np.int8)
+    colours = len(level.context)
+    step = 3 // colours
+    predicted = _prediction(level.context, rows, columns)
+    out[0:colours] = look_up(tables.fine, predicted)
+    out[3 : 3 + colours] = look_up(tables.rough, predicted)
+
+    def describe(first: int, value: Bytes, known: Bytes) -> None:
+        end = first + CHANNELS
+        out[first:end:step] = value
+        np.abs(out[first:end], out=out[end : end + CHANNELS])
+        out[end + CHANNELS : end + 2 * CHANNELS] = ONE
+        out[end + CHANNELS : end + 2 * CHANNELS : step] = known
+
+    if level.parents is None:
+        out[24:33] = ONE
+    else:
+        up = slice(rows.start // 2, (rows.stop + 1) // 2), slice(columns.start // 2, (columns.stop + 1) // 2)
+        y, x = rows.start % 2, columns.start % 2
+
+        def doubled(planes: Bytes) -> Bytes:
+            return planes.repeat(2, axis=1).repeat(2, axis=2)[:, y : y + height, x : x + width]
+
+        value, known = level.parents[0][:, *up], level.parents[1][:, *up]
+        describe(6, doubled(look_up(tables.log, value)), doubled(known.view(np.int8) * np.int8(ONE)))
+    describe(
+        33,
+        look_up(tables.log, level.value[:, rows, columns]),
+        level.known[:, rows, columns].view(np.int8) * np.int8(ONE),
+    )
+    if level.children is not None:
+        out[60:69:step] = look_up(tables.children, _child_magnitudes(level.children, rows, columns))
+    out[69] = LEVEL_CODES[level.number]
+    out[70] = PLANE_CODES[level.plane]
+    offset = out.view(np.uint8)
+    offset ^= np.uint8(ZERO_POINT)
+    return offset[None]

@@ -1,0 +1,96 @@
+"""The decoder's float side as one sequence: means, inverse wavelet, synthesis network, projection."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .crr.density import SCALES
+from .errors import CtcError
+from .model import CodecModel
+from .planes.state import State
+from .planes.trits import unit
+from .synthesis.means import refined
+from .synthesis.projection import project
+from .transform.colour import unrotate
+from .transform.lifting import LEVELS, analyse, synthesise
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+def coefficients(state: State, model: CodecModel, *, refine: bool = True, first: int = 0) -> list[Floats]:
+    """Details of every level from ``first`` on, float32 [channels, h, w] in grey levels, finest first."""
+    means = model.densities.means if refine else None
+    out = []
+    for level in range(first, LEVELS):
+        value = state.level(state.value, level)
+        known, row = state.level(state.known, level), state.level(state.row, level)
+        out.append(refined(value, known, row, unit(state.plane), means))
+    return out
+
+
+def low_band(state: State) -> Floats:
+    """The low band, float32 [colours, h, w] in grey levels."""
+    return (state.low * np.float64(unit(state.low_plane))).astype(np.float32)
+
+
+def reconstruct(
+    state: State,
+    model: CodecModel,
+    size: tuple[int, int],
+    *,
+    refine: bool = True,
+    synthesis: bool = True,
+) -> Floats:
+    """Planes float32 [colours, height, width] of what is known. refine: with CDR; synthesis: with the
+    network.
+
+    Raises CtcError should a number come out that is not finite.
+    """
+    planes = synthesise(low_band(state), coefficients(state, model, refine=refine), *size)
+    if synthesis and model.synthesis is not None:
+        try:
+            planes = model.synthesis.correct(planes, _deviations(state), unit(state.plane))
+        except FloatingPointError as error:
+            raise CtcError(str(error)) from None
+        planes = _projected(planes, state, size)
+    if not np.isfinite(planes).all():
+        raise CtcError("the picture came out with numbers that are not finite")
+    return planes
+
+
+def _projected(planes: Floats, state: State, size: tuple[int, int]) -> Floats:
+    low, details = analyse(planes)
+    project(low, state.low, state.low_known, unit(state.low_plane))
+    for level, detail in enumerate(details):
+        value, known = state.level(state.value, level), state.level(state.known, level)
+        project(detail, value, known, unit(state.plane))
+    return synthesise(low, details, *size)
+
+
+def _deviations(state: State) -> tuple[Floats, Floats]:
+    """See :func:`ctc_codec.synthesis.network.network_inputs`."""
+    log_scale = (np.arange(SCALES, dtype=np.float32) / 8 - 5) / np.float32(np.log(2) * 4)
+    out = []
+    for level in range(2):
+        known = state.level(state.known, level)
+        scale = log_scale[state.level(state.row, level) & np.uint16(SCALES - 1)]
+        most = np.where(known, np.float32(np.log2(0.5) / 4), np.float32(np.log2(1.5) / 4))
+        nine = np.full((9, *known.shape[1:]), np.float32(np.log2(0.5) / 4), np.float32)
+        nine[:: 3 // state.colours] = np.minimum(scale, most)
+        out.append(nine)
+    return out[0], out[1]
+
+
+def pixels(state: State, model: CodecModel, size: tuple[int, int], **how: bool) -> Pixels:
+    """uint8 [height, width, 1 or 3] of what is known. Arguments and errors as of :func:`reconstruct`."""
+    return unrotate(reconstruct(state, model, size, **how))
+
+
+def small_pixels(state: State, model: CodecModel, size: tuple[int, int], octaves: int) -> Pixels:
+    """The picture at 1 / 2^octaves of its sides, rounded up, from the low band of that level: no finer level
+    is touched. uint8 [h, w, 1 or 3]."""
+    details = [np.zeros(0, np.float32)] * octaves + coefficients(state, model, first=octaves)
+    planes = synthesise(low_band(state), details, *size, stop=octaves)
+    return unrotate(planes * np.float32(0.5**octaves))

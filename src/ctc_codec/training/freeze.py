@@ -1,0 +1,227 @@
+"""From trained float networks to a weights file: weights of 7 bits, graphs, tables, bounds.
+
+    python -m ctc_codec.training.freeze CHECKPOINT.pt PHOTOS... -o ctc.safetensors
+
+tells what freezing costs in bits, on photographs that are held out of training.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from ..crr import density
+from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
+from ..crr.network import SCALE_OFFSET, WEIGHT_LIMIT
+from ..errors import CtcError
+from ..model import WEIGHTS_FORMAT, CodecModel, part
+from ..planes.trits import MAX_PLANES, at_plane, quantise
+from ..transform.colour import rotate
+from ..transform.lifting import LEVELS, analyse
+from .data import Pixels, Source
+from .graphs import crr_graph, synthesis_graph
+from .tables import BIAS_RATIO, SCALE_STEP, SCALE_ZERO, Arrays, density_tables, input_tables
+
+Layers = Mapping[str, npt.NDArray[np.float32]]
+
+HALO = 3
+"""Of a network of three layers of 3x3."""
+BLOCKS = ("b.0.a", "b.1.a")
+_PICTURES = 120
+"""Enough for the context-free scales."""
+
+
+# --- CRR --------------------------------------------------------------------------------------------
+
+
+def integer_layer(
+    weight: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], gain: npt.NDArray[np.float32]
+) -> Arrays:
+    """A convolution from activations in 1/16 to outputs in 1/16 times ``gain``, a power of two for each.
+
+    Weights get the largest power of two that keeps them within 7 bits and biases below 2^22, as
+    :func:`ctc_codec.training.networks.weight_scale`. Raises ValueError for numbers that are not finite.
+    """
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise ValueError("weights that are not finite cannot be frozen")
+    peak = np.maximum(np.abs(weight).max(axis=(1, 2, 3)), (np.abs(bias) + 1) / BIAS_RATIO)
+    shift = np.floor(np.log2(WEIGHT_LIMIT / peak))
+    scale = np.ldexp(np.float32(1), shift.astype(np.int32))
+    integers = np.round(weight * scale[:, None, None, None])
+    return {
+        "weight": np.clip(integers, -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8),
+        "bias": np.round(bias * ONE * scale).astype(np.int32),
+        "scale": (gain / scale).astype(np.float32),
+        "zero": np.zeros(len(bias), np.int8),
+    }
+
+
+def integer_network(state: Layers) -> Arrays:
+    """Tensors and graph of a level group from its float layers ``enter``, ``b.0.a``, ``b.1.a``, ``leave``.
+
+    The last layer's log scales are shifted so that they come out as 8 (s + 5) + 96, and their step halves.
+    """
+    layers: Arrays = {}
+    for name in ("enter", *BLOCKS, "leave"):
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"].copy()
+        gain = np.ones(len(bias), np.float32)
+        if name == "leave":
+            gain[CHANNELS:] = SCALE_STEP / ONE
+            bias[CHANNELS:] += SCALE_ZERO - (ZERO_POINT - SCALE_OFFSET) / SCALE_STEP
+        for kind, array in integer_layer(weight, bias, gain).items():
+            layers[f"{name}.{kind}"] = array
+    layers["graph"] = np.frombuffer(crr_graph(layers, BLOCKS), np.uint8)
+    return layers
+
+
+def crr_arrays(state: Layers, groups: Sequence[int]) -> Arrays:
+    """Tensors ``exact.*`` of the networks. state: float layers by name, ``crr.c.G.LAYER`` for group G."""
+    arrays: Arrays = {"exact.crr.groups": np.array(groups, np.uint8)}
+    for group in sorted(set(groups)):
+        for name, array in integer_network(part(state, f"crr.c.{group}.")).items():
+            arrays[f"exact.crr.{group}.{name}"] = array
+        arrays[f"exact.crr.{group}.halo"] = np.array([HALO], np.uint8)
+    return arrays
+
+
+# --- context-free scales ----------------------------------------------------------------------------
+
+
+def static_scales(pictures: Iterable[Pixels]) -> npt.NDArray[np.uint8]:
+    """The scale that codes the trits of a plane, level, channel and magnitude in the fewest bits, on pictures
+    uint8 [height, width, 3]; uint8 [MAX_PLANES, LEVELS, CHANNELS, MAGNITUDES]."""
+    shape = (MAX_PLANES, LEVELS, CHANNELS, density.MAGNITUDES)
+    counts = np.zeros((*shape, 3), np.int64)
+    for picture in pictures:
+        _, details = analyse(rotate(picture, False))
+        for level, detail in enumerate(details):
+            values = quantise(detail)
+            for plane in range(MAX_PLANES):
+                above, here = at_plane(values, plane + 1), at_plane(values, plane)
+                if not here.any():
+                    break
+                trit = np.sign(above + (above == 0)) * (here - 3 * above)  # 2 is away from zero
+                magnitude = np.minimum(np.abs(above), density.MAGNITUDES - 1)
+                for channel in range(CHANNELS):
+                    key = magnitude[channel].reshape(-1) * 3 + trit[channel].reshape(-1) + 1
+                    found = np.bincount(key, minlength=3 * density.MAGNITUDES)
+                    counts[plane, level, channel] += found.reshape(-1, 3)
+    frequencies = density_tables()["exact.density.frequencies"].reshape(density.DISTANCES, density.SCALES, 3)
+    place = np.minimum(np.arange(density.MAGNITUDES) * 3 * ONE, density.DISTANCES - 1)
+    bits = -np.log2(frequencies[place] / 65536)  # [MAGNITUDES, SCALES, 3]
+    prior = 0.5 * np.array([1, 2, 1])  # where nothing was seen
+    cost = np.einsum("plcmt,mst->plcms", counts + prior, bits)
+    return cost.argmin(axis=-1).astype(np.uint8)
+
+
+# --- synthesis --------------------------------------------------------------------------------------
+
+
+def synthesis_arrays(state: Layers) -> Arrays:
+    """Tensors ``synthesis.*`` from the float layers ``synthesis.LAYER``; none if there are none."""
+    layers: Arrays = dict(part(state, "synthesis."))
+    if not layers:
+        return {}
+    blocks = len({name.split(".")[1] for name in layers if name.startswith("b.")})
+    arrays = {f"synthesis.{name}": array.astype(np.float16) for name, array in layers.items()}
+    arrays["synthesis.graph"] = np.frombuffer(synthesis_graph(layers, blocks), np.uint8)
+    arrays["synthesis.halo"] = np.array([blocks + 2], np.uint8)  # its layers of 3x3
+    return arrays
+
+
+# --- files ------------------------------------------------------------------------------------------
+
+
+def model_arrays(state: Layers, groups: Sequence[int], static: npt.NDArray[np.uint8]) -> Arrays:
+    """All tensors of a weights file, with a synthesis network if ``state`` has one. Raises ValueError for
+    numbers that are not finite."""
+    tables = density_tables() | input_tables() | {"exact.density.static": static}
+    return crr_arrays(state, groups) | tables | synthesis_arrays(state)
+
+
+def save(arrays: Arrays, path: str | os.PathLike[str]) -> CodecModel:
+    """Check every bound by loading, write a weights file with its known answer, return the model.
+
+    Raises WeightsError; the file is replaced when the new one is whole.
+    """
+    from safetensors.numpy import save_file
+
+    arrays = {
+        name: np.ascontiguousarray(array) for name, array in arrays.items()
+    }  # it writes memory as it lies
+    model = CodecModel(arrays, None)
+    if model.synthesis is not None:  # its graph is read at its first use
+        nothing = np.zeros((CHANNELS, 8, 8), np.float32), np.zeros((CHANNELS, 4, 4), np.float32)
+        model.synthesis.correct(np.zeros((3, 16, 16), np.float32), nothing, 8.0)
+    partial = f"{os.fspath(path)}.partial"
+    save_file(arrays, partial, {"format": WEIGHTS_FORMAT, "known_answer": model.known_answer})
+    os.replace(partial, path)
+    return CodecModel.load(path)
+
+
+def load_state(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[np.float32]]:
+    """Float layers by name of a checkpoint of a run (its averages) or of a plain state. Raises ValueError."""
+    import torch
+
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get("average", state)
+        return {name: tensor.float().numpy() for name, tensor in state.items()}
+    except OSError:
+        raise
+    except Exception as error:  # the unpickler lets all kinds through
+        raise ValueError(f"{path}: not a checkpoint ({str(error).splitlines()[0]})") from None
+
+
+def freeze(
+    state: Layers,
+    photographs: Sequence[Pixels],
+    held_out: Sequence[Pixels],
+    path: Path,
+    report: Callable[[str], None],
+) -> CodecModel:
+    """Write the weights file of a state and tell what its integers cost.
+
+    photographs: for the context-free scales; held_out: to measure bits on, none if empty. Raises ValueError,
+    WeightsError, OSError.
+    """
+    from .networks import GROUPS
+    from .rate import freezing_cost
+
+    step = max(1, len(photographs) // _PICTURES)
+    static = static_scales(photographs[::step])
+    model = save(model_arrays(state, GROUPS, static), path)
+    report(f"{path}: weights {model.fingerprint.hex()}, {os.path.getsize(path) / 1e6:.2f} MB")
+    if held_out:
+        report(f"bits of integer networks on {len(held_out)} held-out photographs:")
+        for line in freezing_cost(state, model, held_out):
+            report(f"  {line}")
+    else:
+        report("no photographs are held out: what freezing costs was not measured")
+    return model
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
+@click.option("--exclude", multiple=True, metavar="PREFIX", help="Leave out photographs named PREFIX...")
+def main(checkpoint: Path, sources: tuple[Path, ...], output: Path, exclude: tuple[str, ...]) -> None:
+    """Freeze a CHECKPOINT with the photographs of SOURCES, folders or tar shards."""
+    try:
+        source = Source.read(sources, exclude)
+        freeze(load_state(checkpoint), source.photographs, source.held_out, output, click.echo)
+    except KeyError as error:
+        raise click.ClickException(f"{checkpoint}: has no {error.args[0]}") from None
+    except (CtcError, ValueError, OSError, ImportError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

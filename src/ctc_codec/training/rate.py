@@ -1,0 +1,107 @@
+"""What freezing costs: bits of trits by the float networks, and by the integer networks of a weights file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+
+from ..container.coder import Symbols
+from ..model import CodecModel
+from ..planes.trits import unit
+from ..stream import Elements, Guide, Walk, Writer, run
+from ..transform.lifting import LEVELS
+from .data import Pixels
+from .freeze import Layers
+from .networks import CRR
+from .state import PartialLatent
+from .wavelet import analyse, rotate
+
+_SIDE = 256
+_PICTURES = 8
+_PLANES = (1, 2, 3, 4)
+_SHARES = (0.0, 0.5)
+
+
+def load_crr(state: Layers) -> CRR:
+    """CRR with the weights ``crr.*`` of a state. Raises ValueError."""
+    crr = CRR()
+    names = [name for name in state if name.startswith("crr.")]
+    try:
+        crr.load_state_dict({name.removeprefix("crr."): torch.from_numpy(state[name]) for name in names})
+    except RuntimeError as error:
+        raise ValueError(f"not weights of this CRR ({str(error).splitlines()[0]})") from None
+    return crr.eval()
+
+
+def partial_latent(pixels: Pixels, plane: int) -> PartialLatent:
+    """A picture uint8 [h, w, 3], sides multiples of 64, at a plane's beginning."""
+    samples = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
+    return PartialLatent(*analyse(rotate(samples)), torch.tensor([unit(plane)]))
+
+
+class CodedPlane(Walk):
+    """The codec, in the middle of a plane of one latent (a batch of one)."""
+
+    def __init__(self, latent: PartialLatent, model: CodecModel, plane: int) -> None:
+        height, width = (2 * side for side in latent.value[0].shape[2:])
+        self._writer = Writer()
+        super().__init__(model, (height, width), 3, plane + 1, self._writer, cast(Guide, self))
+        state = self.state
+        state.plane = state.low_plane = plane
+        state.low[:] = (latent.low / latent.size)[0].round().int().numpy()
+        self._value = np.zeros_like(state.value)
+        for level in range(LEVELS):
+            state.level(state.value, level)[:] = latent.seen(level)[0].short().numpy()
+            state.level(state.known, level)[:] = latent.known[level][0].bool().numpy()
+            state.level(self._value, level)[:] = latent.value[level][0].short().numpy()
+
+    def trits(self, walk: Walk, elements: Elements) -> Symbols:
+        """What the coder is to code: this is its own guide."""
+        return (self._value[elements] - walk.state.value[elements] + 1).astype(np.int32)
+
+    def rest_bits(self) -> int:
+        """Bits, to within a word, that the trits to come have after a look at every level."""
+        self.look((1 << LEVELS) - 1)
+        run(self._slice(1))
+        return 8 * self._writer.encoder.nbytes
+
+
+def _middle(pixels: Pixels) -> Pixels:
+    """The middle of a picture, at most _SIDE a side, sides multiples of 64."""
+    sides = [min(side // 64 * 64, _SIDE) for side in pixels.shape[:2]]
+    top, left = ((whole - side) // 2 for whole, side in zip(pixels.shape[:2], sides, strict=True))
+    return pixels[top : top + sides[0], left : left + sides[1]]
+
+
+@torch.no_grad()
+def freezing_cost(state: Layers, model: CodecModel, pictures: Sequence[Pixels]) -> Iterator[str]:
+    """Lines that tell bits of the trits to come, at several planes and shares of them known: by the frozen
+    model, against the networks of ``state`` with rounded weights and with float weights."""
+    crr = load_crr(state)
+    middles = [_middle(p) for p in pictures[:_PICTURES] if min(p.shape[:2]) >= 64]
+    pixels = sum(p.shape[0] * p.shape[1] for p in middles)
+    sums = np.zeros((len(_PLANES), len(_SHARES), 3))
+    for middle in middles:
+        for i, plane in enumerate(_PLANES):
+            for j, share in enumerate(_SHARES):
+                latent = partial_latent(middle, plane)
+                crr.quantised.fill_(1)
+                latent.reveal(torch.tensor([share]), latent.look(crr))
+                rounded = float(latent.trit_bits(latent.look(crr)))
+                crr.quantised.fill_(0)
+                floats = float(latent.trit_bits(latent.look(crr)))
+                sums[i, j] += CodedPlane(latent, model, plane).rest_bits(), rounded, floats
+
+    def line(name: str, integers: float, rounded: float, floats: float) -> str:
+        return (
+            f"{name}: {integers / pixels:.4f} bpp, {integers / rounded - 1:+.2%} against rounded weights, "
+            f"{integers / floats - 1:+.2%} against float weights"
+        )
+
+    for i, plane in enumerate(_PLANES):
+        for j, share in enumerate(_SHARES):
+            yield line(f"plane {plane}, {share:.0%} known", *sums[i, j])
+    yield line("all", *sums.sum((0, 1)))
