@@ -8,14 +8,15 @@ PUBLISHED ?= ../shared/anchors/kodak_rd.json
 REPORT ?= report
 TRAIN ?= $(wildcard ../shared/train/*.tar)
 RUN ?= runs/base
-MINUTES ?= 60
+MINUTES ?= 9
+EXCLUDE ?= imagenet urban frenzy matheustt dixiedream sceaux monstree aaronyf
 SECONDS ?= 60
 SURFACES ?=
 
-.PHONY: help install demo test check exactness fuzz bench bench-train eval ablation artefacts readme train clean
+.PHONY: help install demo test check exactness fuzz bench eval ablation artefacts readme train clean
 
 help:
-	@echo "make demo | test | check | exactness | fuzz | bench | bench-train | eval | ablation | artefacts | readme | train | clean"
+	@echo "make demo | test | check | exactness | fuzz | bench | eval | ablation | artefacts | readme | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -47,9 +48,6 @@ bench: install  ## times by stage of one 768x512 image, start-up, peak memory; I
 	mkdir -p $(REPORT)
 	$(BIN)/python -m ctc_codec.evaluation.bench $(addprefix --image ,$(IMAGE)) -o $(REPORT)/bench.json
 
-bench-train: install  ## Mpixel/s of training and where a step's time goes
-	$(BIN)/python -m ctc_codec.training.bench
-
 eval: install  ## report/ over the images of KODAK=folder, beside the other codecs; PUBLISHED=file of curves
 	$(BIN)/ctc eval $(KODAK) -o $(REPORT) $(addprefix --published ,$(wildcard $(PUBLISHED)))
 
@@ -65,8 +63,8 @@ readme: install  ## README's numbers and plot from REPORT, which is committed as
 	cp $(REPORT)/rd_psnr.png docs/rd.png
 	$(BIN)/python -m ctc_codec.evaluation.readme docs/results.json docs/ablation.json README.md
 
-train: install  ## MINUTES=n TRAIN="folder shard.tar ..." RUN=folder
-	$(BIN)/ctc train $(TRAIN) --run $(RUN) --minutes $(MINUTES)
+train: install  ## MINUTES=n TRAIN="folder shard.tar ..." RUN=folder START=weights.pt EXCLUDE="prefix ..."
+	$(BIN)/ctc train $(TRAIN) --run $(RUN) --minutes $(MINUTES) $(addprefix --start ,$(START)) $(addprefix --exclude ,$(EXCLUDE))
 
 clean:
 	rm -rf $(VENV) demo report runs dist .pytest_cache .mypy_cache .ruff_cache

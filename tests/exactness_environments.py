@@ -1,7 +1,8 @@
-"""Virtual environments with the oldest and the newest releases that pyproject.toml allows."""
+"""Other releases of packages, each in a folder of its own that goes before the installed ones."""
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -10,48 +11,41 @@ from pathlib import Path
 
 from exactness_cells import HERE, Environment
 
-_IMPORTS = "import torch, numpy, constriction, safetensors, PIL, click"
+RELEASES = ("1.21.1", "1.22.1", "1.23.2", "1.24.4", "1.26.0", "1.28.0", "1.30.0")
+"""Of onnxruntime, between the oldest that pyproject.toml allows and the newest."""
 
 
 class CannotInstall(Exception):
     """pip does not find or install what an environment needs."""
 
 
-def requirements(oldest: bool) -> list[str]:
-    """The package's dependencies as pip takes them: the lower bounds alone, or whatever is newest."""
-    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
-    return [each.replace(">=", "==") if oldest else each for each in project["dependencies"]]
+@functools.cache
+def requirements() -> dict[str, str]:
+    """What the decoder needs, as pyproject.toml says it, by name."""
+    dependencies = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+    found = {re.split(r"[=<>]", each)[0]: each for each in dependencies}
+    return {name: found[name] for name in ("onnxruntime", "numpy", "constriction", "safetensors", "pillow")}
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CannotInstall(f"{' '.join(command[-3:])}: {last}")
+def environment(folder: Path, name: str, *wanted: str) -> Environment:
+    """Releases in a folder, fetched where they are not there yet. Raises CannotInstall."""
+    target = folder / name.replace(" ", "-")
+    if not target.exists():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
+        done = subprocess.run([*command, "--target", str(target), *wanted], capture_output=True, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise CannotInstall(f"{' '.join(wanted)}: {last}")
+    return Environment(name, (target,))
 
 
-def _works(python: Path) -> bool:
-    return python.exists() and subprocess.run([python, "-c", _IMPORTS], capture_output=True).returncode == 0
-
-
-def environment(folder: Path, oldest: bool) -> Environment:
-    """A virtual environment of this Python with all dependencies, made where it is not there yet. Raises
-    CannotInstall."""
-    name = "oldest" if oldest else "newest"
-    python = folder / name / "bin" / "python"
-    if not _works(python):
-        _run([sys.executable, "-m", "venv", str(folder / name)])
-        _run([str(python), "-m", "pip", "install", "--quiet", *requirements(oldest)])
-    return Environment(name, str(python))
-
-
-def with_numpy(base: Environment, folder: Path, oldest: bool) -> Environment:
-    """The same environment with another numpy before its own. Raises CannotInstall."""
-    which = "oldest" if oldest else "newest"
-    target = folder / f"numpy-{which}"
-    if not (target / "numpy").exists():
-        (wanted,) = (each for each in requirements(oldest) if re.match(r"numpy\b", each))
-        _run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), wanted]
-        )
-    return Environment(f"{base.name}, {which} numpy", base.python, (target,))
+def others() -> list[tuple[str, tuple[str, ...]]]:
+    """Names of environments, and what pip installs into each."""
+    oldest = {name: each.replace(">=", "==") for name, each in requirements().items()}
+    return [
+        ("all oldest", tuple(oldest.values())),
+        ("oldest numpy", (oldest["numpy"],)),
+        ("oldest onnxruntime", (oldest["onnxruntime"],)),
+        *((f"onnxruntime {release}", (f"onnxruntime=={release}",)) for release in RELEASES),
+        ("newest", tuple(requirements().values())),
+    ]

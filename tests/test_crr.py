@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from ctc_codec import CodecModel, WeightsError, decode, encode, load_model
+from ctc_codec import CodecModel, WeightsError, decode, encode, load_model, stream
 from ctc_codec.crr import density
-from ctc_codec.crr.inputs import INPUTS, ZERO_POINT, Level, inputs, reconstruction
+from ctc_codec.crr.inputs import INPUTS, ZERO_POINT, InputTables, Level, inputs, reconstruction
 from ctc_codec.crr.network import SUM_LIMIT, WEIGHT_LIMIT, check_bounds, spans
 from ctc_codec.model import WEIGHTS_FORMAT, default_weights, exact_fingerprint, part
 from ctc_codec.planes.state import State
@@ -297,36 +297,33 @@ def _slow_state(state: State, height: int, width: int) -> SlowState:
 
 
 @pytest.mark.parametrize("largest", [1, 3, 40, 1300, VALUE_LIMIT])
-@pytest.mark.parametrize(("height", "width", "colours"), [(1, 1, 3), (13, 7, 1), (10, 21, 3)])
-def test_inputs_and_context_are_those_of_python_integers(
+@pytest.mark.parametrize(("height", "width", "colours"), [(1, 1, 3), (13, 7, 1), (20, 33, 3)])
+def test_what_is_looked_at_is_what_python_integers_tell(
     largest: int, height: int, width: int, colours: int, model: CodecModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of values of any size: what walks look at, level by level."""
+    """Of values of any size, in windows: inputs of all levels with their context."""
+    seen: list[tuple[int, slice, slice, np.ndarray]] = []
+
+    def recorded(level: Level, rows: slice, columns: slice, tables: InputTables) -> np.ndarray:
+        found = inputs(level, rows, columns, tables)
+        seen.append((level.number, rows, columns, found.copy()))
+        return found
+
+    monkeypatch.setattr(stream, "inputs", recorded)
     walk = Walk(model, (height, width), colours, 9, Writer(), window=5)
     state, rng = walk.state, np.random.default_rng(largest + width)
     state.value[:] = rng.integers(-largest, largest + 1, state.count)
     state.known[:] = rng.random(state.count) < 0.5
     state.low[:] = rng.integers(-largest, largest + 1, state.low.shape) * (3**5 if largest > 2000 else 1)
     state.plane = 4
-    weights = Weights(default_weights())
-    expected = _slow_state(state, height, width)
-    contexts = walk._contexts(0)
-    for level in range(LEVELS):
-        assert contexts[level].tolist() == slow.context(expected, level)
-        parents = children = None
-        if level + 1 < LEVELS:
-            parents = state.level(state.value, level + 1), state.level(state.known, level + 1)
-        if level:
-            children = state.level(state.value, level - 1)
-        own = state.level(state.value, level), state.level(state.known, level)
-        view = Level(level, state.plane, contexts[level], *own, parents, children)
-        whole = np.array(slow.inputs(expected, level, weights)) + ZERO_POINT
-        h, w = state.sides[level]
-        for rows in (slice(0, h), slice(h // 2, h), slice(h // 3, h // 3 + 1)):
-            for columns in (slice(0, w), slice(w // 3, w // 3 + 1)):
-                found = inputs(view, rows, columns, model.input_tables)
-                assert found.dtype == np.uint8
-                assert np.array_equal(found[0], whole[:, rows, columns])
+    walk.look(63)
+    weights, slow_state = Weights(default_weights()), _slow_state(state, height, width)
+    whole = [np.array(slow.inputs(slow_state, level, weights)) + ZERO_POINT for level in range(LEVELS)]
+    assert {level for level, *_ in seen} == set(range(LEVELS))
+    assert len(seen) > LEVELS or height == 1
+    for level, rows, columns, found in seen:
+        assert found.dtype == np.uint8
+        assert np.array_equal(found[0], whole[level][:, rows, columns])
 
 
 def test_reconstruction_is_drawn_to_zero() -> None:

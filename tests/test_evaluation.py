@@ -32,7 +32,7 @@ from ctc_codec.evaluation.codecs import Ctc, PeerError, Stream
 from ctc_codec.evaluation.heldout import main as write_heldout
 from ctc_codec.evaluation.images import EvaluationImage, evaluation_images, read_image
 from ctc_codec.evaluation.large import main as measure_large
-from ctc_codec.evaluation.measure import Cache, Measured, mean_psnr, measure, measure_all
+from ctc_codec.evaluation.measure import Cache, Measured, measure, measure_all
 from ctc_codec.evaluation.metrics import METRICS, PSNR_OF_EQUALS, quality
 from ctc_codec.evaluation.prefixes import is_prefix
 from ctc_codec.evaluation.prefixes import main as check_prefixes
@@ -211,14 +211,6 @@ def test_parts_and_efforts_are_those_of_the_codec() -> None:
     assert len(made["context-free"]) > 1.1 * len(made["CRR"])
     assert made["CRR"] == made["CDR"] != made["effort-1"]
     assert psnr(pixels, shown["CRR"]) < psnr(pixels, shown["CDR"])
-
-
-def test_mean_of_a_folder_is_over_its_images(folder: Path) -> None:
-    files = [folder / "wide.png", folder / "tall.png"]
-    codec = Ctc(default_weights(), (0.5,))
-    each = [mean_psnr([file], codec) for file in files]
-    assert mean_psnr(files, codec) == pytest.approx(np.mean(each, axis=0))
-    assert [len(e) for e in each] == [2, 2]  # the rate, and the whole default file
 
 
 # Curves

@@ -35,13 +35,14 @@ def _together(works: list[Callable[[], Any]]) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def images(make_photo: MakePhoto) -> list[Image.Image]:
-    """One for each thread: sizes even, odd and tiny, grey, transparent, of 16 bits."""
+    """One for each thread: large enough for threads of its own, even, odd and tiny, grey, transparent, of 16
+    bits."""
     clear = make_photo(61, 47, 5)
     clear.putalpha(Image.linear_gradient("L").resize(clear.size))
     grey = make_photo(50, 33, 6)
     deep = Image.fromarray(np.asarray(grey.convert("L")).astype(np.uint16) * 257)
     return [
-        make_photo(96, 64, 1),
+        make_photo(240, 200, 1),
         make_photo(95, 63, 2).convert("L"),
         clear,
         make_photo(1, 1, 3),
@@ -58,7 +59,7 @@ def _round(image: Image.Image, model: ctc_codec.CodecModel) -> tuple[Any, ...]:
     small = ctc_codec.encode(image, weights=model, nbytes=len(data) // 2)
     decoder = ctc_codec.Decoder(weights=model)
     arriving = []
-    for piece in (data[: len(data) // 3], data[len(data) // 3 :]):
+    for piece in (data[: len(data) // 2], data[len(data) // 2 :]):
         decoder.feed(piece)
         arriving.append(decoder.image())
     pictures = [
@@ -71,12 +72,19 @@ def _round(image: Image.Image, model: ctc_codec.CodecModel) -> tuple[Any, ...]:
 
 
 def test_many_threads_give_what_one_gives(images: list[Image.Image], weights: str | None) -> None:
-    """Each has another image, and all of them one model."""
-    model = ctc_codec.load_model(weights)
+    """Each has another image, and all of them one model, which has threads of its own."""
+    model = ctc_codec.load_model(weights, threads=3)
     alone = [_round(image, model) for image in images]
     assert len({result[0] for result in alone}) == len(images) == THREADS
     together = _together([partial(_round, image, model) for image in images])
     assert [a == b for a, b in zip(alone, together, strict=True)] == [True] * THREADS
+
+
+def test_two_models_with_threads_side_by_side(make_photo: MakePhoto, weights: str | None) -> None:
+    models = [ctc_codec.load_model(weights, threads=threads) for threads in (1, 2, 4)]
+    image = make_photo(240, 200)
+    files = _together([partial(ctc_codec.encode, image, weights=model) for model in models * 2])
+    assert len(set(files)) == 1
 
 
 def test_an_image_can_be_shared_by_threads(make_photo: MakePhoto, weights: str | None, tmp_path: Any) -> None:

@@ -24,7 +24,7 @@ from .container.framing import BLOCK_BYTES, frame
 from .container.header import MAX_PIXELS, Header, check_pixels
 from .decoder import Decoder
 from .errors import InputError, TargetError
-from .guide import PictureGuide, Target
+from .guide import Original, PictureGuide, Target
 from .model import CodecModel, model_of
 from .picture import pixels
 from .quality import DEFAULT_EFFORT, DEFAULT_QUALITY, EFFORTS, mse_of_psnr, mse_of_quality
@@ -85,16 +85,13 @@ def encode(
     size, colours = (height, width), 1 if source.grey else 3
     low, details = analyse(rotate(source.pixels, source.grey))
     writer = Writer()
-    guide = PictureGuide(
-        model,
+    original = Original(
         low,
         details,
         3 * height * width,
-        effort if context else 0,
-        target,
-        lambda: writer.encoder.nbytes,
-        lambda walk: _mean_squared_error(source, pixels(walk.state, model, size)),
+        lambda state: _mean_squared_error(source, pixels(state, model, size)),
     )
+    guide = PictureGuide(model, original, effort if context else 0, target, lambda: writer.encoder.nbytes)
     walk = Walk(model, size, colours, guide.planes, writer, guide)
     run(walk)
     if psnr is not None and (reached := guide.check(walk)) > mse_of_psnr(psnr):

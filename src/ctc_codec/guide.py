@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,7 @@ from .container.quality import QualityTable, table_of
 from .model import CodecModel
 from .picture import low_band
 from .planes.order import KNOWN
+from .planes.state import State
 from .planes.trits import at_plane, planes_of, quantise, unit
 from .stream import MAX_SLICES_OF_PLANE, Elements, Walk
 from .synthesis.means import offsets
@@ -33,24 +33,27 @@ _HIGHEST_PSNR = 99.99
 
 @dataclass(frozen=True)
 class Effort:
-    """slices: of a plane, at most; fine: looks at the finest level among them; every plane alike, from the
-    first plane on in which a level is awake."""
+    """slices: of a plane, at most, before each of which all levels but the finest are looked at; fine: looks
+    at the finest level among them, which takes most of the time. coarse_fine: the same for planes above
+    _FINE_PLANE, where the finest level holds few bits."""
 
     slices: int
     fine: int
+    coarse_fine: int = 1
 
 
+_FINE_PLANE = 3
 _EFFORTS = {
-    0: Effort(1, 0),
-    1: Effort(1, 1),
+    0: Effort(1, 0, 0),
+    1: Effort(1, 1, 0),
     2: Effort(1, 1),
     3: Effort(2, 1),
-    4: Effort(2, 1),
+    4: Effort(2, 2, 0),
     5: Effort(2, 2),
-    6: Effort(4, 2),
-    7: Effort(4, 4),
-    8: Effort(8, 8),
-    9: Effort(12, 12),
+    6: Effort(3, 3),
+    7: Effort(4, 4, 2),
+    8: Effort(8, 8, 4),
+    9: Effort(12, 12, 6),
 }
 
 
@@ -63,49 +66,47 @@ class Target:
     nbytes: int | None = None
 
 
-class PictureGuide:
-    """A guide (see :class:`ctc_codec.stream.Guide`) that knows the picture's coefficients.
+@dataclass(frozen=True)
+class Original:
+    """A picture that is encoded.
 
-    low, details: the coefficients in grey levels, float32 [colours, h, w] and, finest first, [channels, h,
-    w];
-    pixels: samples of the picture; nbytes: bytes of code so far; measure: mean squared error over samples of
-    what a decoder would show.
+    low, details: its coefficients in grey levels, float32 [colours, h, w] and, finest first, [channels, h,
+    w].
+    samples: of the picture, three for each pixel. measure: the mean squared error over samples of what a
+    decoder would show.
+    """
+
+    low: Floats
+    details: list[Floats]
+    samples: int
+    measure: Callable[[State], float]
+
+
+class PictureGuide:
+    """A guide (see :class:`ctc_codec.stream.Guide`) that knows the picture.
+
+    planes: of trits that the picture has; moments: bytes of code and squared error of the coefficients by the
+    number of samples, after each slice; measured: such errors, and those of pixels that go with them.
     """
 
     def __init__(
-        self,
-        model: CodecModel,
-        low: Floats,
-        details: list[Floats],
-        samples: int,
-        effort: int,
-        target: Target,
-        nbytes: Callable[[], int],
-        measure: Callable[[Walk], float],
+        self, model: CodecModel, original: Original, effort: int, target: Target, nbytes: Callable[[], int]
     ) -> None:
-        self._model = model
-        self._low = quantise(low)
-        self._true_low = low
-        self._true = details
-        self._values = np.concatenate([quantise(level).reshape(-1) for level in reversed(details)])
-        ends = np.cumsum([0, *(level.size for level in reversed(details))])
-        largest = [int(np.abs(self._values[a:b]).max(initial=0)) for a, b in pairwise(ends)]
-        self._planes_of_level = [planes_of(value) for value in reversed(largest)]
+        """effort: 0 (no context) to 9; nbytes: bytes of code so far."""
+        self._model, self._original = model, original
+        self._effort, self._target, self._nbytes = _EFFORTS[effort], target, nbytes
+        self._low = quantise(original.low)
+        levels = [quantise(level).reshape(-1) for level in original.details]
+        self._planes_of_level = [planes_of(int(np.abs(level).max(initial=0))) for level in levels]
+        self._values = np.concatenate(levels[::-1])
+        self._current = self._values
         self.planes = max(self._planes_of_level)
-        self._samples = samples
-        self._effort = _EFFORTS[effort]
-        self._target = target
-        self._nbytes = nbytes
-        self._measure = measure
-        self._current: Integers = self._values
         self._slices = 1
-        self._ending = False
-        self._near = False
-        self._ratio: float | None = None
+        self._near = self._ending = self._ended = False
+        self._ratio = 1.0
+        self._checked = (-1, -1)
         self.moments: list[tuple[int, float]] = []
-        """Bytes of code and squared error of the coefficients, by the samples."""
         self.measured: list[tuple[float, float]] = []
-        """Squared error of coefficients and of pixels."""
 
     # --- what the walk asks -------------------------------------------------------------------------
 
@@ -118,6 +119,9 @@ class PictureGuide:
 
     def awake(self, plane: int) -> int:
         self._current = at_plane(self._values, plane)
+        return self._awake(plane)
+
+    def _awake(self, plane: int) -> int:
         return sum(1 << level for level in range(LEVELS) if self._planes_of_level[level] > plane)
 
     def trits(self, walk: Walk, elements: Elements) -> Integers:
@@ -125,15 +129,17 @@ class PictureGuide:
 
     def looks(self, walk: Walk, number: int) -> int:
         plane = walk.state.plane - (number == 0)  # of the plane that is about to begin
-        awake = sum(1 << level for level in range(LEVELS) if self._planes_of_level[level] > plane)
-        if not self._effort.fine:
+        effort, awake = self._effort, self._awake(plane)
+        fine = effort.fine if plane <= _FINE_PLANE else effort.coarse_fine
+        if not effort.fine:
             return 0
-        fine = number * self._effort.fine % self._effort.slices == 0 or number == 0
-        return awake if fine else awake & ~1
+        return awake if fine and number * fine % effort.slices < fine else awake & ~1
 
     def threshold(self, walk: Walk, number: int) -> int:
         self._ended = False
-        left = np.bincount(walk.classes, weights=self._model.densities.bits[walk.state.row], minlength=256)
+        left = np.bincount(
+            walk.classes, weights=self._model.densities.bits.take(walk.state.row), minlength=256
+        )
         left[KNOWN] = 0
         bits = left[::-1].cumsum()[::-1]  # from each class on
         if not number:
@@ -149,8 +155,6 @@ class PictureGuide:
 
     # --- where it ends ------------------------------------------------------------------------------
 
-    _ended = False
-
     def after_slice(self, walk: Walk) -> None:
         """Called when a slice is coded."""
         self.moments.append((self._nbytes(), self.error(walk, sampled=True)))
@@ -162,7 +166,10 @@ class PictureGuide:
 
     def check(self, walk: Walk) -> float:
         """Measure pixels: the squared error that a decoder would have now."""
-        exact, found = self.error(walk, sampled=False), self._measure(walk)
+        if self._checked == (walk.slices, walk.state.plane):
+            return self.measured[-1][1]
+        self._checked = walk.slices, walk.state.plane
+        exact, found = self.error(walk, sampled=False), self._original.measure(walk.state)
         self.measured.append((exact, found))
         self._ratio = min(max((found - _ROUNDING) / max(exact, 1e-9), 0.5), 1.5)
         return found
@@ -170,7 +177,7 @@ class PictureGuide:
     def _aim(self) -> float:
         """Squared error of coefficients at which pixels are as the target asks."""
         assert self._target.mse is not None
-        return max(self._target.mse * 0.995 - _ROUNDING, 0.0) / (self._ratio or 1.0)
+        return max(self._target.mse * 0.995 - _ROUNDING, 0.0) / self._ratio
 
     def _approach(self, walk: Walk) -> None:
         """Before a plane: whether the file may end in it."""
@@ -179,10 +186,10 @@ class PictureGuide:
             return
         at_end = np.float32(unit(walk.state.plane))
         error = self._low_error(walk)
-        for level, true in enumerate(self._true):
+        for level, true in enumerate(self._original.details):
             middle = self._current[walk.state.spans[level]].reshape(true.shape) * at_end
             error += float(np.square(true - middle, out=middle).sum(dtype=np.float64))
-        if error / self._samples * 0.85 < self._target.mse:
+        if error / self._original.samples * 0.85 < self._target.mse:
             self._near = True
             self.check(walk)
 
@@ -191,7 +198,7 @@ class PictureGuide:
         state = walk.state
         size = np.float32(unit(state.plane))
         falls = np.zeros(256)
-        for level, true in enumerate(self._true):
+        for level, true in enumerate(self._original.details):
             classes = state.level(walk.classes, level)
             if not classes.any():
                 continue
@@ -205,14 +212,14 @@ class PictureGuide:
             fall = before * before - after * after
             falls += np.bincount(classes.reshape(-1), weights=fall.reshape(-1), minlength=256)
         falls[KNOWN] = 0
-        left = self.error(walk, sampled=False) * self._samples - falls[::-1].cumsum()[::-1]
-        reached = np.flatnonzero(left[1:] <= self._aim() * self._samples)
+        left = self.error(walk, sampled=False) * self._original.samples - falls[::-1].cumsum()[::-1]
+        reached = np.flatnonzero(left[1:] <= self._aim() * self._original.samples)
         return int(reached[-1]) + 1 if len(reached) else None
 
     # --- error --------------------------------------------------------------------------------------
 
     def _low_error(self, walk: Walk) -> float:
-        return float(np.square(self._true_low - low_band(walk.state)).sum(dtype=np.float64))
+        return float(np.square(self._original.low - low_band(walk.state)).sum(dtype=np.float64))
 
     def error(self, walk: Walk, *, sampled: bool) -> float:
         """Squared error of the coefficients by the number of samples; ``sampled``: from some rows."""
@@ -220,14 +227,14 @@ class PictureGuide:
         state = walk.state
         means = self._model.densities.means
         size = np.float32(unit(state.plane))
-        for level, true in enumerate(self._true):
+        for level, true in enumerate(self._original.details):
             step = _SAMPLED[level] if sampled and level < len(_SAMPLED) and true.shape[1] > 64 >> level else 1
             at = (slice(None), slice(step // 2, None, step))
             value = state.level(state.value, level)[at]
             known, row = state.level(state.known, level)[at], state.level(state.row, level)[at]
             rest = true[at] - size * (value + offsets(value, known, row, means))
             total += float(np.square(rest, out=rest).sum(dtype=np.float64)) * true.size / max(rest.size, 1)
-        return total / self._samples
+        return total / self._original.samples
 
     def table(self, code_bytes: int) -> QualityTable:
         """What PSNR the code word's lengths have."""

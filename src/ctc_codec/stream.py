@@ -127,6 +127,8 @@ class Walk:
         self.state = State(self._sides[1:], colours, planes)
         self.classes: npt.NDArray[np.uint8] = np.zeros(self.state.count, np.uint8)
         """Of elements whose trit is still to come at this plane; KNOWN of the others."""
+        self._calm = np.zeros(self.state.count, bool)
+        """Whether the trit is quiet, where it is still to come."""
         self._demotion = demotion(self.state)
         self._tiles = tiles(height, width, LEVELS)
         self._coder = coder
@@ -253,9 +255,10 @@ class Walk:
         state, at = self.state, (slice(None), *window)
         known = state.level(state.known, level)[at]
         np.copyto(state.level(state.row, level)[at], rows, where=~known)
-        classes = demoted(self.model.densities.classes[rows], state.level(self._demotion, level)[at])
+        classes = demoted(self.model.densities.classes.take(rows), state.level(self._demotion, level)[at])
         classes *= ~known
         state.level(self.classes, level)[at] = classes
+        state.level(self._calm, level)[at] = self.model.densities.quiet.take(rows)
 
     def look(self, mask: int) -> None:
         """Run CRR on the levels of a mask, coarse to fine."""
@@ -263,43 +266,20 @@ class Walk:
             return
         state = self.state
         finest = min(level for level in range(LEVELS) if mask >> level & 1)
-        contexts = self._contexts(finest)
+        context = np.clip(state.low, -_LOW_LIMIT, _LOW_LIMIT) << np.int32(CONTEXT_BITS)
         pending: list[Future[None]] = []
         for level in range(LEVELS - 1, finest - 1, -1):
+            value, known = state.level(state.value, level), state.level(state.known, level)
             if mask >> level & 1:
-                value, known = state.level(state.value, level), state.level(state.known, level)
                 parents = None
                 if level + 1 < LEVELS:
                     parents = state.level(state.value, level + 1), state.level(state.known, level + 1)
                 children = state.level(state.value, level - 1) if level else None
-                view = Level(level, state.plane, contexts[level], value, known, parents, children)
-                pending += self._look_at(view)
+                pending += self._look_at(Level(level, state.plane, context, value, known, parents, children))
+            if level > finest:  # meanwhile
+                context = fixed_synthesise_level(context, reconstruction(value, known), self._sides[level])
         for task in pending:
             task.result()
-
-    def _contexts(self, finest: int) -> dict[int, npt.NDArray[np.int32]]:
-        """What the coarser levels predict of each level, int32 [colours, h, w] in 1/16 of the plane's
-        unit."""
-        state = self.state
-        low_band = np.clip(state.low, -_LOW_LIMIT, _LOW_LIMIT) << np.int32(CONTEXT_BITS)
-        contexts = {LEVELS - 1: low_band}
-        for level in range(LEVELS - 2, finest - 1, -1):
-            contexts[level] = np.empty((state.colours, *state.sides[level]), np.int32)
-
-        def fill(colour: int) -> None:
-            x = low_band[colour : colour + 1]
-            for level in range(LEVELS - 1, finest, -1):
-                value, known = state.level(state.value, level), state.level(state.known, level)
-                details = reconstruction(value[colour :: state.colours], known[colour :: state.colours])
-                x = fixed_synthesise_level(x, details, self._sides[level])
-                contexts[level - 1][colour : colour + 1] = x
-
-        if self.model.threads > 1 and contexts[finest].size > _WORTH_THREADS:
-            list(self.model.pool().map(fill, range(state.colours)))
-        else:
-            for colour in range(state.colours):
-                fill(colour)
-        return contexts
 
     def _look_at(self, level: Level) -> list[Future[None]]:
         """Look at a level in windows: small ones at once, large ones side by side, and those are returned."""
@@ -336,17 +316,17 @@ class Walk:
     # --- trits --------------------------------------------------------------------------------------
 
     def _slice(self, threshold: int) -> Iterator[None]:
-        state, quiet = self.state, self.model.densities.quiet
+        state = self.state
         if threshold > self.classes.max(initial=0):
             raise DamageError("damaged: an empty slice")
         if len(self._tiles) == 1:
-            busy, calm = slice_elements(self.classes, threshold, quiet, state.row)
+            busy, calm = slice_elements(self.classes, threshold, self._calm)
             yield from self._trits(busy)
             yield from self._quiet(calm)
             return
         for tile in self._tiles:
             elements = tile.elements(state)
-            busy, calm = slice_elements(self.classes[elements], threshold, quiet, state.row[elements])
+            busy, calm = slice_elements(self.classes[elements], threshold, self._calm[elements])
             yield from self._trits(elements[busy])
             yield from self._quiet(elements[calm])
 
@@ -360,8 +340,8 @@ class Walk:
         def take(span: slice, symbols: Symbols) -> None:
             self._learn(elements[span], symbols - 1)
 
-        row = self.state.row[elements]
-        yield from self._many(len(elements), lambda span: self._rows[row[span]], wanted, take)
+        row = self.state.row.take(elements)
+        yield from self._many(len(elements), lambda span: self._rows.take(row[span], axis=0), wanted, take)
 
     def _learn(self, elements: Elements, trits: Symbols) -> None:
         self.state.learn(elements, trits)
@@ -372,7 +352,7 @@ class Walk:
         count = len(elements) // GROUP
         groups = elements[: count * GROUP].reshape(count, GROUP)
         densities = self.model.densities
-        cost = densities.zero_cost[self.state.row[groups]].sum(axis=1, dtype=np.int64)
+        cost = densities.zero_cost.take(self.state.row.take(groups)).sum(axis=1, dtype=np.int64)
         all_zero = densities.group[cost >> density.GROUP_STEP_BITS].astype(np.uint32)
         rows = rows_of(np.stack((all_zero, np.uint32(65536) - all_zero), axis=1))
         some = np.zeros(count, bool)

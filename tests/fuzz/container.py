@@ -7,11 +7,13 @@ import random
 
 import numpy as np
 
-from ctc_codec import CtcError, FormatError, TargetError, _alpha, _extras
-from ctc_codec._container import budget_bytes, info, split_stream, truncate, unframe
-from ctc_codec._framing import Unframer
-from ctc_codec._header import Header
-from ctc_codec._quality import QualityTable
+from ctc_codec import CtcError, FormatError, LimitError, TargetError, _alpha
+from ctc_codec.container import extras as _extras
+from ctc_codec.container.file import budget_bytes, info, split_stream, truncate, unframe
+from ctc_codec.container.framing import Unframer
+from ctc_codec.container.header import Header
+from ctc_codec.container.quality import QualityTable
+from ctc_codec.container.verify import COMPLETE, CUT, DAMAGED, verify
 
 from .ctc_files import framed, lzma_raw, mutate_file, section, small_file
 from .surface import DATA, Surface, chance_of, cut_up, require, word_of
@@ -130,6 +132,21 @@ def _check_extras(extras: bytes, header: Header, rng: random.Random) -> str:
     return ",".join(sorted(kinds))
 
 
+def _check_verdict(data: bytes, whole: Unframer) -> str:
+    """Of what is verified without weights. Returns its state."""
+    try:
+        found = verify(data, _ALPHA_PIXELS)
+    except LimitError:
+        return "large"
+    require(found.nbytes == len(data) >= found.checked_bytes, "no more bytes verified than there are")
+    require((found.damage is None) == (found.state != DAMAGED), "what is damaged has a reason")
+    if whole.damage is not None:
+        require(found.state == DAMAGED, "wrong check sums are damage")
+    elif found.state != DAMAGED:
+        require(found.state == (COMPLETE if whole.complete else CUT), "complete, or cut")
+    return found.state
+
+
 def check(data: bytes) -> str:
     rng = chance_of(data)
     try:
@@ -152,6 +169,7 @@ def check(data: bytes) -> str:
         require(_extras.mix(code, extras, header.lead_bytes) == stream, "mixed again as they were")
     part = split_stream(stream[: rng.randrange(len(stream) + 1)], header)
     require(code.startswith(part[0]) and extras.startswith(part[1]), "a cut holds the beginnings of both")
+    state = _check_verdict(data, whole)
     try:
         kinds = _check_extras(extras, header, rng)
         _check_cuts(data, header, start, rng)
@@ -161,7 +179,6 @@ def check(data: bytes) -> str:
     require((told.complete, told.damage) == (whole.complete, whole.damage), "what info tells is so")
     require(list(told.quality) == sorted(told.quality), "quality rises with bytes")
     require(all(start <= count <= len(data) for count, _ in told.quality), "of the bytes that are there")
-    state = "complete" if whole.complete else "damaged" if whole.damage else "cut"
     return f"{state} {kinds}"
 
 

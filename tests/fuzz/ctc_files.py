@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from .surface import DATA, Mutate
 
-MAGIC = b"\xc7CTC\x03"
-FINGERPRINT = (DATA / "odd.ctc").read_bytes()[9:13]
-"""Of the tiny weights that the golden files are made with."""
+MAGIC = b"\xc7CTC\x04"
+FINGERPRINT = (DATA / "odd.ctc").read_bytes()[10:14]
+"""Of the weights that the golden files are made with."""
 
 _BLOCK, _PIECE = 4094, 256
 _SIDES = (1, 2, 7, 8, 15, 16, 17, 31, 33, 64, 65, 129)
@@ -76,9 +76,10 @@ class Parts:
     """A file. ``stream``: without check sums, as far as it is there; more or less than the header says."""
 
     flags: int
-    coding: int
     width: int
     height: int
+    planes: int
+    slices: int
     fingerprint: bytes
     code_bytes: int
     extras_bytes: int
@@ -89,8 +90,9 @@ class Parts:
         """Of any bytes."""
         read = _Lenient(data)
         read.take(len(MAGIC))
-        flags, coding = read.take(1)[0], read.take(1)[0]
+        flags = read.take(1)[0]
         width, height = read.varint(), read.varint()
+        planes, slices = read.take(1)[0], read.varint()
         fingerprint = read.take(4)
         code_bytes = read.varint()
         extras_bytes = read.varint() if flags & 4 else 0
@@ -99,12 +101,12 @@ class Parts:
         whole = code_bytes + extras_bytes
         if len(stream) in (whole + 1, whole + 2):
             stream = stream[:whole]  # the last check sum
-        return cls(flags, coding, width, height, fingerprint, code_bytes, extras_bytes, stream)
+        return cls(flags, width, height, planes, slices, fingerprint, code_bytes, extras_bytes, stream)
 
     def to_bytes(self) -> bytes:
         """A file whose check sums are right, and cut if the stream is."""
-        head = MAGIC + bytes([self.flags, self.coding]) + varint(self.width) + varint(self.height)
-        head += self.fingerprint + varint(self.code_bytes)
+        head = MAGIC + bytes([self.flags]) + varint(self.width) + varint(self.height)
+        head += bytes([self.planes]) + varint(self.slices) + self.fingerprint + varint(self.code_bytes)
         if self.flags & 4:
             head += varint(self.extras_bytes)
         whole = self.code_bytes + self.extras_bytes
@@ -139,9 +141,10 @@ class Parts:
         self.stream += extras + code
 
     def tame(self) -> None:
-        """Only what a reader knows: flags, coding, the right weights, small sides."""
+        """Only what a reader knows: flags, planes, slices, the right weights, small sides."""
         self.flags &= 7
-        self.coding = self.coding & 15 | (self.coding >> 4) % 3 << 4
+        self.planes %= 11
+        self.slices = max(self.slices % 161, 1) if self.planes else 0
         self.fingerprint = FINGERPRINT
         self.width, self.height = (max(side % 200, 1) if side > 200 else max(side, 1) for side in self.sides)
         if self.flags & 4:
@@ -156,7 +159,7 @@ class Parts:
 
 def small_file(rng: random.Random, code_bytes: int, extras: bytes = b"", **changes: int) -> bytes:
     """A whole file with a code word of random bytes."""
-    parts = Parts(0, 0, 16, 16, FINGERPRINT, 0, 0, b"")
+    parts = Parts(0, 16, 16, 3, 5, FINGERPRINT, 0, 0, b"")
     for name, value in changes.items():
         setattr(parts, name, value)
     parts.mix(rng.randbytes(code_bytes), extras)
@@ -212,7 +215,8 @@ def _change(parts: Parts, rng: random.Random, plain: Mutate) -> None:
     if what == 0:
         parts.width, parts.height = rng.choice(_SIDES), rng.choice(_SIDES)
     elif what == 1:
-        parts.coding = rng.randrange(16) | rng.randrange(3) << 4
+        parts.planes = rng.randrange(1, 11)
+        parts.slices = rng.choice((1, parts.planes, 160, rng.randrange(1, 40)))
         parts.flags = parts.flags & 4 | rng.randrange(4)
     elif what == 2:
         parts.code_bytes = rng.choice(_SIZES)

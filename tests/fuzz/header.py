@@ -7,8 +7,15 @@ import random
 import struct
 
 from ctc_codec import FormatError, TargetError
-from ctc_codec._container import budget_bytes
-from ctc_codec._header import MAX_HEADER_BYTES, MAX_SIDE, Header, HeaderCutError
+from ctc_codec.container.file import budget_bytes
+from ctc_codec.container.header import (
+    MAX_HEADER_BYTES,
+    MAX_PLANES,
+    MAX_SIDE,
+    MAX_SLICES,
+    Header,
+    HeaderCutError,
+)
 
 from .ctc_files import FINGERPRINT, Parts, mutate_file, small_file
 from .surface import DATA, Surface, chance_of, require, word_of
@@ -20,9 +27,9 @@ def _seeds() -> list[bytes]:
     rng = random.Random(1)
     golden = [path.read_bytes()[:64] for path in sorted(DATA.glob("*.ctc"))]
     huge = [
-        Parts(7, 0x2F, MAX_SIDE, MAX_SIDE, FINGERPRINT, (1 << 63) - 1, (1 << 63) - 1, b""),
-        Parts(5, 0x10, 1, 1, FINGERPRINT, 0, 1, b""),
-        Parts(0, 0x01, 4000, 3000, FINGERPRINT, 1_500_000, 0, b"\0"),
+        Parts(7, MAX_SIDE, MAX_SIDE, MAX_PLANES, MAX_SLICES, FINGERPRINT, (1 << 63) - 1, (1 << 63) - 1, b""),
+        Parts(5, 1, 1, 0, 0, FINGERPRINT, 0, 1, b""),
+        Parts(0, 4000, 3000, 7, 12, FINGERPRINT, 1_500_000, 0, b"\0"),
     ]
     return golden + [parts.to_bytes() for parts in huge] + [small_file(rng, 0), small_file(rng, 5, b"\0\0")]
 
@@ -92,6 +99,7 @@ def check(data: bytes) -> str:
         except HeaderCutError:
             continue
         require(False, "a header that is cut is told as such")
+    require(bool(header.planes) == bool(header.slices), "planes have slices")
     require(header.mode in ("L", "LA", "RGB", "RGBA"), "a mode that Pillow knows")
     whole = header.payload_bytes
     require(header.file_bytes == start + whole + 2 * -(-whole // _BLOCK), "the size of the file")

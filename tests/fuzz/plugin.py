@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import random
 import warnings
 from collections.abc import Iterator
@@ -13,28 +12,24 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 import ctc_codec.pillow  # noqa: F401 (registers itself)
 from ctc_codec import CtcError, Decoder
-from ctc_codec._header import Header
+from ctc_codec.container.header import Header
 
 from .ctc_files import mutate_file
-from .decoder import MAX_PIXELS, seeds, tiny
-from .surface import DATA, Mutate, Surface, chance_of, cut_up, require
+from .decoder import MAX_PIXELS, model, seeds
+from .surface import Mutate, Surface, chance_of, cut_up, require
 
 
 @contextmanager
 def _pillow(accept_damage: bool) -> Iterator[None]:
-    """Pillow's switches and ours, for one input."""
-    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS, os.environ.get("CTC_WEIGHTS")
+    """Pillow's switches, for one input."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
     ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = accept_damage, MAX_PIXELS
-    os.environ["CTC_WEIGHTS"] = str(DATA / "tiny.safetensors")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before[:2]
-        del os.environ["CTC_WEIGHTS"]
-        if before[2] is not None:
-            os.environ["CTC_WEIGHTS"] = before[2]
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
 
 
 def _opened(data: bytes) -> tuple[str, Image.Image | None]:
@@ -89,7 +84,7 @@ def check(data: bytes) -> str:
         require(verified is True, "what loads is in order")
         require(parsed is not None and parsed.tobytes() == image.tobytes(), "in pieces as at once")
         header = Header.parse(data)[0]
-        decoder = Decoder(weights=tiny(), max_pixels=None, device="cpu")
+        decoder = Decoder(weights=model(), max_pixels=None)
         decoder.feed(data)
         require(decoder.image().tobytes() == image.tobytes(), "Pillow's pixels are the decoder's")
         require(image.size == (header.width, header.height), "the size that the header says")

@@ -12,7 +12,7 @@ used (CRR, Jeon et al., CVPR 2023, section 3.2, looks at the same kinds of thing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,17 @@ PLANE_CODES = (-10, -4, 2, 9, 15, 21, 28, 34, 40, 47)
 """16 (log2(unit) / 4 - 1), rounded."""
 _DRAWN_IN = np.array([[0, 5, 2, 1], [0, 2, 1, 0]], np.int32)
 """By how much (1/16 unit) a value is drawn to zero, by its magnitude in intervals: of three units, of one."""
+
+
+def _reconstructions() -> Integers:
+    """By known flag and bits of the value, int32 [2^17]."""
+    value = np.arange(1 << 16).astype(np.uint16).view(np.int16).astype(np.int32)
+    magnitude = np.abs(value)
+    drawn = [_DRAWN_IN[known, np.minimum(magnitude // (1 if known else 3), 3)] for known in (0, 1)]
+    return np.concatenate([np.sign(value) * ((magnitude << CONTEXT_BITS) - d) for d in drawn])
+
+
+_RECONSTRUCTION = _reconstructions()
 _BLUR = 2
 """Samples to each side of the local mean."""
 
@@ -70,7 +81,7 @@ class InputTables:
 
 def look_up(table: Bytes, values: Values) -> Bytes:
     """Entries of 16-bit integers."""
-    return table[values.view(np.uint16)]
+    return table.take(values.view(np.uint16))  # twice as fast as an index
 
 
 @dataclass(frozen=True)
@@ -94,13 +105,8 @@ class Level:
 def reconstruction(value: Values, known: Flags) -> Integers:
     """Details as the context sees them, int32 of the same shape in 1/16 of the plane's unit: interval
     centres, drawn in a little."""
-    magnitude = np.abs(value)
-    intervals = np.where(known, magnitude, magnitude // np.int16(3))
-    np.minimum(intervals, 3, out=intervals)
-    drawn = _DRAWN_IN[known.view(np.uint8), intervals]
-    out = (magnitude.astype(np.int32) << CONTEXT_BITS) - drawn
-    np.negative(out, out=out, where=value < 0)
-    return out
+    index = value.view(np.uint16) + known * np.int32(1 << 16)
+    return _RECONSTRUCTION.take(index)
 
 
 def _prediction(x: Integers, rows: slice, columns: slice) -> Values:
@@ -141,40 +147,48 @@ def inputs(level: Level, rows: slice, columns: slice, tables: InputTables) -> np
     The chroma of a grey picture counts as known to be zero.
     """
     height, width = rows.stop - rows.start, columns.stop - columns.start
-    out = np.zeros((INPUTS, height, width), np.int8)
+    out = np.empty((INPUTS, height, width), np.int8)
     colours = len(level.context)
     step = 3 // colours
+    if step > 1:
+        out[:] = 0
     predicted = _prediction(level.context, rows, columns)
     out[0:colours] = look_up(tables.fine, predicted)
     out[3 : 3 + colours] = look_up(tables.rough, predicted)
 
-    def describe(first: int, value: Bytes, known: Bytes) -> None:
+    def describe(first: int, value: Bytes, known: Flags, put: Callable[[Bytes, Bytes], None]) -> None:
         end = first + CHANNELS
-        out[first:end:step] = value
+        put(out[first:end:step], value)
         np.abs(out[first:end], out=out[end : end + CHANNELS])
-        out[end + CHANNELS : end + 2 * CHANNELS] = ONE
-        out[end + CHANNELS : end + 2 * CHANNELS : step] = known
+        if step > 1:
+            out[end + CHANNELS : end + 2 * CHANNELS] = ONE
+        put(out[end + CHANNELS : end + 2 * CHANNELS : step], known.view(np.int8) * np.int8(ONE))
+
+    def put_doubled(to: Bytes, planes: Bytes) -> None:
+        # Each byte twice in a row, and each row twice.
+        pairs = np.ascontiguousarray(planes).view(np.uint8).astype(np.uint16)
+        pairs |= pairs << np.uint16(8)
+        wide = pairs.view(np.int8)[..., columns.start % 2 :][..., :width]
+        odd = rows.start % 2
+        to[:, ::2] = wide[:, : (height + 1) // 2]
+        to[:, 1::2] = wide[:, odd : odd + height // 2]
 
     if level.parents is None:
+        out[6:24] = 0
         out[24:33] = ONE
     else:
         up = slice(rows.start // 2, (rows.stop + 1) // 2), slice(columns.start // 2, (columns.stop + 1) // 2)
-        y, x = rows.start % 2, columns.start % 2
-
-        def doubled(planes: Bytes) -> Bytes:
-            return planes.repeat(2, axis=1).repeat(2, axis=2)[:, y : y + height, x : x + width]
-
         value, known = level.parents[0][:, *up], level.parents[1][:, *up]
-        describe(6, doubled(look_up(tables.log, value)), doubled(known.view(np.int8) * np.int8(ONE)))
-    describe(
-        33,
-        look_up(tables.log, level.value[:, rows, columns]),
-        level.known[:, rows, columns].view(np.int8) * np.int8(ONE),
-    )
-    if level.children is not None:
+        describe(6, look_up(tables.log, value), known, put_doubled)
+    value, known = level.value[:, rows, columns], level.known[:, rows, columns]
+    describe(33, look_up(tables.log, value), known, np.copyto)
+    if level.children is None:
+        out[60:69] = 0
+    else:
         out[60:69:step] = look_up(tables.children, _child_magnitudes(level.children, rows, columns))
     out[69] = LEVEL_CODES[level.number]
     out[70] = PLANE_CODES[level.plane]
+    out[71] = 0
     offset = out.view(np.uint8)
     offset ^= np.uint8(ZERO_POINT)
     return offset[None]

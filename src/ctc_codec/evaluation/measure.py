@@ -54,15 +54,6 @@ def measure(codec: Codec, pixels: Pixels, metrics: Sequence[str]) -> list[Point]
     return points
 
 
-def mean_psnr(files: Sequence[Path], codec: Ctc) -> list[tuple[float, float]]:
-    """Mean bpp and mean PSNR of our codec over images, at its rates and of whole default files."""
-    results = [measure(codec, read_image(path).pixels, ["psnr"]) for path in files]
-    return [
-        (sum(p["bpp"] for p in column) / len(files), sum(p["psnr"] for p in column) / len(files))
-        for column in zip(*results, strict=True)
-    ]
-
-
 _CODEC = ("container", "crr", "planes", "synthesis", "transform")
 _MEASURING = ("codecs", "peers", "metrics", "measure", "resources")
 

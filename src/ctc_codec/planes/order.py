@@ -80,14 +80,15 @@ def tiles(height: int, width: int, levels: int) -> list[Tile]:
 
 
 def slice_elements(
-    classes: Classes, threshold: int, quiet: npt.NDArray[np.bool_], row: npt.NDArray[np.uint16]
+    classes: Classes, threshold: int, quiet: npt.NDArray[np.bool_]
 ) -> tuple[Elements, Elements]:
     """Elements of classes from a threshold on, in coding order: those coded one by one, and the quiet ones.
 
-    classes: uint8 [n], row: uint16 [n], of a tile; quiet: bool, of every row.
+    classes: uint8 [n], quiet: bool [n], of a tile.
     """
-    chosen = np.flatnonzero(classes >= threshold)
-    calm = quiet[row[chosen]]
-    busy = chosen[~calm]
+    chosen = classes >= threshold
+    calm = chosen & quiet
+    chosen ^= calm
+    busy = np.flatnonzero(chosen)
     # A radix sort. Quiet ones stay as they lie: those that are not zero are neighbours, and share groups.
-    return busy[np.argsort(np.uint8(255) - classes[busy], kind="stable")], chosen[calm]
+    return busy[np.argsort(np.uint8(255) - classes[busy], kind="stable")], np.flatnonzero(calm)

@@ -25,7 +25,7 @@ def offsets(
     trit = value - np.int16(3) * ((value + np.int16(1)) // np.int16(3))
     case = (trit + np.int16(2)) * known
     index = case.astype(np.int32) * np.int32(means.shape[1]) + row
-    return means.reshape(-1)[index]
+    return means.reshape(-1).take(index)
 
 
 def refined(

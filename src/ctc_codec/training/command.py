@@ -79,18 +79,12 @@ def train(
         source = Source.read(sources, exclude)
         settings = Settings(minutes=minutes, steps=steps, batch=chosen, crop=crop, seed=seed)
         checkpoint = run(source, folder, settings, where, start, _say)
-        _freeze(source, checkpoint, folder / WEIGHTS)
+        try:
+            from .freeze import freeze, load_state
+
+            freeze(load_state(checkpoint), source.photographs, source.held_out, folder / WEIGHTS, _say)
+        except ImportError as error:  # training needs neither onnx nor the codec's libraries
+            later = f"python -m ctc_codec.training.freeze {checkpoint} does it elsewhere"
+            raise click.ClickException(f"not frozen ({error}): {later}") from None
     except (CtcError, ValueError, OSError, ImportError) as error:
         raise click.ClickException(str(error)) from None
-
-
-def _freeze(source: object, checkpoint: Path, path: Path) -> None:
-    from .data import Source
-
-    assert isinstance(source, Source)
-    try:
-        from .freeze import freeze, load_state
-    except ImportError as error:  # training needs neither onnxruntime nor the entropy coder
-        _say(f"not frozen: {error}; python -m ctc_codec.training.freeze {checkpoint} does it elsewhere")
-        return
-    freeze(load_state(checkpoint), source.photographs, source.held_out, path, _say)

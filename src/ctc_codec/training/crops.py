@@ -46,7 +46,7 @@ class Crops:
 
         def prepared(pictures: Iterable[Pixels]) -> list[_Picture]:
             return [
-                _Picture(torch.from_numpy(np.ascontiguousarray(p)).to(device), _detail(p))
+                _Picture(torch.from_numpy(p.copy()).to(device), _detail(p))
                 for p in pictures
                 if min(p.shape[:2]) >= side
             ]

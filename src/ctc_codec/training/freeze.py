@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -166,17 +165,12 @@ def save(arrays: Arrays, path: str | os.PathLike[str]) -> CodecModel:
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[np.float32]]:
-    """Float layers by name of a checkpoint of a run (its averages) or of a plain state. Raises ValueError."""
-    import torch
+    """Float layers by name of a checkpoint of a run (its averages) or of a plain state. Raises ValueError,
+    OSError."""
+    from . import checkpoint
 
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("average", state)
-        return {name: tensor.float().numpy() for name, tensor in state.items()}
-    except OSError:
-        raise
-    except Exception as error:  # the unpickler lets all kinds through
-        raise ValueError(f"{path}: not a checkpoint ({str(error).splitlines()[0]})") from None
+    state = checkpoint.networks_of(checkpoint.read(Path(path)))
+    return {name: tensor.float().numpy() for name, tensor in state.items()}
 
 
 def freeze(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..planes.trits import unit
+from . import checkpoint
 from .crops import Crops
 from .data import Source
 from .log import append_row
-from .networks import CRR, Synthesis, corrected, new_networks, synthesis_inputs
+from .networks import CRR, Synthesis, corrected, synthesis_inputs
 from .state import PartialLatent
 from .synthetic import synthetic_pictures
 from .tables import density_tables
@@ -32,7 +32,7 @@ from .wavelet import analyse, rotate
 Report = Callable[[str], None]
 
 CHECKPOINT = "checkpoint.pt"
-_PLANES = np.array([0.6, 1.2, 1.5, 1.4, 1.1, 0.5, 0.2])
+_PLANE_WEIGHTS = np.array([0.6, 1.2, 1.5, 1.4, 1.1, 0.5, 0.2])
 """How often planes 0, 1, ... are drawn."""
 _START, _END = 0.3, 0.06
 """Of the states: nothing of the plane is known, everything; in between the share is uniform."""
@@ -76,19 +76,6 @@ class Settings:
         return min(1.0, minutes / _WARM_UP) * cosine
 
 
-def _start_state(path: Path) -> dict[str, Any]:
-    """A checkpoint or a plain state. Raises ValueError, OSError."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # the unpickler lets all kinds through
-        raise ValueError(f"{path}: damaged checkpoint ({str(error).splitlines()[0]})") from None
-    if not isinstance(state, dict):
-        raise ValueError(f"{path}: not a checkpoint")
-    return state
-
-
 class Trainer:
     """Networks, their averages, optimiser and batch on one device; ``step`` and ``seconds`` of the run."""
 
@@ -97,9 +84,11 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         self._crops = crops
         torch.manual_seed(settings.seed)
-        self.networks = new_networks().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.crr, self.synthesis = CRR(), Synthesis()
+        self.networks = nn.ModuleDict({"crr": self.crr, "synthesis": self.synthesis}).to(device)
+        self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
-        self._groups = [list(self.networks[name].parameters()) for name in ("crr", "synthesis")]
+        self._groups = [list(network.parameters()) for network in (self.crr, self.synthesis)]
         self._cuda = device.type == "cuda"
         # A graph reads what changes from step to step from tensors.
         self._rates = [torch.zeros((), device=device) if self._cuda else 0.0 for _ in self._groups]
@@ -120,16 +109,12 @@ class Trainer:
         self._sums = torch.zeros(4, device=device)
         self._run: Callable[[], None] = self._compute
 
-    @property
-    def crr(self) -> CRR:
-        network = self.networks["crr"]
-        assert isinstance(network, CRR)
-        return network
-
     # --- states -------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
+        for buffer, mean in zip(self.networks.buffers(), self.average.buffers(), strict=True):
+            mean.copy_(buffer)
         return {
             "weights": self.networks.state_dict(),
             "average": self.average.state_dict(),
@@ -147,13 +132,13 @@ class Trainer:
             self._optimizer.load_state_dict({"state": state["moments"], "param_groups": groups})
             self.step, self.seconds = state["step"], state["seconds"]
         except (KeyError, RuntimeError, ValueError) as error:
-            raise ValueError(f"not a checkpoint of these networks ({str(error).splitlines()[0]})") from None
+            raise ValueError(f"not a checkpoint of these networks ({checkpoint.reason(error)})") from None
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate  # loading has put a copy there
 
     def begin_with(self, state: dict[str, Any]) -> None:
         """Take the weights of another run, or those of CRR alone. Raises ValueError if they do not fit."""
-        state = state.get("average", state)
+        state = checkpoint.networks_of(state)
         try:
             for name, network in self.networks.items():
                 own = {
@@ -162,7 +147,7 @@ class Trainer:
                 if own or name == "crr":
                     network.load_state_dict(own)
         except RuntimeError as error:
-            raise ValueError(f"not weights of these networks ({str(error).splitlines()[0]})") from None
+            raise ValueError(f"not weights of these networks ({checkpoint.reason(error)})") from None
         self.average.load_state_dict(self.networks.state_dict())
 
     def check(self) -> None:
@@ -176,7 +161,7 @@ class Trainer:
         """The next batch: crops, planes, shares known, noise."""
         self._crops.fill(self._pixels, rng)
         batch = self.settings.batch
-        planes = rng.choice(len(_PLANES), batch, p=_PLANES / _PLANES.sum())
+        planes = rng.choice(len(_PLANE_WEIGHTS), batch, p=_PLANE_WEIGHTS / _PLANE_WEIGHTS.sum())
         known = np.where(rng.random(batch) < _START, 0.0, rng.random(batch))
         known = np.where(rng.random(batch) < _END, 1.5, known)
         noise = rng.random(batch) * _NOISE * (rng.random(batch) < 0.5)
@@ -189,18 +174,15 @@ class Trainer:
 
     def _compute(self) -> None:
         """One step on the batch at hand. Nothing here waits for the device."""
-        crr, synthesis = self.networks["crr"], self.networks["synthesis"]
-        assert isinstance(crr, CRR)
-        assert isinstance(synthesis, Synthesis)
         samples = self._pixels.float()
         with torch.no_grad():
             noise = self._noise[:, None, None, None] * torch.randn_like(samples)
             planes = rotate((samples + noise).round().clamp(0, 255))
             low, details = analyse(planes)
             latent = PartialLatent(low, details, self._unit)
-            coded = latent.look(crr)
+            coded = latent.look(self.crr)
             latent.reveal(self._known, coded)
-        now = latent.look(crr)
+        now = latent.look(self.crr)
         rate = latent.trit_bits(now)
         # What a look tells of known elements codes nothing: the trit that would follow gives it a meaning.
         further = latent.further_bits(details, now)
@@ -213,7 +195,7 @@ class Trainer:
             refined = latent.picture(kept, self._means)
             before = (refined - planes).square().mean((1, 2, 3))
             seen = synthesis_inputs(refined, latent.deviations(kept), self._unit)
-        out = corrected(refined, synthesis(seen), self._unit)
+        out = corrected(refined, self.synthesis(seen), self._unit)
         after = (out - planes).square().mean((1, 2, 3))
         # A ratio of logarithms would be eaten up by synthetic pictures, where tenfold gains are possible.
         left = after / (before + 0.02)
@@ -235,8 +217,9 @@ class Trainer:
             for group in self._groups:
                 torch._foreach_zero_([p.grad for p in group if p.grad is not None])
 
-    def capture(self, report: Report) -> None:
+    def capture(self, rng: np.random.Generator, report: Report) -> None:
         """Make the step one CUDA graph; plain steps where that fails."""
+        self._draw(rng)
         for rate in self._rates:
             assert isinstance(rate, Tensor)
             rate.zero_()
@@ -253,7 +236,7 @@ class Trainer:
             with torch.cuda.graph(graph):
                 self._compute()
         except RuntimeError as error:
-            report(f"no CUDA graph: {str(error).splitlines()[0]}")
+            report(f"no CUDA graph: {checkpoint.reason(error)}")
         else:
             self._run = graph.replay
             report(f"CUDA graph captured in {time.monotonic() - started:.0f} s")
@@ -270,10 +253,7 @@ class Trainer:
             else:
                 self._optimizer.param_groups[i]["lr"] = base * factor
         quantised = settings.share(minutes, self.step) >= 1 - settings.decay
-        for networks in (self.networks, self.average):
-            crr = networks["crr"]
-            assert isinstance(crr, CRR)
-            crr.quantised.fill_(float(quantised))
+        self.crr.quantised.fill_(float(quantised))
         self._move.fill_(1 - min(_AVERAGE, (1 + self.step) / (10 + self.step)))
         self._draw(rng)
         self._run()
@@ -285,16 +265,6 @@ class Trainer:
         rate, count, gain, steps = self._sums.tolist()
         self._sums.zero_()
         return {"bpp": rate / max(count, 1), "synthesis_db": gain / max(steps, 1)}
-
-
-def _save(trainer: Trainer, path: Path) -> None:
-    """A kill at any moment leaves the old checkpoint or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save(trainer.state(), file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def train(
@@ -312,25 +282,21 @@ def train(
         raise ValueError(f"crops of {settings.crop}: the side must be a multiple of 64")
     path, log = folder / CHECKPOINT, folder / "log.csv"
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
     synthetic = synthetic_pictures(source.photographs, settings.seed)
     crops = Crops(source.photographs, synthetic, settings.crop, device)
     trainer = Trainer(settings, crops, device)
     if path.exists():
-        try:
-            trainer.load(_start_state(path))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-        report(f"{folder}: goes on from step {trainer.step}")
+        trainer.load(checkpoint.read(path))
+        report(f"{folder}: goes on from step {trainer.step}{', not from the given start' if start else ''}")
     elif start is not None:
-        trainer.begin_with(_start_state(start))
+        trainer.begin_with(checkpoint.read(start))
     report(f"{len(crops.photographs)} photographs, {crops.megapixels:.0f} megapixels, on {device}")
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([settings.seed, trainer.step])
     if device.type == "cuda":
         torch.manual_seed(settings.seed + trainer.step)
-        trainer.capture(report)
+        trainer.capture(rng, report)
 
     every = min(_LOG_MINUTES, settings.minutes / 6) * 60
     earlier, began = trainer.seconds, time.monotonic()
@@ -359,11 +325,11 @@ def train(
             tell()
         if trainer.seconds - saved > _SAVE_MINUTES * 60:
             trainer.check()
-            _save(trainer, path)
+            checkpoint.write(path, trainer.state())
             saved = trainer.seconds
     if trainer.step > logged_step:
         tell()
     if not path.exists() or trainer.seconds > earlier:
         trainer.check()
-        _save(trainer, path)
+        checkpoint.write(path, trainer.state())
     return path

@@ -150,12 +150,11 @@ def thirds(middle: Tensor, width: Tensor | float, density: Density) -> tuple[Ten
     x = middle - centre
     above = x >= 0
     x = x.abs()  # the tail that keeps its precision
+    (share, steep), (other_share, flat) = MIXTURE
     tails = []
     for edge in (-1 / 2, -1 / 6, 1 / 6, 1 / 2):
-        z = (x + edge * width) * steepness
-        tails.append(
-            sum((share * torch.sigmoid(-z * steep) for share, steep in MIXTURE), torch.zeros_like(z))
-        )
+        z = (x + edge * width) * -steepness
+        tails.append(share * torch.sigmoid(z * steep) + other_share * torch.sigmoid(z * flat))
     near, inner, far = ((a - b).clamp_min(1e-8) for a, b in itertools.pairwise(tails))
     total = near + inner + far
     near, inner, far = near / total, inner / total, far / total
@@ -170,7 +169,9 @@ def bits(trit: Tensor, p: tuple[Tensor, Tensor, Tensor]) -> Tensor:
 
 def priority(p: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Expected fall of squared error per bit, in squared units, and expected bits."""
-    entropy = -sum((v * torch.log2(v.clamp_min(1e-9)) for v in p), torch.zeros_like(p[0]))
+    entropy = torch.zeros_like(p[0])
+    for share in p:
+        entropy = entropy - share * torch.log2(share.clamp_min(1e-9))
     return (p[0] + p[2] - (p[2] - p[0]).square()) / (entropy + 1e-6), entropy
 
 
@@ -237,8 +238,3 @@ def corrected(planes: Tensor, out: Tensor, unit: Tensor) -> Tensor:
     """Planes [B, 3, H, W] with what the network told, bounded in units of the plane."""
     correction = F.pixel_shuffle(out.clamp(-synthesis.LIMIT, synthesis.LIMIT), synthesis.SCALE)
     return planes + correction * (synthesis.GAIN * unit[:, None, None, None])
-
-
-def new_networks() -> nn.ModuleDict:
-    """Both networks, untrained."""
-    return nn.ModuleDict({"crr": CRR(), "synthesis": Synthesis()})

@@ -9,18 +9,22 @@ import numpy as np
 import torch
 
 from ..container.coder import Symbols
+from ..crr.density import DISTANCES, SCALES
+from ..crr.inputs import ONE
 from ..model import CodecModel
 from ..planes.trits import unit
 from ..stream import Elements, Guide, Walk, Writer, run
 from ..transform.lifting import LEVELS
+from .checkpoint import reason
 from .data import Pixels
 from .freeze import Layers
-from .networks import CRR
+from .networks import CRR, bits, thirds
 from .state import PartialLatent
+from .tables import SCALE_STEP, SCALE_ZERO
 from .wavelet import analyse, rotate
 
 _SIDE = 256
-_PICTURES = 8
+_PICTURES = 6
 _PLANES = (1, 2, 3, 4)
 _SHARES = (0.0, 0.5)
 
@@ -32,13 +36,13 @@ def load_crr(state: Layers) -> CRR:
     try:
         crr.load_state_dict({name.removeprefix("crr."): torch.from_numpy(state[name]) for name in names})
     except RuntimeError as error:
-        raise ValueError(f"not weights of this CRR ({str(error).splitlines()[0]})") from None
+        raise ValueError(f"not weights of this CRR ({reason(error)})") from None
     return crr.eval()
 
 
 def partial_latent(pixels: Pixels, plane: int) -> PartialLatent:
     """A picture uint8 [h, w, 3], sides multiples of 64, at a plane's beginning."""
-    samples = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float()
+    samples = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
     return PartialLatent(*analyse(rotate(samples)), torch.tensor([unit(plane)]))
 
 
@@ -62,11 +66,18 @@ class CodedPlane(Walk):
         """What the coder is to code: this is its own guide."""
         return (self._value[elements] - walk.state.value[elements] + 1).astype(np.int32)
 
-    def rest_bits(self) -> int:
-        """Bits, to within a word, that the trits to come have after a look at every level."""
+    def rest_bits(self) -> tuple[float, int]:
+        """Bits of the trits to come after a look at every level: by the densities, and coded, to within a
+        word, in groups and with least frequencies."""
         self.look((1 << LEVELS) - 1)
+        unknown = ~self.state.known
+        row = torch.from_numpy(self.state.row[unknown].astype(np.int32))
+        trit = torch.from_numpy((self._value - self.state.value)[unknown])
+        distance = (row >> 6 & DISTANCES - 1) / ONE * (1 - 2 * (row >> 13))
+        density = torch.zeros_like(distance), (row & SCALES - 1) / SCALE_STEP - SCALE_ZERO
+        ideal = float(bits(trit, thirds(distance, 3.0, density)).sum())
         run(self._slice(1))
-        return 8 * self._writer.encoder.nbytes
+        return ideal, 8 * self._writer.encoder.nbytes
 
 
 def _middle(pixels: Pixels) -> Pixels:
@@ -79,11 +90,11 @@ def _middle(pixels: Pixels) -> Pixels:
 @torch.no_grad()
 def freezing_cost(state: Layers, model: CodecModel, pictures: Sequence[Pixels]) -> Iterator[str]:
     """Lines that tell bits of the trits to come, at several planes and shares of them known: by the frozen
-    model, against the networks of ``state`` with rounded weights and with float weights."""
+    model, against the networks of ``state`` with rounded weights and with float weights, and coded."""
     crr = load_crr(state)
     middles = [_middle(p) for p in pictures[:_PICTURES] if min(p.shape[:2]) >= 64]
     pixels = sum(p.shape[0] * p.shape[1] for p in middles)
-    sums = np.zeros((len(_PLANES), len(_SHARES), 3))
+    sums = np.zeros((len(_PLANES), len(_SHARES), 4))
     for middle in middles:
         for i, plane in enumerate(_PLANES):
             for j, share in enumerate(_SHARES):
@@ -93,12 +104,12 @@ def freezing_cost(state: Layers, model: CodecModel, pictures: Sequence[Pixels]) 
                 rounded = float(latent.trit_bits(latent.look(crr)))
                 crr.quantised.fill_(0)
                 floats = float(latent.trit_bits(latent.look(crr)))
-                sums[i, j] += CodedPlane(latent, model, plane).rest_bits(), rounded, floats
+                sums[i, j] += *CodedPlane(latent, model, plane).rest_bits(), rounded, floats
 
-    def line(name: str, integers: float, rounded: float, floats: float) -> str:
+    def line(name: str, integers: float, coded: float, rounded: float, floats: float) -> str:
         return (
             f"{name}: {integers / pixels:.4f} bpp, {integers / rounded - 1:+.2%} against rounded weights, "
-            f"{integers / floats - 1:+.2%} against float weights"
+            f"{integers / floats - 1:+.2%} against float weights; coded {coded / integers - 1:+.2%}"
         )
 
     for i, plane in enumerate(_PLANES):

@@ -124,7 +124,7 @@ class PartialLatent:
             height, width = rank.shape[2:]
             row, column = (torch.arange(side, device=rank.device) for side in (height, width))
             odd = (row[:, None] + column) % 2
-            ranks.append((rank - DEMOTION / CLASS_SCALE * odd).clamp(0, 0.9999))
+            ranks.append((rank - DEMOTION / CLASS_SCALE * odd).nan_to_num(0).clamp(0, 0.9999))
             entropies.append(entropy.flatten(1))
         bins = (torch.cat([rank.flatten(1) for rank in ranks], 1) * _BINS).long()
         histogram = torch.zeros(batch, _BINS, device=share.device).scatter_add_(
@@ -169,12 +169,12 @@ class PartialLatent:
         out = []
         for level, (centre, log_scale) in enumerate(densities):
             x = 3 * self.above[level] - centre
-            side = torch.where(x < 0, -1.0, 1.0)
+            side = 1 - 2 * (x < 0).float()
             distance = (x.abs() * ONE).round().clamp(max=DISTANCES - 1)
             scale = ((log_scale + SCALE_ZERO) * SCALE_STEP).round().clamp(0, SCALES - 1)
             case = (side * self.trit[level] + 2) * self.known[level]
             row = case * ROWS + distance * SCALES + scale
-            out.append((self.seen(level) + side * table.view(-1)[row.long()]) * self.size)
+            out.append((self.seen(level) + side * table.view(-1)[row.nan_to_num(0).long()]) * self.size)
         return out
 
     def picture(self, densities: list[Density], table: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ last sample. Details are stacked orientation major: HL (high horizontally), LH, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,68 +40,79 @@ def level_sides(height: int, width: int) -> list[Sides]:
 
 # --- floating point ---------------------------------------------------------------------------------
 
+Axis = Literal[-1, -2]
+_Array = TypeVar("_Array", bound=npt.NDArray[Any])
 
-def _add_to_odd(odd: npt.NDArray[Any], even: npt.NDArray[Any], weight: np.float32) -> None:
+
+def _at(axis: Axis, *which: Any) -> tuple[Any, ...]:
+    """Index of a slice along one of the last two axes."""
+    return (..., *which) if axis == -1 else (..., *which, slice(None))
+
+
+def _add_to_odd(odd: Floats, even: Floats, weight: np.float32, axis: Axis) -> None:
     """odd[i] += weight (even[i] + even[i + 1]), the last even sample repeated."""
-    odd[..., :-1] += weight * (even[..., :-1] + even[..., 1:])
-    odd[..., -1] += 2 * weight * even[..., -1]
+    first, rest, last = _at(axis, slice(None, -1)), _at(axis, slice(1, None)), _at(axis, slice(-1, None))
+    odd[first] += weight * (even[first] + even[rest])
+    odd[last] += 2 * weight * even[last]
 
 
-def _add_to_even(even: npt.NDArray[Any], odd: npt.NDArray[Any], weight: np.float32) -> None:
+def _add_to_even(even: Floats, odd: Floats, weight: np.float32, axis: Axis) -> None:
     """even[i] += weight (odd[i - 1] + odd[i]), the first odd sample repeated."""
-    even[..., 1:] += weight * (odd[..., 1:] + odd[..., :-1])
-    even[..., 0] += 2 * weight * odd[..., 0]
+    first, rest, begin = _at(axis, slice(None, -1)), _at(axis, slice(1, None)), _at(axis, slice(1))
+    even[rest] += weight * (odd[rest] + odd[first])
+    even[begin] += 2 * weight * odd[begin]
 
 
-def _split(x: Floats) -> tuple[Floats, Floats]:
-    """Low and high band along the last axis."""
-    even = x[..., ::2].copy()
+def _interleaved(even: _Array, odd: _Array, size: int, axis: Axis) -> _Array:
+    shape = list(even.shape)
+    shape[axis] = size
+    out = np.empty(shape, even.dtype)
+    out[_at(axis, slice(0, None, 2))] = even
+    out[_at(axis, slice(1, None, 2))] = odd[_at(axis, slice(size // 2))]
+    return out  # type: ignore[return-value]
+
+
+def _split(x: Floats, axis: Axis) -> tuple[Floats, Floats]:
+    """Low and high band along an axis."""
+    size = x.shape[axis]
+    even = x[_at(axis, slice(0, None, 2))].copy()
     odd = np.empty_like(even)
-    odd[..., : x.shape[-1] // 2] = x[..., 1::2]
-    if x.shape[-1] % 2:
-        odd[..., -1] = x[..., -1]
+    odd[_at(axis, slice(size // 2))] = x[_at(axis, slice(1, None, 2))]
+    if size % 2:
+        odd[_at(axis, slice(-1, None))] = x[_at(axis, slice(-1, None))]
     weights = [np.float32(step) for step in _STEPS]
-    _add_to_odd(odd, even, weights[0])
-    _add_to_even(even, odd, weights[1])
-    _add_to_odd(odd, even, weights[2])
-    _add_to_even(even, odd, weights[3])
+    _add_to_odd(odd, even, weights[0], axis)
+    _add_to_even(even, odd, weights[1], axis)
+    _add_to_odd(odd, even, weights[2], axis)
+    _add_to_even(even, odd, weights[3], axis)
     even *= np.float32(_LOW)
     odd *= np.float32(_HIGH)
     return even, odd
 
 
-def _join(low: Floats, high: Floats, size: int) -> Floats:
+def _join(low: Floats, high: Floats, size: int, axis: Axis) -> Floats:
     """The inverse of :func:`_split` for ``size`` samples."""
     even, odd = low * np.float32(1 / _LOW), high * np.float32(1 / _HIGH)
     weights = [np.float32(-step) for step in _STEPS]
-    _add_to_even(even, odd, weights[3])
-    _add_to_odd(odd, even, weights[2])
-    _add_to_even(even, odd, weights[1])
-    _add_to_odd(odd, even, weights[0])
-    out = np.empty((*even.shape[:-1], size), even.dtype)
-    out[..., ::2] = even
-    out[..., 1::2] = odd[..., : size // 2]
-    return out
-
-
-def _turned(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return x.swapaxes(-1, -2)
+    _add_to_even(even, odd, weights[3], axis)
+    _add_to_odd(odd, even, weights[2], axis)
+    _add_to_even(even, odd, weights[1], axis)
+    _add_to_odd(odd, even, weights[0], axis)
+    return _interleaved(even, odd, size, axis)
 
 
 def analyse_level(x: Floats) -> tuple[Floats, Floats]:
     """One level: planes float32 [C, h, w] to the low band [C, h', w'] and details [3 C, h', w']."""
-    low, high = _split(x)
-    ll, lh = (_turned(band) for band in _split(_turned(low)))
-    hl, hh = (_turned(band) for band in _split(_turned(high)))
-    return np.ascontiguousarray(ll), np.concatenate((hl, lh, hh))
+    low, high = _split(x, -1)
+    ll, lh = _split(low, -2)
+    hl, hh = _split(high, -2)
+    return ll, np.concatenate((hl, lh, hh))
 
 
 def synthesise_level(ll: Floats, details: Floats, sides: Sides) -> Floats:
     """The inverse of :func:`analyse_level` for planes of that height and width."""
     hl, lh, hh = np.split(details, 3)
-    low = _turned(_join(_turned(ll), _turned(lh), sides[0]))
-    high = _turned(_join(_turned(hl), _turned(hh), sides[0]))
-    return _join(low, high, sides[1])
+    return _join(_join(ll, lh, sides[0], -2), _join(hl, hh, sides[0], -2), sides[1], -1)
 
 
 def analyse(planes: Floats) -> tuple[Floats, list[Floats]]:
@@ -140,42 +151,43 @@ FIXED_STEPS = tuple(fixed_constant(step) for step in _STEPS)
 FIXED_LOW, FIXED_HIGH = fixed_constant(1 / _LOW), fixed_constant(1 / _HIGH)
 
 
-def _scaled(x: Integers, constant: int) -> Integers:
-    out = x * np.int32(constant)
-    out += np.int32(_HALF)
-    out >>= np.int32(FIXED_BITS)
-    return out
+def _scale(x: Integers, constant: int) -> Integers:
+    """Multiply by a constant in 1/4096, in place, halves up."""
+    x *= np.int32(constant)
+    x += np.int32(_HALF)
+    x >>= np.int32(FIXED_BITS)
+    return x
 
 
-def _fixed_odd(odd: Integers, even: Integers, step: int) -> None:
+def _fixed_odd(odd: Integers, even: Integers, step: int, axis: Axis) -> None:
     """odd[i] -= step (even[i] + even[i + 1]). Whole multiples are split off, or 32 bits would not do."""
     whole, fraction = -(-step >> FIXED_BITS), step + (-step >> FIXED_BITS << FIXED_BITS)
-    total = even.copy()
-    total[..., :-1] += even[..., 1:]
-    total[..., -1] += even[..., -1]
-    odd -= _scaled(total, fraction)
+    first, rest, last = _at(axis, slice(None, -1)), _at(axis, slice(1, None)), _at(axis, slice(-1, None))
+    total = np.empty_like(even)
+    np.add(even[first], even[rest], out=total[first])
+    np.add(even[last], even[last], out=total[last])
     if whole:
-        total *= np.int32(whole)
-        odd -= total
+        odd -= total if whole == 1 else total * np.int32(whole)
+    odd -= _scale(total, fraction)
 
 
-def _fixed_even(even: Integers, odd: Integers, step: int) -> None:
-    total = odd.copy()
-    total[..., 1:] += odd[..., :-1]
-    total[..., 0] += odd[..., 0]
-    even -= _scaled(total, step)
+def _fixed_even(even: Integers, odd: Integers, step: int, axis: Axis) -> None:
+    """even[i] -= step (odd[i - 1] + odd[i])."""
+    first, rest, begin = _at(axis, slice(None, -1)), _at(axis, slice(1, None)), _at(axis, slice(1))
+    total = np.empty_like(odd)
+    np.add(odd[first], odd[rest], out=total[rest])
+    np.add(odd[begin], odd[begin], out=total[begin])
+    even -= _scale(total, step)
 
 
-def _fixed_join(low: Integers, high: Integers, size: int) -> Integers:
-    even, odd = _scaled(low, FIXED_LOW), _scaled(high, FIXED_HIGH)
-    _fixed_even(even, odd, FIXED_STEPS[3])
-    _fixed_odd(odd, even, FIXED_STEPS[2])
-    _fixed_even(even, odd, FIXED_STEPS[1])
-    _fixed_odd(odd, even, FIXED_STEPS[0])
-    out = np.empty((*even.shape[:-1], size), np.int32)
-    out[..., ::2] = even
-    out[..., 1::2] = odd[..., : size // 2]
-    return out
+def _fixed_join(low: Integers, high: Integers, size: int, axis: Axis) -> Integers:
+    """Low and high band, which are used up, along an axis."""
+    even, odd = _scale(low, FIXED_LOW), _scale(high, FIXED_HIGH)
+    _fixed_even(even, odd, FIXED_STEPS[3], axis)
+    _fixed_odd(odd, even, FIXED_STEPS[2], axis)
+    _fixed_even(even, odd, FIXED_STEPS[1], axis)
+    _fixed_odd(odd, even, FIXED_STEPS[0], axis)
+    return _interleaved(even, odd, size, axis)
 
 
 def fixed_synthesise_level(ll: Integers, details: Integers, sides: Sides) -> Integers:
@@ -187,6 +199,5 @@ def fixed_synthesise_level(ll: Integers, details: Integers, sides: Sides) -> Int
     limit = np.int32(FIXED_LIMIT)
     ll, details = np.clip(ll, -limit, limit), np.clip(details, -limit, limit)
     hl, lh, hh = np.split(details, 3)
-    low = _turned(_fixed_join(_turned(ll), _turned(lh), sides[0]))
-    high = _turned(_fixed_join(_turned(hl), _turned(hh), sides[0]))
-    return _fixed_join(low, high, sides[1])
+    low, high = _fixed_join(ll, lh, sides[0], -2), _fixed_join(hl, hh, sides[0], -2)
+    return _fixed_join(low, high, sides[1], -1)
