@@ -104,6 +104,7 @@ def _session_options() -> None:
             options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, name)
         if settings.get("execution") == "parallel":
             options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+            options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         options.intra_op_num_threads = int(settings.get("intra", options.intra_op_num_threads))
         options.inter_op_num_threads = int(settings.get("inter", options.inter_op_num_threads))
         options.enable_cpu_mem_arena = settings.get("arena") != "off"

@@ -202,6 +202,9 @@ def test_networks_compute_what_python_integers_do(group: int, model: CodecModel)
         assert scale.tolist() == expected[1]
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*fork:DeprecationWarning"
+)  # from Python 3.12 on, where there are threads
 def test_a_network_is_made_again_in_a_forked_process(model: CodecModel) -> None:
     seen = _noise(9, 9)
     expected = model.networks[0].look(seen)

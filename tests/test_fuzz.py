@@ -1,6 +1,6 @@
 """A seeded slice of fuzzing in plain Python, and every input that ever failed. See tests/fuzz.
 
-How many inputs: ``executions`` of each surface, 15 250 in all; the same ones in every run. `make fuzz` runs
+How many inputs: ``executions`` of each surface, 15 100 in all; the same ones in every run. `make fuzz` runs
 the same checks under atheris, for as long as one likes.
 """
 

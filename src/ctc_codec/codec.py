@@ -121,8 +121,11 @@ def encode(
 def _target(
     quality: float | None, bpp: float | None, nbytes: int | None, psnr: float | None, count: int
 ) -> Target:
+    for name, value in (("bpp", bpp), ("psnr", psnr)):
+        if value is not None and not 0 < value < 1e9:
+            raise TargetError(f"{name} must be positive, not {value}")
     if bpp is not None:
-        return Target(nbytes=int(min(bpp * count / 8, 1 << 62)) + 1)
+        return Target(nbytes=int(bpp * count / 8) + 1)
     if nbytes is not None:
         return Target(nbytes=nbytes)
     if psnr is not None:

@@ -27,7 +27,7 @@ def psnr_of_quality(quality: float) -> float:
 
 def mse_of_psnr(psnr: float) -> float:
     """Mean squared error of samples from 0 to 255 that has a PSNR in dB."""
-    return float(255**2 / 10 ** (psnr / 10))
+    return float(255**2 / 10 ** min(psnr / 10, 300))
 
 
 def mse_of_quality(quality: float) -> float | None:

@@ -209,4 +209,4 @@ def _check_thumbnail(data: bytes, header: Header) -> None:
     require(small.mode == header.mode, "a thumbnail has the mode that its header says")
 
 
-SURFACE = Surface("decoder", seeds, check, mutate_file, executions=400, max_bytes=3000)
+SURFACE = Surface("decoder", seeds, check, mutate_file, executions=250, max_bytes=3000)
