@@ -36,7 +36,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-exactness: install  ## the golden latents under every setting and release of torch that can be had here
+exactness: install  ## the golden latents under every setting and release of onnxruntime that can be had here
 	mkdir -p $(REPORT)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/exactness.py -o $(REPORT)/exactness.json -o $(REPORT)/exactness.md
 

@@ -29,6 +29,7 @@ import onnxruntime
 import ctc_codec.decoder
 from ctc_codec import CodecModel, DamageError, Decoder, WeightsError, load_model
 from ctc_codec.crr import network
+from ctc_codec.runtime import Session
 from ctc_codec.stream import Walk
 
 DATA = Path(__file__).parent / "data" / "format"
@@ -130,7 +131,7 @@ def _saturates() -> bool | None:
     """Whether a network with weights of 8 bits would be wrong here: on some kernels sums of products saturate
     in 16 bits. None if this onnxruntime does not take the graph."""
     model = load_model(threads=1)
-    tensors = dict(model.networks[0]._tensors)
+    tensors = dict(model.networks[0].session.tensors)
     seen = np.full((1, network.INPUTS, 4, 4), 255, np.uint8)
 
     def result(weight: int, shift: int) -> Any:
@@ -142,8 +143,7 @@ def _saturates() -> bool | None:
                 changed[name] = np.full_like(tensor, 2.0**-shift)
             elif name.endswith("enter.bias"):
                 changed[name] = np.zeros_like(tensor)
-        session = network.session(model.networks[0]._graph, changed, 1)
-        return session.run(None, {"inputs": seen})[0]
+        return Session(model.networks[0].session.graph, changed, 1).run(seen)
 
     # 126 / 2^19 and 63 / 2^18 are the same weights.
     return bool((result(126, 15) != result(63, 14)).any())

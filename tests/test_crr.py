@@ -17,10 +17,11 @@ from safetensors.numpy import load_file, save_file
 from ctc_codec import CodecModel, WeightsError, decode, encode, load_model, stream
 from ctc_codec.crr import density
 from ctc_codec.crr.inputs import INPUTS, ZERO_POINT, InputTables, Level, inputs, reconstruction
-from ctc_codec.crr.network import SUM_LIMIT, WEIGHT_LIMIT, check_bounds, spans
+from ctc_codec.crr.network import SUM_LIMIT, WEIGHT_LIMIT, check_bounds
 from ctc_codec.model import WEIGHTS_FORMAT, default_weights, exact_fingerprint, part
 from ctc_codec.planes.state import State
 from ctc_codec.planes.trits import VALUE_LIMIT
+from ctc_codec.runtime import spans
 from ctc_codec.stream import Walk, Writer
 from ctc_codec.transform.lifting import LEVELS
 from pictures import photograph

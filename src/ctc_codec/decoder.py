@@ -21,7 +21,7 @@ from .container.framing import Unframer
 from .container.header import MAX_HEADER_BYTES, MAX_PIXELS, Header, HeaderCutError, check_pixels
 from .errors import DamageError, WeightsError
 from .model import CodecModel, model_of
-from .picture import pixels, small_pixels
+from .picture import THUMBNAIL_SCALE, pixels, small_pixels
 from .planes.state import State
 from .stream import Reader, Walk
 
@@ -30,7 +30,6 @@ Pixels = npt.NDArray[np.uint8]
 _STEP_BYTES = 4096
 _STEP_SHARE = 16
 """Data is decoded as soon as it has grown by 4 KiB, or by a sixteenth if that is more."""
-_THUMBNAIL_OCTAVES = 3
 
 
 @dataclass(frozen=True)
@@ -232,13 +231,12 @@ class Decoder:
         """A picture of 1/8 of each side, rounded up, fast. Raises as :meth:`latent`."""
         walk, header = self._current(), self.checked_header()
         assert self._model is not None
-        small = small_pixels(walk.state, self._model, (header.height, header.width), _THUMBNAIL_OCTAVES)
+        small = small_pixels(walk.state, self._model, (header.height, header.width))
         alpha = self._alpha(header)
         if alpha is not None:
-            scale = 1 << _THUMBNAIL_OCTAVES
-            size = (small.shape[1] * scale, small.shape[0] * scale)
+            size = (small.shape[1] * THUMBNAIL_SCALE, small.shape[0] * THUMBNAIL_SCALE)
             padded = np.pad(alpha, ((0, size[1] - header.height), (0, size[0] - header.width)), mode="edge")
-            alpha = np.asarray(Image.fromarray(padded).reduce(scale))
+            alpha = np.asarray(Image.fromarray(padded).reduce(THUMBNAIL_SCALE))
         return image_from_pixels(small, alpha)
 
     def _alpha(self, header: Header) -> Pixels | None:

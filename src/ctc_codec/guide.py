@@ -171,7 +171,7 @@ class PictureGuide:
         self._checked = walk.slices, walk.state.plane
         exact, found = self.error(walk, sampled=False), self._original.measure(walk.state)
         self.measured.append((exact, found))
-        self._ratio = min(max((found - _ROUNDING) / max(exact, 1e-9), 0.5), 1.5)
+        self._ratio = min(max((found - _ROUNDING) / max(exact, 1e-9), 0.25), 4.0)
         return found
 
     def _aim(self) -> float:

@@ -65,8 +65,7 @@ class CodecModel:
         """known_answer: what the networks must compute, or None to take them on trust (while freezing);
         threads: of the networks, 0 for one per core. Raises WeightsError, KeyError or ValueError."""
         self.threads = threads or cores()
-        self._pool: ThreadPoolExecutor | None = None
-        self._process = -1
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
         self.fingerprint = exact_fingerprint(arrays)
         self.densities = Densities.of(arrays)
         if self.densities.static.shape != (MAX_PLANES, LEVELS, CHANNELS, MAGNITUDES):
@@ -90,10 +89,9 @@ class CodecModel:
 
     def pool(self) -> ThreadPoolExecutor:
         """Threads of this process to work with; made anew in one that was forked."""
-        if self._pool is None or self._process != os.getpid():
-            self._pool = ThreadPoolExecutor(self.threads, "ctc")
-            self._process = os.getpid()
-        return self._pool
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), ThreadPoolExecutor(self.threads, "ctc")
+        return self._pool[1]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int = 0) -> CodecModel:
@@ -127,6 +125,16 @@ def default_weights() -> Path:
 
 
 _loading = threading.Lock()
+
+
+def _after_fork() -> None:
+    """A thread that is not there any more may have held the lock."""
+    global _loading
+    _loading = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @functools.lru_cache(maxsize=4)

@@ -18,6 +18,9 @@ from .transform.lifting import LEVELS, analyse, synthesise
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
+THUMBNAIL_SCALE = 8
+"""A thumbnail's side is the image's over this, rounded up."""
+
 
 def coefficients(state: State, model: CodecModel, *, refine: bool = True, first: int = 0) -> list[Floats]:
     """Details of every level from ``first`` on, float32 [channels, h, w] in grey levels, finest first."""
@@ -88,9 +91,17 @@ def pixels(state: State, model: CodecModel, size: tuple[int, int], **how: bool) 
     return unrotate(reconstruct(state, model, size, **how))
 
 
-def small_pixels(state: State, model: CodecModel, size: tuple[int, int], octaves: int) -> Pixels:
-    """The picture at 1 / 2^octaves of its sides, rounded up, from the low band of that level: no finer level
-    is touched. uint8 [h, w, 1 or 3]."""
-    details = [np.zeros(0, np.float32)] * octaves + coefficients(state, model, first=octaves)
-    planes = synthesise(low_band(state), details, *size, stop=octaves)
-    return unrotate(planes * np.float32(0.5**octaves))
+def small_pixels(state: State, model: CodecModel, size: tuple[int, int]) -> Pixels:
+    """The picture at 1 / THUMBNAIL_SCALE of its sides, rounded up, uint8 [h, w, 1 or 3].
+
+    Means of the low band beside the finest level, which is not touched: that band's samples lie at every
+    other pixel, so those of coarser bands would lie further and further from the middle of the pixels that
+    they stand for.
+    """
+    details = [np.zeros(0, np.float32), *coefficients(state, model, first=1)]
+    planes = synthesise(low_band(state), details, *size, stop=1)
+    side = THUMBNAIL_SCALE // 2
+    missing = [-length % side for length in planes.shape[1:]]
+    planes = np.pad(planes, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
+    blocks = planes.reshape(len(planes), planes.shape[1] // side, side, planes.shape[2] // side, side)
+    return unrotate(blocks.mean(axis=(2, 4)) * np.float32(0.5))

@@ -16,12 +16,13 @@ import numpy.typing as npt
 from .container.coder import CHUNK, RangeDecoder, RangeEncoder, Rows, Symbols, rows_of
 from .crr import density
 from .crr.inputs import CONTEXT_BITS, Level, inputs, reconstruction
-from .crr.network import LEAST_WINDOW, WINDOW, Span, spans
+from .crr.network import LEAST_WINDOW, WINDOW
 from .errors import DamageError
 from .model import CodecModel
 from .planes import low
 from .planes.order import GROUP, KNOWN, demoted, demotion, slice_elements, tiles
 from .planes.state import State
+from .runtime import Span, spans
 from .transform.lifting import LEVELS, fixed_synthesise_level, level_sides
 
 MAX_SLICES_OF_PLANE = 16

@@ -9,15 +9,14 @@ the bound on weights, and a known answer on extreme operands that is compared wh
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import WeightsError
+from ..runtime import Session
 from .inputs import CHANNELS, INPUTS, ZERO_POINT
 
 WEIGHT_LIMIT = 63
@@ -60,23 +59,10 @@ def check_bounds(tensors: Mapping[str, npt.NDArray[Any]]) -> None:
             raise WeightsError(f"{name}: a tensor of an unknown kind")
 
 
-Span = tuple[slice, slice]
-"""Of rows or of columns: what a window stands for, and what it looks at."""
-
-
-def spans(length: int, halo: int, window: int) -> Iterator[Span]:
-    """Windows of a side, at most so long, of about equal length."""
-    count = -(-length // window)
-    for i in range(count):
-        start, stop = length * i // count, length * (i + 1) // count
-        yield slice(start, stop), slice(max(start - halo, 0), min(stop + halo, length))
-
-
 class Network:
-    """One level group's network: ``look`` turns inputs into centres and scales.
+    """One level group's network: ``look`` turns inputs into centres and scales. Safe to share by threads.
 
-    halo: positions around a window on which its results depend. Safe to share by threads; sessions are made
-    at the first use, and again in a process that was forked.
+    halo: positions around a window on which its results depend.
     """
 
     def __init__(self, tensors: Mapping[str, npt.NDArray[Any]], halo: int) -> None:
@@ -84,61 +70,31 @@ class Network:
         check_bounds(tensors)
         if not 0 <= halo <= 64:
             raise WeightsError(f"a network's halo is {halo}")
-        self._tensors = {name: np.ascontiguousarray(t) for name, t in tensors.items() if name != "graph"}
-        self._graph = tensors["graph"].tobytes()
         self.halo = halo
-        self._session: Any = None
-        self._process = -1
-        self._lock = threading.Lock()
-
-    def _ready(self) -> Any:
-        with self._lock:
-            if self._process != os.getpid():
-                # One thread: windows are looked at side by side.
-                self._session = session(self._graph, self._tensors, 1)
-                self._process = os.getpid()
-            return self._session
+        weights = {name: tensor for name, tensor in tensors.items() if name != "graph"}
+        # One thread: windows are looked at side by side.
+        self.session = Session(tensors["graph"].tobytes(), weights, 1)
 
     def look(self, inputs: npt.NDArray[np.uint8]) -> tuple[Centres, Scales]:
         """Centres int8 [9, h, w] in 1/16 unit and scales uint8 [9, h, w], 0..63, for inputs uint8
         [1, 72, h, w]."""
-        out = self._ready().run(None, {"inputs": inputs})[0][0]
+        out = self.session.run(inputs)[0]
         centre = (out[:CHANNELS] ^ np.uint8(ZERO_POINT)).view(np.int8)
         scale = np.clip(out[CHANNELS:], SCALE_OFFSET, SCALE_OFFSET + 63) - np.uint8(SCALE_OFFSET)
         return centre, scale
 
     def known_answer(self) -> str:
         """SHA-256 of the raw outputs for fixed inputs: random, and extreme ones, which is where kernels that
-        saturate differ."""
+        saturate differ. Raises WeightsError if the halo is too small."""
         # Knuth's multiplicative hash: the same everywhere.
         ramp = np.arange(INPUTS * 11 * 19, dtype=np.uint64) * np.uint64(2654435761) % np.uint64(1 << 32)
         noise = (ramp >> np.uint64(24)).astype(np.uint8).reshape(1, INPUTS, 11, 19)
         extreme = np.where(noise & 64, np.uint8(255), np.uint8(0))
+        near = 9
+        found, window = self.session.run(noise), self.session.run(noise[..., : near + self.halo])
+        if (found[..., :near] != window[..., :near]).any():
+            raise WeightsError("a network looks further than its halo")
         digest = hashlib.sha256()
         for picture in (noise, extreme, np.full_like(noise, 255)):
-            digest.update(np.ascontiguousarray(self._ready().run(None, {"inputs": picture})[0]).tobytes())
+            digest.update(np.ascontiguousarray(self.session.run(picture)).tobytes())
         return digest.hexdigest()
-
-
-def session(graph: bytes, tensors: Mapping[str, npt.NDArray[Any]], threads: int) -> Any:
-    """An onnxruntime session on the CPU; threads 0: as many as it thinks best. Raises WeightsError."""
-    # onnxruntime 1.32 reports its use to its makers, and keeps a database for that in the home folder.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Each network has threads of its own: while they spin, the next one and numpy would wait for a core.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
-    options.enable_mem_pattern = False  # shapes differ from call to call
-    values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
-    try:
-        options.add_external_initializers(list(tensors), values)
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except MemoryError:
-        raise
-    except Exception as error:  # onnxruntime has many kinds of them
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"onnxruntime cannot load a network: {reason}") from None

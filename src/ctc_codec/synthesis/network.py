@@ -8,8 +8,6 @@ means.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import WeightsError
+from ..runtime import Session, spans
 
 Floats = npt.NDArray[np.float32]
 
@@ -73,24 +72,12 @@ class SynthesisNetwork:
         """tensors: by name, floats of 16 or 32 bits; "graph" is the ONNX model, "halo" its reach. Raises
         WeightsError."""
         tensors = dict(tensors)
-        self._graph = tensors.pop("graph").tobytes()
+        graph = tensors.pop("graph").tobytes()
         self.halo = int(tensors.pop("halo")[0])
-        self._tensors = {name: np.ascontiguousarray(t, dtype=np.float32) for name, t in tensors.items()}
-        if not all(np.isfinite(tensor).all() for tensor in self._tensors.values()):
+        floats = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+        if not all(np.isfinite(tensor).all() for tensor in floats.values()):
             raise WeightsError("the synthesis network has weights that are not finite")
-        self._threads = threads
-        self._session: Any = None
-        self._process = -1
-        self._lock = threading.Lock()
-
-    def _ready(self) -> Any:
-        from ..crr.network import session
-
-        with self._lock:
-            if self._process != os.getpid():
-                self._session = session(self._graph, self._tensors, self._threads)
-                self._process = os.getpid()
-            return self._session
+        self.session = Session(graph, floats, threads)
 
     def correct(self, planes: Floats, deviations: tuple[Floats, Floats], unit: float) -> Floats:
         """Corrected planes, float32 [1 or 3, H, W]; arguments as of :func:`network_inputs`.
@@ -102,12 +89,10 @@ class SynthesisNetwork:
             planes = np.concatenate((planes, np.zeros((2, height, width), np.float32)))
         seen = network_inputs(planes, deviations, unit)
         out = np.empty((COLOURS * SCALE**2, *seen.shape[1:]), np.float32)
-        from ..crr.network import spans
-
         for rows, outer_rows in spans(seen.shape[1], self.halo, WINDOW):
             for columns, outer_columns in spans(seen.shape[2], self.halo, WINDOW):
                 part = np.ascontiguousarray(seen[None, :, outer_rows, outer_columns])
-                found = self._ready().run(None, {"inputs": part})[0][0]
+                found = self.session.run(part)[0]
                 top, left = rows.start - outer_rows.start, columns.start - outer_columns.start
                 out[:, rows, columns] = found[
                     :, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start
