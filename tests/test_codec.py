@@ -364,14 +364,12 @@ class _Network(SynthesisNetwork):
 
     def __init__(self, strength: float) -> None:
         self.halo, self._strength = 2, strength
+        self.session = self  # type: ignore[assignment]
 
-    def _ready(self) -> _Network:
-        return self
-
-    def run(self, names: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        _, _, height, width = feeds["inputs"].shape
+    def run(self, inputs: np.ndarray) -> np.ndarray:
+        _, _, height, width = inputs.shape
         noise = np.random.default_rng(1).uniform(-LIMIT, LIMIT, (1, COLOURS * SCALE**2, height, width))
-        return [(self._strength * noise).astype(np.float32)]
+        return (self._strength * noise).astype(np.float32)
 
 
 def _distance(planes: np.ndarray, state: State) -> float:

@@ -68,7 +68,7 @@ class Reporter:
         if isinstance(error, StdoutGone):
             no_stdout(error)
         # Libraries make other exceptions of an interrupt.
-        if isinstance(error, KeyboardInterrupt) or (isinstance(error, CtcError) and _signals.came()):
+        if isinstance(error, KeyboardInterrupt) or (isinstance(error, Exception) and _signals.came()):
             self.interrupted(error)
         if isinstance(error, CtcError):  # wrong weights fail once, not once a file
             raise click.ClickException(str(error)) from None
