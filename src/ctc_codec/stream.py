@@ -55,7 +55,7 @@ class Guide(Protocol):
         """Levels to look at before slice ``number`` of the plane."""
 
     def threshold(self, walk: Walk, number: int) -> int:
-        """Least class of the slice, 1 for all that is left of the plane."""
+        """Least class of the slice, which some element reaches; 1 for all that is left of the plane."""
 
     def trits(self, walk: Walk, elements: Elements) -> Symbols:
         """Trits of elements, plus 1."""
@@ -102,8 +102,7 @@ def _uniform(symbols: int) -> Rows:
 class Walk:
     """The state of a latent while it is coded. Iterating codes it; a None comes where data is missing.
 
-    low_held: the first plane of the low band is known; slices: coded so far; plane_symbols: elements whose
-    trit was coded in the present plane.
+    low_held: the first plane of the low band is known; slices: coded so far.
     """
 
     def __init__(

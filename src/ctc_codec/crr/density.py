@@ -24,7 +24,6 @@ SIDE = ROWS
 FREQUENCY_BITS = 16
 QUIET = 262
 """A trit whose outer two frequencies together are less is quiet."""
-COST_BITS = 16
 GROUP_STEP_BITS = 5
 CENTRE_BITS = 4
 """Centres and distances are in 1/16 unit."""
