@@ -6,6 +6,7 @@ KODAK ?= ../shared/kodak
 IMAGE ?= $(wildcard $(KODAK)/kodim21.png)
 PUBLISHED ?= ../shared/anchors/kodak_rd.json
 REPORT ?= report
+CONTROL ?=
 TRAIN ?= $(wildcard ../shared/train/*.tar)
 RUN ?= runs/base
 MINUTES ?= 9
@@ -49,10 +50,10 @@ bench: install  ## times by stage of one 768x512 image, start-up, peak memory; I
 	$(BIN)/python -m ctc_codec.evaluation.bench $(addprefix --image ,$(IMAGE)) -o $(REPORT)/bench.json
 
 eval: install  ## report/ over the images of KODAK=folder, beside the other codecs; PUBLISHED=file of curves
-	$(BIN)/ctc eval $(KODAK) -o $(REPORT) $(addprefix --published ,$(wildcard $(PUBLISHED)))
+	$(BIN)/ctc evaluate $(KODAK) -o $(REPORT) $(addprefix --published ,$(wildcard $(PUBLISHED)))
 
-ablation: install  ## docs/ablation.json from the images of KODAK=folder: parts and efforts of the codec
-	$(BIN)/ctc eval $(KODAK) -o $(REPORT) --ablation
+ablation: install  ## docs/ablation.json from the images of KODAK=folder: parts and efforts of the codec; CONTROL=weights
+	$(BIN)/ctc evaluate $(KODAK) -o $(REPORT) --ablation $(addprefix --control ,$(CONTROL))
 	cp $(REPORT)/ablation.json docs/ablation.json
 
 artefacts: install  ## grid, colour shifts and borders of KODAK=folder in figures, and docs/pictures.jpg

@@ -1085,7 +1085,7 @@ def _loaded_by(*args: str) -> set[str]:
         ("--help",),
         ("encode", "--help"),
         ("train", "--help"),
-        ("eval", "--help"),
+        ("evaluate", "--help"),
     ],
 )
 def test_light_commands_load_nothing_heavy(files: Path, args: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""``ctc eval``: metrics, peers, Bjontegaard rates, cache, report; ablation, benchmark, checks of prefixes."""
+"""``ctc evaluate``: metrics, peers, Bjontegaard rates, cache, report; ablation, benchmark, prefixes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from click.testing import CliRunner
 from PIL import Image
 
@@ -24,8 +25,9 @@ import ctc_codec
 from ctc_codec import picture
 from ctc_codec._image import psnr
 from ctc_codec.container.coder import RangeEncoder
+from ctc_codec.crr import density
 from ctc_codec.evaluation import bench, peers
-from ctc_codec.evaluation.ablation import ablation_table, rungs
+from ctc_codec.evaluation.ablation import LADDER, ablation_table, rungs, without_order
 from ctc_codec.evaluation.bd_rate import Curve, bd_rate, published_curves, rate_difference
 from ctc_codec.evaluation.bench import synthetic_image
 from ctc_codec.evaluation.codecs import Ctc, PeerError, Stream
@@ -40,9 +42,10 @@ from ctc_codec.evaluation.readme import ABLATION_BEGIN, BEGIN, ablation_section,
 from ctc_codec.evaluation.resources import measured
 from ctc_codec.evaluation.results import assemble, curve_of, is_kodak, mean_points
 from ctc_codec.evaluation.tables import difference_table, rate_table, whole_line
-from ctc_codec.model import default_weights, load_model
+from ctc_codec.model import WEIGHTS_FORMAT, default_weights, load_model
 from ctc_codec.quality import DEFAULT_EFFORT, EFFORTS
 from ctc_codec.stream import Walk
+from ctc_codec.synthesis import network as synthesis
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "docs" / "results.json"
@@ -198,13 +201,16 @@ def test_rates_below_the_header_have_no_point() -> None:
     assert [p["asked"] for p in points] == [2.0, None]
 
 
-def test_parts_and_efforts_are_those_of_the_codec() -> None:
+def test_parts_and_efforts_are_those_of_the_codec(tmp_path: Path) -> None:
     image = synthetic_image(192, 128)
     pixels, made, shown = np.asarray(image), {}, {}
-    for codec in [*rungs(default_weights()), Ctc(default_weights(), name="effort-1", effort=1)]:
+    steps = rungs(default_weights(), without_order(default_weights(), tmp_path))
+    for codec in [*steps, Ctc(default_weights(), name="effort-1", effort=1)]:
         whole = list(codec.streams(pixels))[-1]
-        data = ctc_codec.encode(image, context=codec.context, effort=codec.effort)
-        decoded = ctc_codec.decode(data, refine=codec.refine, synthesis=codec.synthesis)
+        data = ctc_codec.encode(image, context=codec.context, effort=codec.effort, weights=codec.weights)
+        decoded = ctc_codec.decode(
+            data, refine=codec.refine, synthesis=codec.synthesis, weights=codec.weights
+        )
         assert whole.nbytes == len(data)
         assert np.array_equal(whole.decode(), np.asarray(decoded))
         made[codec.name], shown[codec.name] = data, whole.decode()
@@ -311,7 +317,14 @@ def test_bits_are_compared_at_equal_psnr() -> None:
     ours = [_point(rate, round(800 * rate), 36 + 9 * np.log10(rate)) for rate in rates]
     results = _assembled({"ctc": [*ours, _point(None, 900, 20.0)], "jpeg2000": theirs})
     (row,) = difference_table(results).splitlines()[2:]
-    assert row == f"| JPEG 2000, a file per rate |{' -20.0 % |' * 7}  | -20.0 % |"  # ours end before 2 bpp
+    # Ours end before 2 bpp.
+    assert row == f"| JPEG 2000, a file per rate |{' -20.0 % |' * 7}  |{' -20.0 % |' * 2}"
+    found = results["rate_difference"][0]["bd_rate"]
+    low, high = 36 + 9 * np.log10(0.1 / 0.8), 36 + 9 * np.log10(1.4)  # of ours at 0.1, of theirs at 1.4 bpp
+    assert (found["low"], found["high"]) == pytest.approx((low, high), abs=1e-3)
+    results = _assembled({"ctc": [*ours[2:], _point(None, 900, 20.0)], "jpeg2000": theirs})
+    (row,) = difference_table(results).splitlines()[2:]
+    assert row.endswith(" |  |  |")  # and begin after 0.1
 
 
 def test_only_kodak_is_kodak() -> None:
@@ -392,7 +405,7 @@ def test_a_peer_that_fails_on_one_image_is_left_out_with_its_reason(folder: Path
 def report(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("eval") / "report"
     codecs = "ctc,jpeg,jpeg2000,jpeg2000-layered,jpegxl-progressive"
-    done = ctc("eval", folder, "-o", out, "--codecs", codecs, "--points", "0.1,0.3,0.5,1",
+    done = ctc("evaluate", folder, "-o", out, "--codecs", codecs, "--points", "0.1,0.3,0.5,1",
                env=os.environ | {"PATH": ""})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (out / "tables.md").read_text() == done.stdout
@@ -450,7 +463,7 @@ def test_psnr_is_there_whatever_is_asked_for(folder: Path, tmp_path: Path) -> No
         "0.5",
         "--no-times",
     ]
-    done = ctc("eval", folder, "-o", out, *arguments, "--quiet", "--json")
+    done = ctc("evaluate", folder, "-o", out, *arguments, "--quiet", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["metrics"] == ["psnr", "ssimulacra2"]
     assert "Every image" in (out / "index.html").read_text()
@@ -460,7 +473,7 @@ def test_second_run_takes_everything_from_the_cache(report: Path, folder: Path) 
     cached = {p: p.stat().st_mtime_ns for p in (report / "cache").iterdir()}
     codecs = "ctc,jpeg,jpeg2000,jpeg2000-layered"
     points = "1,0.5,0.3,0.1"
-    done = ctc("eval", folder, "-o", report, "--codecs", codecs, "--points", points, "--quiet", "--json")
+    done = ctc("evaluate", folder, "-o", report, "--codecs", codecs, "--points", points, "--quiet", "--json")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert json.loads(done.stdout)["codecs"]["ctc"]["curve"][0]["asked"] == 0.1
@@ -469,7 +482,17 @@ def test_second_run_takes_everything_from_the_cache(report: Path, folder: Path) 
 
 def test_interrupted_run_goes_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "report"
-    arguments = ["eval", folder, "-o", out, "--codecs", "ctc,jpeg,webp", "--metrics", "psnr", "--no-times"]
+    arguments = [
+        "evaluate",
+        folder,
+        "-o",
+        out,
+        "--codecs",
+        "ctc,jpeg,webp",
+        "--metrics",
+        "psnr",
+        "--no-times",
+    ]
     command = [sys.executable, "-m", "ctc_codec.cli", *map(str, arguments), "--jobs", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -505,7 +528,7 @@ def test_bad_arguments_and_inputs_get_a_line(folder: Path, tmp_path: Path) -> No
         (1, "not a file of published curves", [folder, "--published", tmp_path / "curves.json"]),
         (1, "file", [folder, "-o", tmp_path / "file"]),
     ):
-        done = ctc("eval", *arguments, "--quiet", cwd=tmp_path)
+        done = ctc("evaluate", *arguments, "--quiet", cwd=tmp_path)
         assert done.returncode == code, done.stderr
         assert done.stderr.startswith("ctc: ")
         assert len(done.stderr.splitlines()) == 1
@@ -597,21 +620,52 @@ def test_json_has_no_numbers_that_json_does_not_have(report: Path) -> None:
 # Ablation
 
 
+def _with_synthesis(path: Path, gain: float | None, **others: np.ndarray) -> Path:
+    """The weights with a synthesis network whose correction is the picture by a gain, or with none."""
+    onnx = pytest.importorskip("onnx")
+    arrays = safetensors.numpy.load_file(default_weights()) | others
+    arrays = {name: array for name, array in arrays.items() if not name.startswith("synthesis.")}
+    if gain is not None:
+        count = synthesis.COLOURS * synthesis.SCALE**2
+        ends = [
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, "h", "w"])
+            for name, channels in (("inputs", synthesis.INPUTS), ("corrections", count))
+        ]
+        kernel = gain * np.eye(count, synthesis.INPUTS, dtype=np.float32)[..., None, None]
+        node = onnx.helper.make_node("Conv", ["inputs", "kernel"], ["corrections"])
+        constants = [onnx.numpy_helper.from_array(kernel, "kernel")]
+        graph = onnx.helper.make_graph([node], "gain", ends[:1], ends[1:], constants)
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+        arrays["synthesis.graph"] = np.frombuffer(model.SerializeToString(), np.uint8)
+        arrays["synthesis.halo"] = np.zeros(1, np.uint8)
+    known = load_model(default_weights()).known_answer
+    safetensors.numpy.save_file(arrays, path, {"format": WEIGHTS_FORMAT, "known_answer": known})
+    return path
+
+
 def test_ablation_measures_every_part_and_effort(tmp_path: Path) -> None:
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     for i, size in enumerate([(120, 80), (90, 130)]):
         synthetic_image(*size).save(images / f"{i}.png")
-    done = ctc("eval", images, "-o", out, "--ablation", "--quiet")
+    weights = _with_synthesis(tmp_path / "weights.safetensors", 0.0)
+    control = _with_synthesis(tmp_path / "control.safetensors", -0.3)
+    arguments = ["evaluate", images, "-o", out, "--ablation", "--quiet"]
+    done = ctc(*arguments, "--weights", weights, "--control", control)
     assert done.returncode == 0, done.stderr
     document = json.loads((out / "ablation.json").read_text())
     rows = {row["label"]: row for row in document["rungs"]}
-    assert list(rows) == ["context-free", "+ CRR", "+ CDR", "+ synthesis"]
-    rates = [row["bd_rate"]["percent"] for row in rows.values() if "missing" not in row]
-    assert rates[0] == pytest.approx(0, abs=1e-9)
-    assert rates[1] < -5
-    assert rates[2] < rates[1] - 1
-    assert document["bd_rate_codec_vs_context_free"] == rates[-1]
+    assert tuple(rows) == LADDER
+    nested, free, crr, cdr, whole_files, all_states = (row["bd_rate"]["percent"] for row in rows.values())
+    assert free == pytest.approx(0, abs=1e-9)
+    assert nested > 1
+    assert crr < -5
+    assert cdr < crr - 1
+    assert all_states == pytest.approx(cdr, abs=1)  # its network corrects nothing
+    assert whole_files > all_states + 1  # the control's does harm
+    assert document["bd_rate_codec_vs_context_free"] == all_states
+    for key, path in (("weights", weights), ("control", control)):
+        assert document[key] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert rows["context-free"]["whole_bpp"] > rows["+ CRR"]["whole_bpp"] == rows["+ CDR"]["whole_bpp"]
     assert [p["asked"] for p in rows["+ CRR"]["curve"]][-1] == 2.0
     efforts = {row["label"]: row for row in document["efforts"]}
@@ -622,12 +676,55 @@ def test_ablation_measures_every_part_and_effort(tmp_path: Path) -> None:
     assert ablation_table(document) in done.stdout
     assert f"{DEFAULT_EFFORT} (default) | +0.00 %" in done.stdout
 
+    cached = {p: p.stat().st_mtime_ns for p in out.glob("cache/*.json")}
+    done = ctc(*arguments, "--weights", weights, "--no-times")
+    assert done.returncode == 0, done.stderr
+    assert {p: p.stat().st_mtime_ns for p in out.glob("cache/*.json")} == cached
+    assert "| + synthesis, whole files | not measured |" in done.stdout
+    document = json.loads((out / "ablation.json").read_text())
+    assert document["control"] is None
+    assert document["bd_rate_codec_vs_context_free"] == all_states
 
-def test_synthesis_is_a_rung_of_weights_that_have_it() -> None:
-    there = load_model(default_weights()).synthesis is not None
-    assert [codec.label for codec in rungs(default_weights())][3:] == ["+ synthesis"] * there
-    document = {"rungs": [{"label": "+ synthesis", "missing": True}]}
-    assert ablation_table(document).splitlines()[-1].startswith("| + synthesis | not in these weights |")
+
+def test_trits_of_a_plane_have_no_order_in_nested_quantisation(tmp_path: Path) -> None:
+    model = load_model(without_order(default_weights(), tmp_path / "cache"))
+    assert set(model.densities.classes) == {1}
+    given = load_model(default_weights())
+    assert np.array_equal(model.densities.frequencies, given.densities.frequencies)
+    assert model.fingerprint != given.fingerprint
+
+
+def test_rungs_are_those_that_the_weights_have(tmp_path: Path) -> None:
+    without = _with_synthesis(tmp_path / "without.safetensors", None)
+    network = _with_synthesis(tmp_path / "with.safetensors", 0.0)
+
+    def labels(weights: Path, control: Path | None = None) -> list[str]:
+        return [codec.label for codec in rungs(weights, tmp_path / "unordered", control)]
+
+    first = list(LADDER[:4])
+    assert labels(without) == first
+    assert labels(network) == [*first, "+ synthesis, all states"]
+    assert labels(without, network) == [*first, "+ synthesis, whole files"]
+    assert labels(network, network) == list(LADDER)
+    document = {"rungs": [{"label": LADDER[-1], "missing": True}]}
+    assert ablation_table(document).splitlines()[-1].startswith(f"| {LADDER[-1]} | not measured |")
+
+
+def test_control_that_does_not_fit_is_refused_in_a_line(folder: Path, tmp_path: Path) -> None:
+    other = np.ones_like(load_model(default_weights()).densities.classes[: density.ROWS])
+    foreign = _with_synthesis(tmp_path / "foreign.safetensors", 0.0, **{"exact.density.classes": other})
+    bare = _with_synthesis(tmp_path / "bare.safetensors", None)
+    for code, words, arguments in (
+        (1, "its entropy model is not that of", ["--ablation", "--control", foreign]),
+        (1, "bare.safetensors: has no synthesis network", ["--ablation", "--control", bare]),
+        (1, "no such weights file", ["--ablation", "--control", tmp_path / "none"]),
+        (2, "--control goes with --ablation", ["--control", bare]),
+    ):
+        done = ctc("evaluate", folder, "-o", tmp_path / "out", "--quiet", *arguments)
+        assert done.returncode == code, done.stderr
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out" / "ablation.json").exists()
 
 
 # Times

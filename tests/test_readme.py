@@ -51,7 +51,7 @@ def test_command_does_what_readme_shows(command: readme_shell.Command, shell: Sh
     assert now == shown
 
 
-_LITTLE = "eval kodak/ --codecs ctc,jpeg --metrics psnr --no-times"
+_LITTLE = "evaluate kodak/ --codecs ctc,jpeg --metrics psnr --no-times"
 NAMES = sorted(set(main.commands) - {"fake"})
 """Less what a test of batches adds."""
 LONG = re.findall(r"^    (ctc .*)$", TEXT, re.MULTILINE)
@@ -61,7 +61,7 @@ LONG = re.findall(r"^    (ctc .*)$", TEXT, re.MULTILINE)
 @pytest.mark.parametrize("text", LONG)
 def test_command_that_takes_long_runs_when_made_short(text: str, shell: Shell) -> None:
     code, printed = shell.run(
-        text.replace("--minutes 60", "--steps 2 --batch 1 --crop 64").replace("eval photos/", _LITTLE)
+        text.replace("--minutes 60", "--steps 2 --batch 1 --crop 64").replace("evaluate photos/", _LITTLE)
     )
     assert code == 0, printed
 

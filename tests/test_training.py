@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -23,19 +25,21 @@ from ctc_codec.picture import reconstruct
 from ctc_codec.planes.trits import unit
 from ctc_codec.synthesis.means import refined
 from ctc_codec.synthesis.network import network_inputs
-from ctc_codec.training import freeze, networks, rate, wavelet
+from ctc_codec.training import checkpoint, freeze, networks, rate, validation, wavelet
 from ctc_codec.training.command import train as train_command
 from ctc_codec.training.crops import Crops
 from ctc_codec.training.data import Source, is_held_out
-from ctc_codec.training.loop import Diverged, Settings, Trainer, train
+from ctc_codec.training.log import keep_rows
+from ctc_codec.training.loop import train
 from ctc_codec.training.state import PartialLatent
 from ctc_codec.training.synthetic import synthetic_pictures
 from ctc_codec.training.tables import density_tables
+from ctc_codec.training.trainer import Diverged, Settings, Trainer
 from ctc_codec.transform.colour import rotate
 from ctc_codec.transform.lifting import LEVELS, analyse, fixed_synthesise_level
 
 CPU = torch.device("cpu")
-SHORT = ("--crop", "64", "--batch", "2", "--device", "cpu", "--minutes", "60")
+SHORT = ("--crop", "64", "--batch", "2", "--device", "cpu", "--threads", "1")
 
 State = dict[str, np.ndarray]
 
@@ -87,7 +91,7 @@ def _arrays(state: State) -> State:
 @torch.no_grad()
 def _partial(plane: int, state: State, share: float = 0.4) -> tuple[PartialLatent, list[networks.Density]]:
     """A picture inside a plane, and the densities there, by rounded weights."""
-    latent, crr = rate.partial_latent(_picture(128, 192), plane), rate.load_crr(state)
+    latent, crr = validation.partial_latent(_picture(128, 192), plane), rate.load_crr(state)
     latent.reveal(torch.tensor([share]), latent.look(crr))
     return latent, latent.look(crr)
 
@@ -293,7 +297,20 @@ def test_folders_and_shards_are_read_alike(folder: Path, tmp_path: Path) -> None
         Source.read([folder], ("first", "second"))
 
 
-def test_crops_are_parts_of_the_pictures() -> None:
+def test_some_crops_are_scaled_down() -> None:
+    """Of stripes of a pixel's width nothing but grey is left at half the size."""
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[::2] = 200
+    batch = torch.zeros(100, 3, 64, 64, dtype=torch.uint8)
+    Crops([stripes], [], 64, CPU).fill(batch, np.random.default_rng(0))
+    scaled = [crop for crop in batch if len(crop.unique()) > 2]
+    assert 15 < len(scaled) < 45
+    assert min(float(crop.float().std()) for crop in scaled) < 50
+    assert all(60 < crop.float().mean() < 140 for crop in batch)
+
+
+def test_crops_are_parts_of_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctc_codec.training.crops._SMALLER_SHARE", 0)
     rows, columns = np.mgrid[0:200, 0:180].astype(np.uint8)
     ramp = np.stack([rows, columns, rows // 2 + columns // 2], axis=2)
     batch = torch.zeros(40, 3, 64, 64, dtype=torch.uint8)
@@ -341,26 +358,135 @@ def _assert_refused(result: Result, words: str) -> None:
 
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two steps, and one more."""
+    """A run of eight steps."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    for steps in (2, 3):
-        result = _ctc_train(folder, "--run", path, "--steps", steps, "--exclude", "held", *SHORT)
-        assert result.exit_code == 0, result.output
-        if steps == 3:
-            assert "goes on from step 2" in result.stderr
+    result = _ctc_train(folder, "--run", path, "--steps", 8, *SHORT)
+    assert result.exit_code == 0, result.output
+    assert "dB at 0.1 / 0.25 / 0.5 / 1 bpp" in result.stderr.splitlines()[-2]
     return path
 
 
-def test_run_resumes_and_freezes(run: Path) -> None:
+def _rows(run: Path) -> list[dict[str, str]]:
+    """The log, without what depends on time."""
     with (run / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["2", "3"]
-    checkpoint = torch.load(run / "checkpoint.pt", weights_only=True)
-    assert checkpoint["step"] == 3
-    assert checkpoint["average"]["crr.quantised"] == 1  # the last steps are in the decay
-    assert {float(moments["step"]) for moments in checkpoint["moments"].values()} == {3.0}
-    changed = checkpoint["average"]["synthesis.leave.weight"]
-    assert changed.abs().max() > 0
+        return [
+            {name: cell for name, cell in row.items() if name not in ("minutes", "mpixel_per_s")}
+            for row in csv.DictReader(file)
+        ]
+
+
+def test_run_is_logged_and_ends_with_averages_of_the_decay(run: Path) -> None:
+    rows = _rows(run)
+    assert [int(row["step"]) for row in rows] == list(range(9))
+    validated = [row for row in rows if row["val_bpp"]]
+    assert [int(row["step"]) for row in validated] == [0, 2, 4, 6, 8]
+    assert all(0.5 < float(row["val_bpp"]) < 2 for row in validated)
+    assert all(float(row["val_psnr"]) > 15 for row in validated)
+    assert rows[0]["bpp"] == ""
+    assert all(float(row["lr_factor"]) > 0 for row in rows)
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 8
+    assert state["average"]["crr.quantised"] == 1  # the last steps are in the decay
+    assert {float(moments["step"]) for moments in state["moments"].values()} == {8.0}
+    assert state["average"]["synthesis.leave.weight"].abs().max() > 0
+    with Image.open(run / "curves.png") as picture:
+        assert picture.size == (900, 350)
+
+
+@pytest.mark.parametrize("networks_", ["both", "synthesis"])
+def test_interrupted_run_goes_on_to_the_step(
+    networks_: str, run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same log and weights as without the interruption, which a signal makes in the middle of a step."""
+    steps = 8
+    command = [folder, "--steps", steps, *SHORT]
+    whole = run
+    if networks_ == "synthesis":
+        command += ["--networks", "synthesis", "--start", run / "checkpoint.pt"]
+        whole = tmp_path / "whole"
+        assert _ctc_train(*command, "--run", whole).exit_code == 0
+    compute, left = Trainer._compute, [5]
+
+    def stop(self: Trainer) -> None:
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGINT)
+        compute(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_compute", stop)
+        _assert_refused(_ctc_train(*command, "--run", tmp_path / "cut"), "interrupted at step 5")
+    with (tmp_path / "cut" / "log.csv").open("a") as file:
+        file.write("6,1,1,1,1,1,1,1,1\n")  # of a step that a kill has lost
+    result = _ctc_train(*command, "--run", tmp_path / "cut")
+    assert "goes on from step 5" in result.stderr
+    assert _rows(tmp_path / "cut") == _rows(whole)
+    one, other = (torch.load(path / "checkpoint.pt", weights_only=True) for path in (whole, tmp_path / "cut"))
+    for name, tensor in one["average"].items():
+        assert torch.equal(tensor, other["average"][name]), name
+    again = _ctc_train(*command[:-2] if networks_ == "both" else command, "--run", tmp_path / "cut")
+    assert again.exit_code == 0  # nothing is left to do but to freeze
+    assert _rows(tmp_path / "cut") == _rows(whole)
+
+
+def test_log_keeps_what_is_not_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    keep_rows(path, 3)
+    assert not path.exists()
+    lines = ["step,minutes,bpp,synthesis_db,val_bpp,val_psnr,val_db,mpixel_per_s,lr_factor"]
+    lines += [f"{step},0.1,,,0.5,30,0,,1" for step in (0, 2, 4)]
+    path.write_text("\n".join(lines) + "\n")
+    keep_rows(path, 3)
+    assert path.read_text().split() == lines[:3]
+
+
+def test_synthesis_network_alone_leaves_files_readable(run: Path, folder: Path, tmp_path: Path) -> None:
+    """A weights file is as good a start as a checkpoint, and freezes to the same integers."""
+    weights = run / "ctc.safetensors"
+    arguments = ["--start", weights, "--networks", "synthesis", "--synthesis-width", 96, "--steps", 3]
+    result = _ctc_train(folder, "--run", tmp_path / "new", *arguments, *SHORT)
+    assert result.exit_code == 0, result.output
+    old, new = (CodecModel.load(path / "ctc.safetensors") for path in (run, tmp_path / "new"))
+    assert old.fingerprint == new.fingerprint
+    before, after = (checkpoint.load_layers(path / "ctc.safetensors") for path in (run, tmp_path / "new"))
+    assert not np.array_equal(before["synthesis.leave.weight"], after["synthesis.leave.weight"])
+    data = encode(Image.fromarray(_picture(80, 80)), weights=old)
+    assert decode(data, weights=new).size == (80, 80)
+    _assert_refused(
+        _ctc_train(folder, "--run", tmp_path / "none", "--networks", "synthesis", *SHORT), "--start"
+    )
+    _assert_refused(
+        _ctc_train(folder, "--run", tmp_path / "new", "--networks", "crr", *arguments[:2], *SHORT),
+        "another run",
+    )
+
+
+def test_whole_files_alone_are_the_control(run: Path, folder: Path, tmp_path: Path) -> None:
+    crops = Crops([_picture(64, 64)], [], 64, CPU)
+    trainer = Trainer(Settings(batch=3, crop=64, networks="synthesis", whole=True), crops, CPU)
+    trainer._draw()
+    assert (trainer._batch.unit == unit(0)).all()
+    assert (trainer._batch.known > 1).all()
+    arguments = ["--start", run / "ctc.safetensors", "--networks", "synthesis", "--whole", "--steps", 1]
+    assert _ctc_train(folder, "--run", tmp_path, *arguments, *SHORT).exit_code == 0
+
+
+def test_processes_share_a_run(folder: Path, tmp_path: Path) -> None:
+    """Gradients are averaged over processes, the first one writes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command += [
+        *("-m", "--", "ctc_codec.training"),
+        str(folder),
+        "--run",
+        str(tmp_path / "run"),
+        "--steps",
+        "2",
+        *SHORT,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [row["step"] for row in _rows(tmp_path / "run")] == ["0", "1", "2"]
+    assert CodecModel.load(tmp_path / "run" / "ctc.safetensors").synthesis is not None
 
 
 def test_frozen_run_codes_pictures(run: Path) -> None:
@@ -383,7 +509,7 @@ def test_a_new_run_starts_from_crr_alone_or_from_a_checkpoint(
     for start in (tmp_path / "crr.pt", run / "checkpoint.pt"):
         crops = Crops([_picture(64, 64)], [], 64, CPU)
         trainer = Trainer(Settings(batch=1, crop=64), crops, CPU)
-        trainer.begin_with(torch.load(start, weights_only=True))
+        trainer.begin_with({n: torch.from_numpy(a) for n, a in checkpoint.load_layers(start).items()})
         for name in ("crr.c.0.enter.weight", "synthesis.leave.weight"):
             right = average[name] if name in alone or start.name == "checkpoint.pt" else 0.0
             assert torch.allclose(trainer.state()["average"][name], torch.as_tensor(right), atol=1e-3)
@@ -395,23 +521,23 @@ def test_a_new_run_starts_from_crr_alone_or_from_a_checkpoint(
 def test_training_lowers_the_rate() -> None:
     crops = Crops([_picture(64, 64)], [], 64, CPU)
     trainer = Trainer(Settings(batch=4, crop=64), crops, CPU)
-    trainer.seconds = 60  # past the warm-up
+    trainer.seconds = 60  # past the warm-up, before the decay
 
     @torch.no_grad()
     def cost() -> float:
-        latents = [rate.partial_latent(_picture(64, 64), plane) for plane in range(5)]
+        latents = [validation.partial_latent(_picture(64, 64), plane) for plane in range(5)]
         return sum(float(latent.trit_bits(latent.look(trainer.crr))) for latent in latents)
 
-    before, rng = cost(), np.random.default_rng(0)
+    before = cost()
     for _ in range(20):
-        trainer.take_step(rng)
+        trainer.take_step()
     assert cost() < 0.85 * before
 
 
 def test_diverged_run_keeps_its_checkpoint(run: Path, folder: Path, tmp_path: Path) -> None:
     kept = (run / "checkpoint.pt").read_bytes()
     (tmp_path / "checkpoint.pt").write_bytes(kept)
-    mad = Settings(steps=6, batch=1, crop=64, rates=(1e38, 1e38), minutes=60, decay=0.1)
+    mad = Settings(steps=14, batch=1, crop=64, crr_rate=1e38, synthesis_rate=1e38, decay=0.1)
     source = Source.read([folder])
     with pytest.raises(Diverged, match="not finite"):
         train(source, tmp_path, mad, CPU, None, lambda line: None)
@@ -422,6 +548,7 @@ def test_what_cannot_be_trained_is_told_in_one_line(folder: Path, tmp_path: Path
     new = tmp_path / "new"
     _assert_refused(_ctc_train(folder, "--run", new, *SHORT[2:]), "at least 256x256")
     _assert_refused(_ctc_train(folder, "--run", new, *SHORT[2:], "--crop", 100), "multiple of 64")
+    assert _ctc_train(folder, "--run", new, "--widths", "32,48", *SHORT).exit_code == 2
     _assert_refused(_ctc_train(folder, "--run", new, "--exclude", "", *SHORT), "no photographs")
     if not torch.cuda.is_available():
         _assert_refused(_ctc_train(folder, "--run", new, "--device", "cuda"), "no CUDA device")

@@ -291,9 +291,10 @@ def check(
 
 preview.short_help = "Make a web page with a slider over a file's bytes."
 evaluate.epilog = examples(
-    "ctc eval photos/ -o report/",
-    "ctc eval photos/ --codecs ctc,jpeg --metrics psnr --points 0.1,0.5,1",
-    "ctc eval photos/ --json > results.json",
+    "ctc evaluate photos/ -o report/",
+    "ctc evaluate photos/ --codecs ctc,jpeg --metrics psnr --points 0.1,0.5,1",
+    "ctc evaluate photos/ --ablation",
+    "ctc evaluate photos/ --json > results.json",
 )
 train.epilog = examples(
     "ctc train photos/ --run runs/base --minutes 60",

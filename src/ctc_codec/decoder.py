@@ -224,7 +224,8 @@ class Decoder:
         """
         walk, header = self._current(), self.checked_header()
         assert self._model is not None
-        shown = pixels(walk.state, self._model, (header.height, header.width), **self._how)
+        state = walk.shown() if self._how["refine"] else walk.state
+        shown = pixels(state, self._model, (header.height, header.width), **self._how)
         return self._complete_image(shown, header)
 
     def thumbnail(self) -> Image.Image:

@@ -169,7 +169,7 @@ class PictureGuide:
         if self._checked == (walk.slices, walk.state.plane):
             return self.measured[-1][1]
         self._checked = walk.slices, walk.state.plane
-        exact, found = self.error(walk, sampled=False), self._original.measure(walk.state)
+        exact, found = self.error(walk, sampled=False), self._original.measure(walk.shown())
         self.measured.append((exact, found))
         self._ratio = min(max((found - _ROUNDING) / max(exact, 1e-9), 0.25), 4.0)
         return found

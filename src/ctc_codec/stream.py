@@ -6,6 +6,7 @@ knows of the latent at any moment is the same state.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Protocol
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from .container.coder import CHUNK, RangeDecoder, RangeEncoder, Rows, Symbols, rows_of
 from .crr import density
 from .crr.inputs import CONTEXT_BITS, Level, inputs, reconstruction
-from .crr.network import LEAST_WINDOW, WINDOW
+from .crr.network import LEAST_WINDOW, WINDOW, Centres, Scales
 from .errors import DamageError
 from .model import CodecModel
 from .planes import low
@@ -36,6 +37,9 @@ Elements = npt.NDArray[np.intp]
 Part = tuple[slice, Symbols]
 RowsOf = Callable[[slice], Rows]
 """The coder's rows of some of the symbols that are about to be coded."""
+Window = tuple[slice, slice]
+Take = Callable[[int, Centres, Scales, Window], None]
+"""Makes use of a window of a level's densities."""
 
 
 class Guide(Protocol):
@@ -127,6 +131,7 @@ class Walk:
         self.state = State(self._sides[1:], colours, planes)
         self.classes: npt.NDArray[np.uint8] = np.zeros(self.state.count, np.uint8)
         """Of elements whose trit is still to come at this plane; KNOWN of the others."""
+        self._awake = 0
         self._calm = np.zeros(self.state.count, bool)
         """Whether the trit is quiet, where it is still to come."""
         self._demotion = demotion(self.state)
@@ -237,6 +242,7 @@ class Walk:
 
     def _begin_plane(self, plane: int, awake: int, looks: int) -> None:
         state, densities = self.state, self.model.densities
+        self._awake = awake
         levels = [level for level in range(LEVELS) if awake >> level & 1]
         state.begin_plane(plane, levels)
         self.classes[:] = KNOWN
@@ -250,7 +256,7 @@ class Walk:
             rows = density.rows_of(value, np.zeros(value.shape, np.int8), scale.reshape(value.shape))
             self._set_rows(level, rows, (slice(None), slice(None)))
 
-    def _set_rows(self, level: int, rows: density.Rows, window: tuple[slice, slice]) -> None:
+    def _set_rows(self, level: int, rows: density.Rows, window: Window) -> None:
         """New densities of the elements in a window whose trits are still to come."""
         state, at = self.state, (slice(None), *window)
         known = state.level(state.known, level)[at]
@@ -262,6 +268,28 @@ class Walk:
 
     def look(self, mask: int) -> None:
         """Run CRR on the levels of a mask, coarse to fine."""
+
+        def take(level: int, centre: Centres, scale: Scales, window: Window) -> None:
+            value = self.state.level(self.state.value, level)[:, window[0], window[1]]
+            self._set_rows(level, density.rows_of(value, centre, scale), window)
+
+        self._look(mask, take)
+
+    def shown(self) -> State:
+        """The state with the densities that CRR tells of every element now, known or not: for the
+        conditional means (CDR), which know more than was known when an element was coded."""
+        shown = copy.copy(self.state)
+        shown.row = self.state.row.copy()
+
+        def take(level: int, centre: Centres, scale: Scales, window: Window) -> None:
+            value = shown.level(shown.value, level)[:, window[0], window[1]]
+            rows = density.rows_of((value + np.int16(1)) // np.int16(3) * np.int16(3), centre, scale)
+            shown.level(shown.row, level)[:, window[0], window[1]] = rows
+
+        self._look(self._awake, take)
+        return shown
+
+    def _look(self, mask: int, take: Take) -> None:
         if not mask:
             return
         state = self.state
@@ -275,13 +303,14 @@ class Walk:
                 if level + 1 < LEVELS:
                     parents = state.level(state.value, level + 1), state.level(state.known, level + 1)
                 children = state.level(state.value, level - 1) if level else None
-                pending += self._look_at(Level(level, state.plane, context, value, known, parents, children))
+                view = Level(level, state.plane, context, value, known, parents, children)
+                pending += self._look_at(view, take)
             if level > finest:  # meanwhile
                 context = fixed_synthesise_level(context, reconstruction(value, known), self._sides[level])
         for task in pending:
             task.result()
 
-    def _look_at(self, level: Level) -> list[Future[None]]:
+    def _look_at(self, level: Level, take: Take) -> list[Future[None]]:
         """Look at a level in windows: small ones at once, large ones side by side, and those are returned."""
         height, width = level.value.shape[1:]
         halo = self.model.networks[level.number].halo
@@ -294,13 +323,13 @@ class Walk:
         for rows in spans(height, halo, high):
             for columns in spans(width, halo, self._window):
                 if run:
-                    pending.append(self.model.pool().submit(self._look_through, level, rows, columns))
+                    pending.append(self.model.pool().submit(self._look_through, level, rows, columns, take))
                 else:
-                    self._look_through(level, rows, columns)
+                    self._look_through(level, rows, columns, take)
         return pending
 
-    def _look_through(self, level: Level, rows: Span, columns: Span) -> None:
-        """Look at one window: inputs, network, rows."""
+    def _look_through(self, level: Level, rows: Span, columns: Span, take: Take) -> None:
+        """Look at one window: inputs, network, and what is made of its densities."""
         (core_rows, outer_rows), (core_columns, outer_columns) = rows, columns
         seen = inputs(level, outer_rows, outer_columns, self.model.input_tables)
         centre, scale = self.model.networks[level.number].look(seen)
@@ -309,9 +338,7 @@ class Walk:
             slice(core_rows.start - outer_rows.start, core_rows.stop - outer_rows.start),
             slice(core_columns.start - outer_columns.start, core_columns.stop - outer_columns.start),
         )
-        value = level.value[:, core_rows, core_columns]
-        rows_found = density.rows_of(value, centre[inner], scale[inner])
-        self._set_rows(level.number, rows_found, (core_rows, core_columns))
+        take(level.number, centre[inner], scale[inner], (core_rows, core_columns))
 
     # --- trits --------------------------------------------------------------------------------------
 

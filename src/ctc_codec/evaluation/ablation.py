@@ -1,7 +1,9 @@
 """What each part of the codec is worth, and each effort: the same images, one part more at a time.
 
-The rungs are those of the paper (Jeon et al., CVPR 2023, table 2): context-free tables and interval centres,
-with CRR, with CDR, and with a synthesis network trained for partial latents.
+The rungs are those of the paper (Jeon et al., CVPR 2023, table 2) and below them its peer (Lu et al.,
+"Progressive neural image compression with nested quantization and latent ordering", ICCV 2021): nested
+quantisation without an order inside a plane; trits by priority, with context-free tables and interval
+centres; with CRR; with CDR; with a synthesis network trained on whole files; with one trained on all states.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
+from .._files import write_output
 from .._image import SourceImage
+from ..errors import WeightsError
 from ..model import load_model
 from ..quality import DEFAULT_EFFORT, EFFORTS
 from .bd_rate import bd_rate
@@ -24,33 +29,79 @@ from .images import EvaluationImage, file_digest, read_image
 from .measure import Cache, Point, codec_key, measure_all
 from .results import METHOD, curve_of, cuts, machine, mean_points, whole
 
-FORMAT = "ctc-ablation-2"
+FORMAT = "ctc-ablation-3"
 RATES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0)
 """Bits per pixel at which files are cut."""
 SHOWN = (0.1, 0.2, 0.4, 0.7, 1.4)
 assert set(SHOWN) <= set(RATES)
 _TIMED = 3
-_SYNTHESIS = "+ synthesis"
+NESTED, FREE, CRR, CDR = "nested quantisation", "context-free", "+ CRR", "+ CDR"
+WHOLE_FILES, ALL_STATES = "+ synthesis, whole files", "+ synthesis, all states"
+LADDER = (NESTED, FREE, CRR, CDR, WHOLE_FILES, ALL_STATES)
+"""Labels of the rungs. BD-rates are against FREE."""
+_CLASSES = "exact.density.classes"
 Ablation = dict[str, Any]
 
 
-def rungs(weights: Path) -> list[Ctc]:
-    """Each on top of the one before; the last is the codec. Raises WeightsError."""
+def without_order(weights: Path, folder: Path) -> Path:
+    """A weights file in ``folder`` with one class for all trits: nothing but place orders those of a plane.
 
-    def ctc(label: str, context: bool, refine: bool, synthesis: bool) -> Ctc:
+    Raises WeightsError, OutputError.
+    """
+    # Lu et al. differ still: they cut between whole planes only, here a cut uses what a plane has so far;
+    # their intervals and densities are those of a hyperprior. A plane's raster goes from coarse to fine
+    # levels, and quiet trits come last: they share symbols, and without that cost more bits, which has
+    # nothing to do with order. The checkerboard of DEMOTION is gone, as no class is less than 1.
+    from safetensors import safe_open
+    from safetensors.numpy import save
+
+    load_model(weights)  # says what is wrong with it
+    with safe_open(weights, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        metadata = file.metadata()
+    arrays[_CLASSES] = np.ones_like(arrays[_CLASSES])
+    path = folder / "unordered.safetensors"
+    write_output(str(path), save(arrays, metadata), force=True, make_folder=True)
+    return path
+
+
+def check_control(weights: Path, control: Path) -> None:
+    """Raise WeightsError unless the control has a synthesis network, and all else as the weights have it."""
+    found = load_model(control)
+    if found.fingerprint != load_model(weights).fingerprint:
+        raise WeightsError(f"{control}: its entropy model is not that of {weights}")
+    if found.synthesis is None:
+        raise WeightsError(f"{control}: has no synthesis network")
+
+
+def rungs(weights: Path, unordered: Path, control: Path | None = None) -> list[Ctc]:
+    """Those of LADDER that can be measured, each on top of the one before; the codec is the last of them that
+    has ``weights``.
+
+    unordered: see :func:`without_order`; control: weights whose synthesis network was trained on whole files.
+    Raises WeightsError.
+    """
+
+    def ctc(label: str, file: Path, context: bool, refine: bool, synthesis: bool) -> Ctc:
         name = label.removeprefix("+ ")
-        return Ctc(weights, RATES, name, label, context=context, refine=refine, synthesis=synthesis)
+        return Ctc(file, RATES, name, label, context=context, refine=refine, synthesis=synthesis)
 
     found = [
-        ctc("context-free", False, False, False),
-        ctc("+ CRR", True, False, False),
-        ctc("+ CDR", True, True, False),
+        ctc(NESTED, unordered, False, False, False),
+        ctc(FREE, weights, False, False, False),
+        ctc(CRR, weights, True, False, False),
+        ctc(CDR, weights, True, True, False),
     ]
-    return [*found, ctc(_SYNTHESIS, True, True, True)] if load_model(weights).synthesis is not None else found
+    if control is not None:
+        check_control(weights, control)
+        found.append(ctc(WHOLE_FILES, control, True, True, True))
+    if load_model(weights).synthesis is not None:
+        found.append(ctc(ALL_STATES, weights, True, True, True))
+    return found
 
 
 def efforts(weights: Path) -> list[Ctc]:
-    """The codec at every effort but the default one, which is the last of the rungs."""
+    """The codec at every effort but the default one, which is among the rungs."""
     others = [effort for effort in EFFORTS if effort != DEFAULT_EFFORT]
     return [Ctc(weights, RATES, f"effort-{e}", f"effort {e}", effort=e) for e in others]
 
@@ -92,7 +143,7 @@ def _row(
 
 
 def measure_ablation(
-    weights: Path,
+    steps: Sequence[Ctc],
     images: Sequence[EvaluationImage],
     cache: Cache,
     code: str,
@@ -101,12 +152,17 @@ def measure_ablation(
     times: bool = True,
     progress: Callable[[str], Any] = lambda done: None,
 ) -> Ablation:
-    """The document: "rungs" and "efforts", a row each. Raises ClickException if one fails."""
-    steps = rungs(weights)
-    chosen = [*steps, *efforts(weights)]
+    """The document: "rungs" and "efforts", a row each. steps: of :func:`rungs`. Raises ClickException if one
+    fails."""
+    by_label = {codec.label: codec for codec in steps}
+    anchor, default = by_label[FREE], by_label.get(ALL_STATES, by_label[CDR])
+    chosen = [*steps, *efforts(default.weights)]
     codecs: list[Codec] = [*chosen]
-    digest = file_digest(weights)
-    keys = {codec.name: codec_key(codec, codec.version(), digest, code) for codec in chosen}
+    digests = {codec.weights: file_digest(codec.weights) for codec in steps}
+    nested, control = by_label[NESTED].weights, by_label.get(WHOLE_FILES)
+    # Not that of the file: safetensors writes the same content in more than one way.
+    digests[nested] = f"{digests[default.weights]} {load_model(nested).fingerprint.hex()}"
+    keys = {codec.name: codec_key(codec, codec.version(), digests[codec.weights], code) for codec in chosen}
     measured = measure_all(images, codecs, keys, ["psnr"], cache, jobs, progress)
     for name, reason in measured.failed.items():
         raise click.ClickException(f"{name}: {reason}")
@@ -117,18 +173,19 @@ def measure_ablation(
     def row(codec: Ctc, anchor: Ctc, label: str) -> dict[str, Any]:
         return _row(label, curves[codec.name], curves[anchor.name], spent.get(codec.name))
 
-    default = steps[-1]
     by_effort = {codec.effort: codec for codec in [*chosen[len(steps) :], default]}
-    found = [row(codec, steps[0], codec.label) for codec in steps]
+    found = {label: row(codec, anchor, label) for label, codec in by_label.items()}
+    against = found[default.label]["bd_rate"]
     return {
         "format": FORMAT,
         "method": METHOD,
-        "weights": digest,
+        "weights": digests[default.weights],
+        "control": control and digests[control.weights],
         "machine": machine(),
         "images": [image.name for image in images],
         "timed_images": [image.name for image in timed],
-        "bd_rate_codec_vs_context_free": found[-1]["bd_rate"] and found[-1]["bd_rate"]["percent"],
-        "rungs": found if default.label == _SYNTHESIS else [*found, {"label": _SYNTHESIS, "missing": True}],
+        "bd_rate_codec_vs_context_free": against and against["percent"],
+        "rungs": [found.get(label, {"label": label, "missing": True}) for label in LADDER],
         "default_effort": DEFAULT_EFFORT,
         "efforts": [row(by_effort[e], default, str(e)) for e in sorted(by_effort)],
     }
@@ -153,7 +210,7 @@ def ablation_table(document: Ablation) -> str:
     out = []
     for row in document["rungs"]:
         if row.get("missing"):
-            out.append([row["label"], "not in these weights", *[""] * (len(header) - 2)])
+            out.append([row["label"], "not measured", *[""] * (len(header) - 2)])
             continue
         at = {point["asked"]: point["psnr"] for point in row["curve"]}
         bd, file = _cells(row)

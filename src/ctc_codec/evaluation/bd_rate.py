@@ -54,6 +54,14 @@ class Curve:
             return None
         return float(np.exp(PchipInterpolator(self.quality, np.log(self.bpp))(quality)))
 
+    def between(self, low: float, high: float) -> Curve:
+        """The part from one rate to another, no point if the curve does not have both."""
+        first, last = self.at(low), self.at(high)
+        if first is None or last is None:
+            return Curve((), ())
+        inside = [(b, q) for b, q in zip(self.bpp, self.quality, strict=True) if low < b < high]
+        return Curve.of([(low, first), *inside, (high, last)])
+
 
 @dataclass(frozen=True)
 class BdRate:

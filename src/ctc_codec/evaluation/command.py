@@ -1,4 +1,4 @@
-"""``ctc eval``: the codec beside its peers on folders of images, with a report."""
+"""``ctc evaluate``: the codec beside its peers on folders of images, with a report."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _chosen(kind: str, wanted: list[str] | None, known: Sequence[str]) -> list[s
     return [name for name in known if wanted is None or name in wanted]
 
 
-@click.command("eval")
+@click.command("evaluate")
 @click.argument(
     "places", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="DIR..."
 )
@@ -79,6 +79,9 @@ def _chosen(kind: str, wanted: list[str] | None, known: Sequence[str]) -> list[s
 @click.option(
     "--ablation", is_flag=True, help="Compare parts and efforts of our own codec, and nothing else."
 )
+@click.option(
+    "--control", type=_PATH, help="For --ablation: weights with a synthesis network trained on whole files."
+)
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes (default: all cores).")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of tables.")
 @click.option("--weights", type=_PATH, envvar="CTC_WEIGHTS", help="Weights file (default: built in).")
@@ -93,6 +96,7 @@ def evaluate(
     show: str | None,
     times: bool,
     ablation: bool,
+    control: Path | None,
     jobs: int | None,
     as_json: bool,
     weights: Path | None,
@@ -114,6 +118,8 @@ def evaluate(
     from .results import OURS, assemble
     from .tables import summary
 
+    if control is not None and not ablation:
+        raise click.UsageError("--control goes with --ablation")
     known = [m.name for m in METRICS]
     metrics = _chosen("metric", metric_names and ["psnr", *metric_names], known)  # tables are built on it
     needed = [*_EXTRA, *packages(metrics)]
@@ -134,7 +140,7 @@ def evaluate(
         cache, code = Cache(output / "cache"), code_digest()
         output.mkdir(parents=True, exist_ok=True)
         if ablation:
-            click.echo(_ablation(images, path, output, cache, code, jobs or cores(), times, quiet))
+            click.echo(_ablation(images, path, control, output, cache, code, jobs or cores(), times, quiet))
             return
         keys = {c.name: codec_key(c, versions[c.name], digest["sha256"], code) for c in codecs}
         with _bar(len(images), len(codecs), "codecs", quiet) as bar:
@@ -165,6 +171,7 @@ def _bar(images: int, count: int, what: str, quiet: bool) -> Any:
 def _ablation(
     images: Sequence[EvaluationImage],
     weights: Path,
+    control: Path | None,
     output: Path,
     cache: Cache,
     code: str,
@@ -173,12 +180,13 @@ def _ablation(
     quiet: bool,
 ) -> str:
     """Measure rungs and efforts, write OUTPUT/ablation.json, and return the tables."""
-    from .ablation import ablation_table, effort_table, efforts, measure_ablation, rungs
+    from .ablation import ablation_table, effort_table, efforts, measure_ablation, rungs, without_order
 
-    count = len(rungs(weights)) + len(efforts(weights))
+    steps = rungs(weights, without_order(weights, cache.folder), control)
+    count = len(steps) + len(efforts(weights))
     with _bar(len(images), count, "modes", quiet) as bar:
         document = measure_ablation(
-            weights, images, cache, code, jobs, times=times, progress=lambda done: bar.update(1, done)
+            steps, images, cache, code, jobs, times=times, progress=lambda done: bar.update(1, done)
         )
     (output / "ablation.json").write_text(json.dumps(document, indent=1) + "\n")
     return f"{ablation_table(document)}\n\n{effort_table(document)}"

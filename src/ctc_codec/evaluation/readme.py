@@ -49,7 +49,7 @@ def ablation_section(document: Ablation) -> str:
     """Markdown between the marks of the ablation."""
     return "\n\n".join(
         [
-            f"{len(document['images'])} images, BD-rates against the first row:",
+            f"{len(document['images'])} images, BD-rates against context-free:",
             ablation_table(document),
             "Efforts, BD-rates against the default one:",
             effort_table(document),

@@ -28,7 +28,7 @@ ANCHORS = ("jpeg2000", "jpeg2000-layered")
 PUBLISHED_ANCHORS = ("DPICT", "CTC", "VTM")
 PER_IMAGE_RATES = (0.2, 0.5, 1.0)
 MEAN_RATES = tuple(rate for rate in TABLE_RATES if 0.1 <= rate <= 1.4)
-"""The mean of differences in bits is over these."""
+"""The mean of differences in bits is over these, and a BD-rate over their range."""
 METHOD = (
     f"ctc: of every image one file of all planes (quality {ALL_PLANES}) is cut at each rate and the prefixes "
     "are decoded, so that every image has every rate of the curve. What a user gets without options is the "
@@ -36,7 +36,8 @@ METHOD = (
     "on it. Curves: means over images of bits per pixel of file bytes and of quality, at each rate or "
     "setting. bd_rate: Bjontegaard, PCHIP over log-rate, over the quality that both mean curves reach. "
     "rate_difference: percent of bits that ctc takes more at its rate than the anchor's mean curve at the "
-    "PSNR that ctc has there."
+    "PSNR that ctc has there, their mean, and the BD-rate between the parts of the curves from "
+    f"{MEAN_RATES[0]:g} to {MEAN_RATES[-1]:g} bpp."
 )
 Results = dict[str, Any]
 
@@ -109,10 +110,11 @@ def _bd_rates(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> li
 
 
 def _rate_differences(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> list[dict[str, Any]]:
-    """Of our codec by PSNR: at TABLE_RATES, and the mean over MEAN_RATES."""
+    """Of our codec by PSNR: at TABLE_RATES, the mean over MEAN_RATES, and the BD-rate over their range."""
     if OURS not in codecs:
         return []
     ours = curve_of(codecs[OURS]["curve"], "psnr")
+    span = MEAN_RATES[0], MEAN_RATES[-1]
     anchors = {codecs[n]["label"]: curve_of(codecs[n]["curve"], "psnr") for n in ANCHORS if n in codecs}
     anchors |= {p.label: p.curve for p in published if p.label in PUBLISHED_ANCHORS}
     rows = []
@@ -120,7 +122,15 @@ def _rate_differences(codecs: dict[str, Any], published: Sequence[PublishedCurve
         at = {rate: rate_difference(anchor, ours, rate) for rate in TABLE_RATES}
         known = [value for rate in MEAN_RATES if (value := at[rate]) is not None]
         mean = fmean(known) if len(known) == len(MEAN_RATES) else None
-        rows.append({"anchor": label, "percent": {f"{rate:g}": at[rate] for rate in at}, "mean": mean})
+        found = bd_rate(anchor.between(*span), ours.between(*span))
+        rows.append(
+            {
+                "anchor": label,
+                "percent": {f"{rate:g}": at[rate] for rate in at},
+                "mean": mean,
+                "bd_rate": asdict(found) if found else None,
+            }
+        )
     return rows
 
 

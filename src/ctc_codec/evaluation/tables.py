@@ -93,10 +93,12 @@ def difference_rows(results: Results) -> tuple[list[str], list[list[str]]]:
     """Header and rows: bits of our codec beside an anchor's at equal PSNR, by the rate of ours."""
     rows = []
     for row in results["rate_difference"]:
-        cells = [*row["percent"].values(), row["mean"]]
+        found = row.get("bd_rate")
+        cells = [*row["percent"].values(), row["mean"], found and found["percent"]]
         rows.append([row["anchor"], *("" if cell is None else f"{cell:+.1f} %" for cell in cells)])
-    mean = f"mean {MEAN_RATES[0]:g} to {MEAN_RATES[-1]:g}"
-    return ["ctc's bits against, at bpp", *(f"{rate:g}" for rate in TABLE_RATES), mean], rows
+    span = f"{MEAN_RATES[0]:g} to {MEAN_RATES[-1]:g}"
+    over = [f"mean {span}", f"BD-rate {span}"]
+    return ["ctc's bits against, at bpp", *(f"{rate:g}" for rate in TABLE_RATES), *over], rows
 
 
 def difference_table(results: Results) -> str:
@@ -132,7 +134,7 @@ def resource_table(results: Results) -> str:
 
 
 def summary(results: Results) -> str:
-    """What ``ctc eval`` prints."""
+    """What ``ctc evaluate`` prints."""
     weights, count = results["weights"]["fingerprint"], len(results["images"])
     parts = [f"{count} image{'s' if count > 1 else ''}, weights {weights}"]
     for metric in METRICS:

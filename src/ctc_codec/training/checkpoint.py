@@ -1,14 +1,24 @@
-"""Checkpoints of runs: read whatever is in them without running it, written whole or not at all."""
+"""Checkpoints of runs: read whatever is in them without running it, written whole or not at all; and float
+layers of whatever a run may start from."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
+from ..crr.network import SCALE_OFFSET
+from .tables import SCALE_STEP, SCALE_ZERO
+
 State = dict[str, Any]
+Layers = Mapping[str, npt.NDArray[np.float32]]
+"""Weights and biases by name: ``crr.c.G.LAYER`` of level group G, ``synthesis.LAYER``."""
 
 
 def reason(error: Exception) -> str:
@@ -43,3 +53,38 @@ def write(path: Path, state: State) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def thawed(arrays: Mapping[str, npt.NDArray[Any]]) -> Layers:
+    """The float layers of a weights file, which freeze to the same integers."""
+    layers: dict[str, npt.NDArray[np.float32]] = {"crr.quantised": np.array(1, np.float32)}
+    for name, array in arrays.items():
+        if name.startswith("synthesis.") and not name.endswith((".graph", ".halo")):
+            layers[name] = array.astype(np.float32)
+        elif name.startswith("exact.crr.") and name.endswith(".weight"):
+            stem = name.removesuffix(".weight")
+            step, bias = arrays[f"{stem}.scale"].copy(), arrays[f"{stem}.bias"].astype(np.float32)
+            leaves = stem.endswith(".leave")
+            if leaves:
+                step[CHANNELS:] *= ONE / SCALE_STEP
+            bias *= step / ONE
+            if leaves:
+                bias[CHANNELS:] -= SCALE_ZERO - (ZERO_POINT - SCALE_OFFSET) / SCALE_STEP
+            layer = stem.removeprefix("exact.crr.")
+            layers[f"crr.c.{layer}.weight"] = array.astype(np.float32) * step[:, None, None, None]
+            layers[f"crr.c.{layer}.bias"] = bias
+    return layers
+
+
+def load_layers(path: str | os.PathLike[str]) -> Layers:
+    """Float layers of a weights file, of a checkpoint of a run (its averages) or of a plain state. Raises
+    ValueError, OSError."""
+    if not os.fspath(path).endswith(".safetensors"):
+        return {name: tensor.float().numpy() for name, tensor in networks_of(read(Path(path))).items()}
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return thawed(load_file(path))
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{os.fspath(path)}: cannot be used as weights ({reason(error)})") from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .data import Pixels
@@ -15,6 +16,8 @@ _BLOCK = 16
 _SYNTHETIC_SHARE = 0.05
 _CHOICE_SHARE = 0.75
 """Of the crops of photographs, the more detailed of two places: many photographs are half sky."""
+_SMALLER_SHARE, _SMALLER = 0.3, 2.0
+"""So many photographs are scaled down, by up to so much: sharper than their files, without another JPEG."""
 _SIZE_POWER = 0.7
 """Photographs are drawn by their pixels to this power."""
 
@@ -75,12 +78,20 @@ class Crops:
         else:
             picture = self.photographs[rng.choice(len(self.photographs), p=self._weights)]
         height, width = picture.pixels.shape[:2]
+        side = self.side
+        if not synthetic and rng.random() < _SMALLER_SHARE:
+            side = int(min(height, width, self.side * rng.uniform(1, _SMALLER)))
         places = [
-            (int(rng.integers(height - self.side + 1)), int(rng.integers(width - self.side + 1)))
+            (int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1)))
             for _ in range(2 if not synthetic and rng.random() < _CHOICE_SHARE else 1)
         ]
         top, left = max(places, key=lambda place: self._amount(picture, *place))
-        crop = picture.pixels[top : top + self.side, left : left + self.side].permute(2, 0, 1)
+        crop = picture.pixels[top : top + side, left : left + side].permute(2, 0, 1)
+        if side > self.side:
+            crop = F.interpolate(crop[None].float(), (self.side, self.side), mode="bilinear", antialias=True)[
+                0
+            ]
+            crop = crop.round().clamp(0, 255).to(torch.uint8)
         for axis in (1, 2):
             if rng.random() < 0.5:
                 crop = crop.flip(axis)

@@ -12,15 +12,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 Pixels = npt.NDArray[np.uint8]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 _LARGEST_SIDE = 928
 """Photographs are scaled down to this: less is left of what JPEG has done to their details."""
 _HELD_OUT = 32
 """One of so many photographs, by its name, is never trained on."""
+
+
+def _is_image(name: str) -> bool:
+    """Whether Pillow has a reader for files of that name."""
+    return Image.registered_extensions().get(Path(name).suffix.lower()) in Image.OPEN
 
 
 def files_of(sources: Iterable[Path]) -> Iterator[Path]:
@@ -28,7 +32,7 @@ def files_of(sources: Iterable[Path]) -> Iterator[Path]:
     for source in sources:
         paths = sorted(source.rglob("*")) if source.is_dir() else [source]
         for path in paths:
-            if path.suffix.lower() in _SUFFIXES | {".tar"} and path.is_file():
+            if (path.suffix.lower() == ".tar" or _is_image(path.name)) and path.is_file():
                 yield path
 
 
@@ -41,7 +45,7 @@ def images_of(path: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path) as tar:
             for member in tar:
                 data = tar.extractfile(member) if member.isfile() else None
-                if data is not None and Path(member.name).suffix.lower() in _SUFFIXES:
+                if data is not None and _is_image(member.name):
                     yield Path(member.name).name, data.read()
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{path}: not a usable shard ({error})") from None
@@ -51,7 +55,7 @@ def _decode(named: tuple[str, bytes]) -> Pixels:
     name, data = named
     try:
         with Image.open(io.BytesIO(data)) as image:
-            picture = image.convert("RGB")
+            picture = ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name}: not a usable training image ({error})") from None
     picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)

@@ -8,7 +8,7 @@ tells what freezing costs in bits, on photographs that are held out of training.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -23,11 +23,10 @@ from ..model import WEIGHTS_FORMAT, CodecModel, part
 from ..planes.trits import MAX_PLANES, at_plane, quantise
 from ..transform.colour import rotate
 from ..transform.lifting import LEVELS, analyse
+from .checkpoint import Layers, load_layers
 from .data import Pixels, Source
 from .graphs import crr_graph, synthesis_graph
 from .tables import BIAS_RATIO, SCALE_STEP, SCALE_ZERO, Arrays, density_tables, input_tables
-
-Layers = Mapping[str, npt.NDArray[np.float32]]
 
 HALO = 3
 """Of a network of three layers of 3x3."""
@@ -164,15 +163,6 @@ def save(arrays: Arrays, path: str | os.PathLike[str]) -> CodecModel:
     return CodecModel.load(path)
 
 
-def load_state(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[np.float32]]:
-    """Float layers by name of a checkpoint of a run (its averages) or of a plain state. Raises ValueError,
-    OSError."""
-    from . import checkpoint
-
-    state = checkpoint.networks_of(checkpoint.read(Path(path)))
-    return {name: tensor.float().numpy() for name, tensor in state.items()}
-
-
 def freeze(
     state: Layers,
     photographs: Sequence[Pixels],
@@ -210,7 +200,7 @@ def main(checkpoint: Path, sources: tuple[Path, ...], output: Path, exclude: tup
     """Freeze a CHECKPOINT with the photographs of SOURCES, folders or tar shards."""
     try:
         source = Source.read(sources, exclude)
-        freeze(load_state(checkpoint), source.photographs, source.held_out, output, click.echo)
+        freeze(load_layers(checkpoint), source.photographs, source.held_out, output, click.echo)
     except KeyError as error:
         raise click.ClickException(f"{checkpoint}: has no {error.args[0]}") from None
     except (CtcError, ValueError, OSError, ImportError) as error:

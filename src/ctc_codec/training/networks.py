@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,9 +33,13 @@ Density = tuple[Tensor, Tensor]
 """Centre and log scale of elements, in units of their plane; float32 [B, 9, h, w] each."""
 
 
-def half_precision(x: Tensor) -> contextlib.AbstractContextManager[None]:
-    """Convolutions in bfloat16 where that is fast, for tensors on a GPU."""
-    return torch.autocast("cuda", torch.bfloat16, enabled=x.is_cuda, cache_enabled=False)
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether convolutions are faster in bfloat16: on a GPU, and on a CPU with instructions for it."""
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
+def _bfloat16(x: Tensor, enabled: bool) -> contextlib.AbstractContextManager[None]:
+    return torch.autocast(x.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 # --- what 8-bit kernels compute ---------------------------------------------------------------------
@@ -93,10 +99,14 @@ class Residual(nn.Module):
 
 
 class Core(nn.Module):
-    """One level group's network: inputs [B, 72, h, w] of a level to the densities of its elements."""
+    """One level group's network: inputs [B, 72, h, w] of a level to the densities of its elements.
+
+    in_bfloat16: whether convolutions are computed in it.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.in_bfloat16 = False
         self.enter = QuantisedConv(INPUTS, width, 3, padding=1)
         self.b = nn.ModuleList(Residual(width) for _ in range(BLOCKS))
         self.leave = QuantisedConv(width, 2 * CHANNELS, 1)
@@ -107,7 +117,7 @@ class Core(nn.Module):
             self.leave.bias[CHANNELS:] = FIRST_LOG_SCALE
 
     def forward(self, x: Tensor, quantised: Tensor) -> Density:
-        with half_precision(x):
+        with _bfloat16(x, self.in_bfloat16):
             x = activation(leaky(self.enter(activation(x), quantised), quantised))
             for block in self.b:
                 x = block(x, quantised)
@@ -121,7 +131,7 @@ class Core(nn.Module):
 
 
 class CRR(nn.Module):
-    """Context-based rate reduction: a network for each level group.
+    """Context-based rate reduction: a network for each level group, of ``widths`` channels.
 
     quantised: at 0 it computes with float weights, at 1 what the frozen networks do; a buffer, which training
     fills.
@@ -129,15 +139,22 @@ class CRR(nn.Module):
 
     quantised: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
-        self.c = nn.ModuleList(Core(width) for width in WIDTHS)
+        self.c = nn.ModuleList(Core(width) for width in widths)
         self.register_buffer("quantised", torch.ones(()))
 
     def forward(self, level: int, x: Tensor) -> Density:
         """Densities of a level from its inputs [B, 72, h, w]."""
         density: Density = self.c[GROUPS[level]](x, self.quantised)
         return density
+
+
+def widths_of(state: Mapping[str, Any]) -> tuple[int, ...]:
+    """Widths of the CRR whose layers, ``crr.c.G.LAYER`` for group G, a state holds; those of a new one if it
+    holds none."""
+    biases = [state.get(f"crr.c.{group}.enter.bias") for group in sorted(set(GROUPS))]
+    return tuple(width if bias is None else len(bias) for bias, width in zip(biases, WIDTHS, strict=True))
 
 
 # --- densities --------------------------------------------------------------------------------------
@@ -203,10 +220,12 @@ class Synthesis(nn.Module):
     """The synthesis network, see :mod:`ctc_codec.synthesis.network`. 34 kMAC a pixel.
 
     Inputs float32 [B, 72, h, w] at a quarter of the picture's sides to corrections [B, 48, h, w], unbounded.
+    in_bfloat16: whether convolutions, but for the first, are computed in it.
     """
 
     def __init__(self, width: int = 96, blocks: int = 6) -> None:
         super().__init__()
+        self.in_bfloat16 = False
         self.enter = nn.Conv2d(synthesis.INPUTS, width, 3, padding=1)
         self.b = nn.ModuleList(Gated(width) for _ in range(blocks))
         self.leave = nn.Conv2d(width, synthesis.COLOURS * synthesis.SCALE**2, 3, padding=1)
@@ -216,7 +235,7 @@ class Synthesis(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         x = self.enter(inputs)  # float32 or TF32: samples need their fractions
-        with half_precision(x):
+        with _bfloat16(x, self.in_bfloat16):
             for block in self.b:
                 x = block(x)
             x = self.leave(x)

@@ -12,18 +12,15 @@ from ..container.coder import Symbols
 from ..crr.density import DISTANCES, SCALES
 from ..crr.inputs import ONE
 from ..model import CodecModel
-from ..planes.trits import unit
 from ..stream import Elements, Guide, Walk, Writer, run
 from ..transform.lifting import LEVELS
-from .checkpoint import reason
+from .checkpoint import Layers, reason
 from .data import Pixels
-from .freeze import Layers
-from .networks import CRR, bits, thirds
+from .networks import CRR, bits, thirds, widths_of
 from .state import PartialLatent
 from .tables import SCALE_STEP, SCALE_ZERO
-from .wavelet import analyse, rotate
+from .validation import middles, partial_latent
 
-_SIDE = 256
 _PICTURES = 6
 _PLANES = (1, 2, 3, 4)
 _SHARES = (0.0, 0.5)
@@ -31,19 +28,13 @@ _SHARES = (0.0, 0.5)
 
 def load_crr(state: Layers) -> CRR:
     """CRR with the weights ``crr.*`` of a state. Raises ValueError."""
-    crr = CRR()
+    crr = CRR(widths_of(state))
     names = [name for name in state if name.startswith("crr.")]
     try:
         crr.load_state_dict({name.removeprefix("crr."): torch.from_numpy(state[name]) for name in names})
     except RuntimeError as error:
         raise ValueError(f"not weights of this CRR ({reason(error)})") from None
     return crr.eval()
-
-
-def partial_latent(pixels: Pixels, plane: int) -> PartialLatent:
-    """A picture uint8 [h, w, 3], sides multiples of 64, at a plane's beginning."""
-    samples = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float()
-    return PartialLatent(*analyse(rotate(samples)), torch.tensor([unit(plane)]))
 
 
 class CodedPlane(Walk):
@@ -80,22 +71,15 @@ class CodedPlane(Walk):
         return ideal, 8 * self._writer.encoder.nbytes
 
 
-def _middle(pixels: Pixels) -> Pixels:
-    """The middle of a picture, at most _SIDE a side, sides multiples of 64."""
-    sides = [min(side // 64 * 64, _SIDE) for side in pixels.shape[:2]]
-    top, left = ((whole - side) // 2 for whole, side in zip(pixels.shape[:2], sides, strict=True))
-    return pixels[top : top + sides[0], left : left + sides[1]]
-
-
 @torch.no_grad()
 def freezing_cost(state: Layers, model: CodecModel, pictures: Sequence[Pixels]) -> Iterator[str]:
     """Lines that tell bits of the trits to come, at several planes and shares of them known: by the frozen
     model, against the networks of ``state`` with rounded weights and with float weights, and coded."""
     crr = load_crr(state)
-    middles = [_middle(p) for p in pictures[:_PICTURES] if min(p.shape[:2]) >= 64]
-    pixels = sum(p.shape[0] * p.shape[1] for p in middles)
+    seen = middles(pictures, count=_PICTURES)
+    pixels = sum(p.shape[0] * p.shape[1] for p in seen)
     sums = np.zeros((len(_PLANES), len(_SHARES), 4))
-    for middle in middles:
+    for middle in seen:
         for i, plane in enumerate(_PLANES):
             for j, share in enumerate(_SHARES):
                 latent = partial_latent(middle, plane)

@@ -135,13 +135,6 @@ class PartialLatent:
         least = torch.where(share[:, None] <= 0, 2.0, (_BINS - 1 - found) / _BINS)
         self.known = [(rank >= least[:, :, None, None]).float() for rank in ranks]
 
-    def kept(self, coded: list[Density], now: list[Density]) -> list[Density]:
-        """The densities that a decoder has: known elements keep those that they were coded with."""
-        return [
-            (torch.where(known > 0, a[0], b[0]), torch.where(known > 0, a[1], b[1]))
-            for known, a, b in zip(self.known, coded, now, strict=True)
-        ]
-
     def trit_bits(self, densities: list[Density]) -> Tensor:
         """Bits of the trits that are not known yet, [B]."""
         total = torch.zeros_like(self.unit)
@@ -151,12 +144,13 @@ class PartialLatent:
         return total
 
     def further_bits(self, details: list[Tensor], densities: list[Density]) -> Tensor:
-        """Bits of the next plane's trits of known elements, [B]; details: coefficients in grey levels."""
+        """Bits of the next plane's trits, given those of this one, [B]; details: coefficients in grey
+        levels."""
         total = torch.zeros_like(self.unit)
         for level, density in enumerate(densities):
             value = self.value[level]
             trit = (torch.round(3 * details[level] / self.size) - 3 * value).clamp(-1, 1)
-            total = total + (bits(trit, thirds(value, 1.0, density)) * self.known[level]).sum((1, 2, 3))
+            total = total + bits(trit, thirds(value, 1.0, density)).sum((1, 2, 3))
         return total
 
     # --- the picture --------------------------------------------------------------------------------

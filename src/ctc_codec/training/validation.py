@@ -1,0 +1,102 @@
+"""How good networks are, on photographs that no run trains on: while they are trained, and as a codec."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..planes.trits import unit
+from .data import Pixels
+from .networks import CRR, Synthesis
+from .objective import error_left, example
+from .state import PartialLatent
+from .wavelet import analyse, rotate
+
+FIGURES = ("val_bpp", "val_psnr", "val_db")
+SIDE = 256
+_PICTURES = 4
+_PLANES = (1, 2, 3, 4)
+_SHARES = (0.0, 0.5, 1.5)
+_CODED_SIDE = 512
+_RATES = (0.1, 0.25, 0.5, 1.0)
+"""Bits per pixel at which files are cut."""
+
+
+def middles(pictures: Sequence[Pixels], side: int = SIDE, count: int = _PICTURES) -> list[Pixels]:
+    """The middles of the first pictures uint8 [h, w, 3], at most ``side`` a side; sides multiples of 64."""
+    found = []
+    for picture in pictures:
+        sides = [min(whole // 64 * 64, side) for whole in picture.shape[:2]]
+        if min(sides):
+            top, left = ((whole - part) // 2 for whole, part in zip(picture.shape[:2], sides, strict=True))
+            found.append(picture[top : top + sides[0], left : left + sides[1]])
+    return found[:count]
+
+
+def partial_latent(pixels: Pixels, plane: int, device: torch.device | None = None) -> PartialLatent:
+    """A picture uint8 [h, w, 3], sides multiples of 64, at a plane's beginning."""
+    size = torch.tensor([unit(plane)], device=device)
+    return PartialLatent(*analyse(_planes(pixels, device)), size)
+
+
+def _planes(pixels: Pixels, device: torch.device | None) -> Tensor:
+    return rotate(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(device).float())
+
+
+@torch.no_grad()
+def validate(crr: CRR, synthesis: Synthesis, pictures: Sequence[Pixels], means: Tensor) -> dict[str, float]:
+    """Bits per pixel of the trits to come, as integers would tell them; PSNR of the picture of conditional
+    means, and gain of the synthesis network, in dB; means over pictures uint8 [h, w, 3], planes and shares
+    known.
+
+    pictures: with sides of multiples of 64; means: the tensor of that name of weights files.
+    """
+    device, before = means.device, float(crr.quantised)
+    crr.quantised.fill_(1)
+    rows = []
+    for pixels in pictures:
+        planes = _planes(pixels, device)
+        for plane in _PLANES:
+            for share in _SHARES:
+                latent = partial_latent(pixels, plane, device)
+                latent.reveal(torch.tensor([share], device=device), latent.look(crr))
+                now = latent.look(crr)
+                shown = example(planes, latent, now, means)
+                error = (shown.refined - planes).square().mean() / 255**2
+                rate = latent.trit_bits(now).mean() / (pixels.shape[0] * pixels.shape[1])
+                left = error_left(synthesis, shown).mean()
+                rows.append(torch.stack((rate, -10 * error.log10(), -10 * left.log10())))
+    crr.quantised.fill_(before)
+    return dict(zip(FIGURES, torch.stack(rows).mean(0).tolist(), strict=True))
+
+
+def coded_figures(weights: Path, pictures: Sequence[Pixels]) -> list[float]:
+    """PSNR in dB, means over pictures, of files cut at _RATES, and bits per pixel of whole default files."""
+    from .. import decode, encode, load_model
+
+    model = load_model(weights)
+    found = []
+    for pixels in middles(pictures, _CODED_SIDE):
+        area = pixels.shape[0] * pixels.shape[1]
+        data = encode(Image.fromarray(pixels), weights=model)
+        row = []
+        for rate in _RATES:
+            shown = np.asarray(decode(data[: int(rate * area / 8)], weights=model))
+            error = np.square(shown.astype(np.float32) - pixels).mean()
+            row.append(10 * np.log10(255**2 / max(float(error), 1e-3)))
+        found.append([*row, 8 * len(data) / area])
+    return [statistics.fmean(column) for column in zip(*found, strict=True)]
+
+
+def comparison(new: Path, old: Path, pictures: Sequence[Pixels]) -> Iterator[str]:
+    """Lines that tell what the codec does with two weights files on pictures uint8 [h, w, 3]."""
+    for path in (new, old):
+        *psnr, bpp = coded_figures(path, pictures)
+        cuts = " / ".join(f"{value:.2f}" for value in psnr)
+        yield f"{path}: {cuts} dB at {' / '.join(f'{r:g}' for r in _RATES)} bpp, whole files {bpp:.4f} bpp"
