@@ -395,7 +395,30 @@ class Walk:
             self.classes[zero] = KNOWN
 
         yield from self._many(count, lambda span: rows[span], wanted, take)
-        yield from self._trits(np.concatenate((groups[some].reshape(-1), elements[count * GROUP :])))
+        yield from self._not_all_zero(groups[some], elements[count * GROUP :])
+
+    def _not_all_zero(self, groups: Elements, others: Elements) -> Iterator[None]:
+        """Of groups, where the first trit other than zero is and its sign, which their own symbol has not paid
+        for; then the trits behind it, and those of others."""
+        place = np.arange(GROUP)
+        first = np.zeros(len(groups), np.int32)
+        row = _uniform(2 * GROUP)
+
+        def wanted() -> Symbols:
+            assert self._guide is not None
+            trits = self._guide.trits(self, groups) - 1
+            at = (trits != 0).argmax(axis=1)
+            return (2 * at + (trits[np.arange(len(groups)), at] > 0)).astype(np.int32)
+
+        def take(span: slice, symbols: Symbols) -> None:
+            first[span] = symbols >> 1
+            zero = groups[span][place < first[span, None]]
+            self.state.known[zero] = True
+            self.classes[zero] = KNOWN
+            self._learn(groups[span][place == first[span, None]], 2 * (symbols & 1) - 1)
+
+        yield from self._many(len(groups), lambda span: row.repeat(span.stop - span.start, 0), wanted, take)
+        yield from self._trits(np.concatenate((groups[place > first[:, None]], others)))
 
 
 def run(walk: Iterable[None]) -> None:

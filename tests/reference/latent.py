@@ -144,14 +144,22 @@ class _Word:
         busy = [e for e in chosen if not is_quiet(state.row[e], weights)]
         self._trits(sorted(busy, key=lambda e: -classes[e]))
         whole = len(quiet) // _GROUP * _GROUP
-        left = []
+        groups = []
         for at in range(0, whole, _GROUP):
             group = quiet[at : at + _GROUP]
             if self.coder.decode(group_frequencies([state.row[e] for e in group], weights)):
-                left += group
+                groups.append(group)
             else:
                 for e in group:
                     state.known[e] = True
+        left = []
+        for group in groups:
+            symbol = self.coder.decode([65536 // (2 * _GROUP)] * (2 * _GROUP))
+            place, sign = symbol // 2, symbol % 2
+            state.value[group[place]] += 1 if sign else -1
+            for e in group[: place + 1]:
+                state.known[e] = True
+            left += group[place + 1 :]
         self._trits(left + quiet[whole:])
 
     def _trits(self, elements: list[int]) -> None:
