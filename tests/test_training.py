@@ -440,10 +440,24 @@ def test_log_keeps_what_is_not_done_again(tmp_path: Path) -> None:
     assert path.read_text().split() == lines[:3]
 
 
+def test_networks_of_other_sizes_freeze_and_start_runs(folder: Path, tmp_path: Path) -> None:
+    """Sizes are told by the weights: of a start they need not be named again."""
+    sizes = ["--widths", "8,16,24", "--synthesis-width", 16, "--synthesis-blocks", 2]
+    assert _ctc_train(folder, "--run", tmp_path / "one", "--steps", 1, *sizes, *SHORT).exit_code == 0
+    weights = tmp_path / "one" / "ctc.safetensors"
+    result = _ctc_train(folder, "--run", tmp_path / "two", "--steps", 1, "--start", weights, *SHORT)
+    assert result.exit_code == 0, result.output
+    layers = checkpoint.load_layers(tmp_path / "two" / "ctc.safetensors")
+    assert layers["crr.c.1.enter.weight"].shape == (16, 72, 3, 3)
+    assert layers["synthesis.b.1.d.weight"].shape == (16, 1, 3, 3)
+    data = encode(Image.fromarray(_picture(64, 64)), weights=weights)
+    assert decode(data, weights=weights).size == (64, 64)
+
+
 def test_synthesis_network_alone_leaves_files_readable(run: Path, folder: Path, tmp_path: Path) -> None:
     """A weights file is as good a start as a checkpoint, and freezes to the same integers."""
     weights = run / "ctc.safetensors"
-    arguments = ["--start", weights, "--networks", "synthesis", "--synthesis-width", 96, "--steps", 3]
+    arguments = ["--start", weights, "--networks", "synthesis", "--steps", 3]
     result = _ctc_train(folder, "--run", tmp_path / "new", *arguments, *SHORT)
     assert result.exit_code == 0, result.output
     old, new = (CodecModel.load(path / "ctc.safetensors") for path in (run, tmp_path / "new"))

@@ -298,7 +298,7 @@ evaluate.epilog = examples(
 )
 train.epilog = examples(
     "ctc train photos/ --run runs/base --minutes 60",
-    "ctc train photos/ shard.tar --run runs/next --start runs/base/checkpoint.pt --device cuda",
+    "ctc train photos/ shard.tar --run runs/next --start ctc.safetensors --device cuda",
     "ctc train photos/ --run runs/rehearsal --steps 10 --batch 1",
 )
 evaluate.short_help = "Measure the codec and its peers on images."

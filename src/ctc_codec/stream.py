@@ -398,8 +398,8 @@ class Walk:
         yield from self._not_all_zero(groups[some], elements[count * GROUP :])
 
     def _not_all_zero(self, groups: Elements, others: Elements) -> Iterator[None]:
-        """Of groups, where the first trit other than zero is and its sign, which their own symbol has not paid
-        for; then the trits behind it, and those of others."""
+        """Of groups, where the first trit other than zero is, and its sign: the group's own symbol has paid
+        for the rest of its cost. Then the trits behind it, and those of others."""
         place = np.arange(GROUP)
         first = np.zeros(len(groups), np.int32)
         row = _uniform(2 * GROUP)

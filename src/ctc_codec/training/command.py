@@ -74,8 +74,8 @@ def _say(line: str) -> None:
 @click.option(
     "--synthesis-rate", type=_RATE, default=5e-4, show_default=True, help="Of the synthesis network."
 )
-@click.option("--synthesis-width", type=_COUNT, default=96, show_default=True, help="Channels.")
-@click.option("--synthesis-blocks", type=_COUNT, default=6, show_default=True)
+@click.option("--synthesis-width", type=_COUNT, help="Channels.  [default: those of --start, or 96]")
+@click.option("--synthesis-blocks", type=_COUNT, help="[default: those of --start, or 6]")
 @click.option(
     "--whole", is_flag=True, help="Train the synthesis network for whole files only, to compare with."
 )
@@ -95,8 +95,8 @@ def train(
     widths: tuple[int, ...] | None,
     crr_rate: float | None,
     synthesis_rate: float,
-    synthesis_width: int,
-    synthesis_blocks: int,
+    synthesis_width: int | None,
+    synthesis_blocks: int | None,
     whole: bool,
     exclude: tuple[str, ...],
     seed: int,
@@ -106,7 +106,8 @@ def train(
     """Train CRR and the synthesis network on photographs and freeze them to RUN/ctc.safetensors.
 
     A run that was interrupted goes on from its checkpoint with what it has left. RUN/log.csv and
-    RUN/curves.png tell how it went. With several GPUs: torchrun --nproc-per-node N -m ctc_codec.training ...
+    RUN/curves.png tell how it went. With several GPUs:
+    torchrun --nproc-per-node N -m -- ctc_codec.training ...
     """
     if not sources:
         raise click.UsageError("give at least one folder or tar shard of photographs")
@@ -116,7 +117,7 @@ def train(
         from .checkpoint import load_layers
         from .data import Source
         from .loop import train as run
-        from .networks import WIDTHS, widths_of
+        from .networks import synthesis_shape_of, widths_of
         from .trainer import Settings, begin_processes
 
         if threads is not None:
@@ -126,8 +127,8 @@ def train(
             raise ValueError("there is no CUDA device here")
         where = begin_processes(torch.device("cuda" if found and device != "cpu" else "cpu"))
         cuda = where.type == "cuda"
-        if widths is None:
-            widths = widths_of(load_layers(start)) if start else WIDTHS
+        layers = load_layers(start) if start else {}
+        width, blocks = synthesis_shape_of(layers)
         settings = Settings(
             minutes=minutes,
             steps=steps,
@@ -140,9 +141,9 @@ def train(
             synthesis_rate=synthesis_rate,
             uses=1 if cuda else CPU_USES,
             whole=whole,
-            widths=widths,
-            width=synthesis_width,
-            blocks=synthesis_blocks,
+            widths=widths or widths_of(layers),
+            width=synthesis_width or width,
+            blocks=synthesis_blocks or blocks,
         )
         source = Source.read(sources, exclude)
         checkpoint = run(source, folder, settings, where, start, _say)

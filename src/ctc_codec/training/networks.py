@@ -25,6 +25,7 @@ GROUPS = (0, 1, 2, 2, 2, 2)
 WIDTHS = (32, 48, 64)
 """Channels of each."""
 BLOCKS = 2
+SYNTHESIS_WIDTH, SYNTHESIS_BLOCKS = 96, 6
 FIRST_LOG_SCALE = -1.2
 """Of an untrained network: most details are zero."""
 LEAST_LOG_SCALE, LARGEST_LOG_SCALE = -SCALE_ZERO, 63 / SCALE_STEP - SCALE_ZERO
@@ -157,6 +158,14 @@ def widths_of(state: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(width if bias is None else len(bias) for bias, width in zip(biases, WIDTHS, strict=True))
 
 
+def synthesis_shape_of(state: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and blocks of the synthesis network, whose layers are ``synthesis.LAYER``; as above."""
+    bias = state.get("synthesis.enter.bias")
+    if bias is None:
+        return SYNTHESIS_WIDTH, SYNTHESIS_BLOCKS
+    return len(bias), len({name.split(".")[2] for name in state if name.startswith("synthesis.b.")})
+
+
 # --- densities --------------------------------------------------------------------------------------
 
 
@@ -223,7 +232,7 @@ class Synthesis(nn.Module):
     in_bfloat16: whether convolutions, but for the first, are computed in it.
     """
 
-    def __init__(self, width: int = 96, blocks: int = 6) -> None:
+    def __init__(self, width: int = SYNTHESIS_WIDTH, blocks: int = SYNTHESIS_BLOCKS) -> None:
         super().__init__()
         self.in_bfloat16 = False
         self.enter = nn.Conv2d(synthesis.INPUTS, width, 3, padding=1)

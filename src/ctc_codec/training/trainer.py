@@ -24,7 +24,7 @@ from ..planes.trits import unit
 from . import checkpoint
 from .crops import Crops
 from .data import Pixels
-from .networks import CRR, GROUPS, WIDTHS, Synthesis, has_fast_bfloat16
+from .networks import CRR, GROUPS, SYNTHESIS_BLOCKS, SYNTHESIS_WIDTH, WIDTHS, Synthesis, has_fast_bfloat16
 from .objective import Batch, Example, crr_loss, error_left, example, partial
 from .tables import density_tables
 from .validation import validate
@@ -71,8 +71,8 @@ class Settings:
     uses: int = 1
     whole: bool = False
     widths: tuple[int, ...] = WIDTHS
-    width: int = 96
-    blocks: int = 6
+    width: int = SYNTHESIS_WIDTH
+    blocks: int = SYNTHESIS_BLOCKS
 
     def __post_init__(self) -> None:
         if self.crop % 64:
