@@ -310,7 +310,8 @@ def test_encoding_to_a_psnr_ends_where_it_is_reached(
     files: Path, measured: Callable[[bytes], float], target: float
 ) -> None:
     small = ctc("encode", "photo.png", "--psnr", target, "-o", "-").out
-    assert target <= measured(small) < target + 0.5  # so small an image has few steps
+    # So small an image has few steps: with the low band of the next plane it gains a decibel at once.
+    assert target <= measured(small) < target + (0.5 if target > 25 else 1.2)
     assert ctc_codec.info(small).complete
 
 

@@ -276,29 +276,26 @@ def test_densities_are_the_same_for_every_window_and_number_of_threads(
 
 
 @pytest.mark.parametrize("colours", [1, 3])
-def test_what_is_shown_is_looked_at_once_more(colours: int, model: CodecModel) -> None:
+def test_densities_now_are_those_of_one_more_look(colours: int, model: CodecModel) -> None:
     """New densities for all elements of levels that are awake, without a change of what is coded."""
     walk = _walk(model, (130, 150), colours, 512)
     state, classes = walk.state.copy(), walk.classes.copy()
-    shown = walk.shown()
+    rows = walk.rows_now()
     assert np.array_equal(walk.state.row, state.row)
     assert np.array_equal(walk.classes, classes)
-    assert shown.value is walk.state.value
-    asleep = shown.level(shown.row, 3)
-    assert np.array_equal(asleep, state.level(state.row, 3))
+    assert np.array_equal(state.level(rows, 3), state.level(state.row, 3))
     walk.look(0b110111)
     unknown = ~state.known
-    assert np.array_equal(shown.row[unknown], walk.state.row[unknown])
+    assert np.array_equal(rows[unknown], walk.state.row[unknown])
     # A known element's density is told as if its trit were not known: from the value at the plane above.
-    level, view = 5, shown.level(shown.value, 5)
-    children = shown.level(shown.value, 4)
-    context = np.clip(shown.low, -(1 << 17), 1 << 17) << np.int32(4)
-    seen = Level(level, 2, context, view, shown.level(shown.known, 5), None, children)
+    view, known = state.level(state.value, 5), state.level(state.known, 5)
+    context = np.clip(state.low, -(1 << 17), 1 << 17) << np.int32(4)
+    level = Level(5, 2, context, view, known, None, state.level(state.value, 4))
     sides = slice(0, view.shape[1]), slice(0, view.shape[2])
-    centre, scale = model.networks[level].look(inputs(seen, *sides, model.input_tables))
+    centre, scale = model.networks[5].look(inputs(level, *sides, model.input_tables))
     above = 3 * ((view.astype(int) + 1) // 3)
-    row = density.rows_of(above.astype(np.int16), centre[:: 3 // colours], scale[:: 3 // colours])
-    assert np.array_equal(shown.level(shown.row, 5), row)
+    right = density.rows_of(above.astype(np.int16), centre[:: 3 // colours], scale[:: 3 // colours])
+    assert np.array_equal(state.level(rows, 5), right)
 
 
 def test_many_threads_that_share_a_model_look_at_the_same(model: CodecModel) -> None:

@@ -457,6 +457,9 @@ def test_networks_of_other_sizes_freeze_and_start_runs(folder: Path, tmp_path: P
 def test_synthesis_network_alone_leaves_files_readable(run: Path, folder: Path, tmp_path: Path) -> None:
     """A weights file is as good a start as a checkpoint, and freezes to the same integers."""
     weights = run / "ctc.safetensors"
+    result = _ctc_train(folder, "--run", tmp_path / "crr", "--networks", "crr", "--steps", 1, *SHORT)
+    assert result.exit_code == 0, result.output
+    assert CodecModel.load(tmp_path / "crr" / "ctc.safetensors").synthesis is None  # it was not trained
     arguments = ["--start", weights, "--networks", "synthesis", "--steps", 3]
     result = _ctc_train(folder, "--run", tmp_path / "new", *arguments, *SHORT)
     assert result.exit_code == 0, result.output

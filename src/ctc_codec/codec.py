@@ -89,7 +89,7 @@ def encode(
         low,
         details,
         3 * height * width,
-        lambda state: _mean_squared_error(source, pixels(state, model, size)),
+        lambda walk: _mean_squared_error(source, pixels(walk.state, model, size, rows=walk.rows_now())),
     )
     guide = PictureGuide(model, original, effort if context else 0, target, lambda: writer.encoder.nbytes)
     walk = Walk(model, size, colours, guide.planes, writer, guide)

@@ -224,8 +224,8 @@ class Decoder:
         """
         walk, header = self._current(), self.checked_header()
         assert self._model is not None
-        state = walk.shown() if self._how["refine"] else walk.state
-        shown = pixels(state, self._model, (header.height, header.width), **self._how)
+        rows = walk.rows_now() if self._how["refine"] else None
+        shown = pixels(walk.state, self._model, (header.height, header.width), rows=rows, **self._how)
         return self._complete_image(shown, header)
 
     def thumbnail(self) -> Image.Image:

@@ -13,7 +13,6 @@ from .container.quality import QualityTable, table_of
 from .model import CodecModel
 from .picture import low_band
 from .planes.order import KNOWN
-from .planes.state import State
 from .planes.trits import at_plane, planes_of, quantise, unit
 from .stream import MAX_SLICES_OF_PLANE, Elements, Walk
 from .synthesis.means import offsets
@@ -79,7 +78,7 @@ class Original:
     low: Floats
     details: list[Floats]
     samples: int
-    measure: Callable[[State], float]
+    measure: Callable[[Walk], float]
 
 
 class PictureGuide:
@@ -169,7 +168,7 @@ class PictureGuide:
         if self._checked == (walk.slices, walk.state.plane):
             return self.measured[-1][1]
         self._checked = walk.slices, walk.state.plane
-        exact, found = self.error(walk, sampled=False), self._original.measure(walk.shown())
+        exact, found = self.error(walk, sampled=False), self._original.measure(walk)
         self.measured.append((exact, found))
         self._ratio = min(max((found - _ROUNDING) / max(exact, 1e-9), 0.25), 4.0)
         return found

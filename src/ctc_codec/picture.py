@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from .crr.density import SCALES
+from .crr.density import SCALES, Rows
 from .errors import CtcError
 from .model import CodecModel
 from .planes.state import State
@@ -22,14 +24,24 @@ THUMBNAIL_SCALE = 8
 """A thumbnail's side is the image's over this, rounded up."""
 
 
-def coefficients(state: State, model: CodecModel, *, refine: bool = True, first: int = 0) -> list[Floats]:
-    """Details of every level from ``first`` on, float32 [channels, h, w] in grey levels, finest first."""
+def coefficients(
+    state: State, model: CodecModel, *, refine: bool = True, rows: Rows | None = None, first: int = 0
+) -> list[Floats]:
+    """Details of every level from ``first`` on, float32 [channels, h, w] in grey levels, finest first.
+
+    rows: of all elements now, see :meth:`ctc_codec.stream.Walk.rows_now`; of a known one, two means are
+    better than either, that of its density now and that of the one that it was coded with.
+    """
     means = model.densities.means if refine else None
     out = []
     for level in range(first, LEVELS):
-        value = state.level(state.value, level)
-        known, row = state.level(state.known, level), state.level(state.row, level)
-        out.append(refined(value, known, row, unit(state.plane), means))
+        value, known = state.level(state.value, level), state.level(state.known, level)
+        found = refined(value, known, state.level(state.row, level), unit(state.plane), means)
+        if means is not None and rows is not None:
+            now = refined(value, known, state.level(rows, level), unit(state.plane), means)
+            np.multiply(now + found, np.float32(0.5), out=now, where=known)
+            found = now
+        out.append(found)
     return out
 
 
@@ -45,16 +57,18 @@ def reconstruct(
     *,
     refine: bool = True,
     synthesis: bool = True,
+    rows: Rows | None = None,
 ) -> Floats:
     """Planes float32 [colours, height, width] of what is known. refine: with CDR; synthesis: with the
-    network.
+    network; rows: as for :func:`coefficients`.
 
     Raises CtcError should a number come out that is not finite.
     """
-    planes = synthesise(low_band(state), coefficients(state, model, refine=refine), *size)
+    planes = synthesise(low_band(state), coefficients(state, model, refine=refine, rows=rows), *size)
     if synthesis and model.synthesis is not None:
         try:
-            planes = model.synthesis.correct(planes, _deviations(state), unit(state.plane))
+            seen = _deviations(state, state.row if rows is None else rows)
+            planes = model.synthesis.correct(planes, seen, unit(state.plane))
         except FloatingPointError as error:
             raise CtcError(str(error)) from None
         planes = _projected(planes, state, size)
@@ -72,13 +86,13 @@ def _projected(planes: Floats, state: State, size: tuple[int, int]) -> Floats:
     return synthesise(low, details, *size)
 
 
-def _deviations(state: State) -> tuple[Floats, Floats]:
+def _deviations(state: State, rows: Rows) -> tuple[Floats, Floats]:
     """See :func:`ctc_codec.synthesis.network.network_inputs`."""
     log_scale = (np.arange(SCALES, dtype=np.float32) / 8 - 5) / np.float32(np.log(2) * 4)
     out = []
     for level in range(2):
         known = state.level(state.known, level)
-        scale = log_scale[state.level(state.row, level) & np.uint16(SCALES - 1)]
+        scale = log_scale[state.level(rows, level) & np.uint16(SCALES - 1)]
         most = np.where(known, np.float32(np.log2(0.5) / 4), np.float32(np.log2(1.5) / 4))
         nine = np.full((9, *known.shape[1:]), np.float32(np.log2(0.5) / 4), np.float32)
         nine[:: 3 // state.colours] = np.minimum(scale, most)
@@ -86,7 +100,7 @@ def _deviations(state: State) -> tuple[Floats, Floats]:
     return out[0], out[1]
 
 
-def pixels(state: State, model: CodecModel, size: tuple[int, int], **how: bool) -> Pixels:
+def pixels(state: State, model: CodecModel, size: tuple[int, int], **how: Any) -> Pixels:
     """uint8 [height, width, 1 or 3] of what is known. Arguments and errors as of :func:`reconstruct`."""
     return unrotate(reconstruct(state, model, size, **how))
 

@@ -6,7 +6,6 @@ knows of the latent at any moment is the same state.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Protocol
@@ -275,19 +274,19 @@ class Walk:
 
         self._look(mask, take)
 
-    def shown(self) -> State:
-        """The state with the densities that CRR tells of every element now, known or not: for the
-        conditional means (CDR), which know more than was known when an element was coded."""
-        shown = copy.copy(self.state)
-        shown.row = self.state.row.copy()
+    def rows_now(self) -> density.Rows:
+        """The densities that CRR tells now of every element, known or not, as of ``state.row``: what was
+        learned since an element was coded tells more of it. Nothing of what is coded depends on them."""
+        state, rows = self.state, self.state.row.copy()
 
         def take(level: int, centre: Centres, scale: Scales, window: Window) -> None:
-            value = shown.level(shown.value, level)[:, window[0], window[1]]
-            rows = density.rows_of((value + np.int16(1)) // np.int16(3) * np.int16(3), centre, scale)
-            shown.level(shown.row, level)[:, window[0], window[1]] = rows
+            at = (slice(None), *window)
+            value = state.level(state.value, level)[at]
+            above = (value + np.int16(1)) // np.int16(3) * np.int16(3)
+            state.level(rows, level)[at] = density.rows_of(above, centre, scale)
 
         self._look(self._awake, take)
-        return shown
+        return rows
 
     def _look(self, mask: int, take: Take) -> None:
         if not mask:

@@ -15,6 +15,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from .._files import write_output
 from ..crr import density
 from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
 from ..crr.network import SCALE_OFFSET, WEIGHT_LIMIT
@@ -122,9 +123,10 @@ def static_scales(pictures: Iterable[Pixels]) -> npt.NDArray[np.uint8]:
 
 
 def synthesis_arrays(state: Layers) -> Arrays:
-    """Tensors ``synthesis.*`` from the float layers ``synthesis.LAYER``; none if there are none."""
+    """Tensors ``synthesis.*`` from the float layers ``synthesis.LAYER``; none if there are none, or if they
+    correct nothing, as before any training."""
     layers: Arrays = dict(part(state, "synthesis."))
-    if not layers:
+    if not layers or not (layers["leave.weight"].any() or layers["leave.bias"].any()):
         return {}
     blocks = len({name.split(".")[1] for name in layers if name.startswith("b.")})
     arrays = {f"synthesis.{name}": array.astype(np.float16) for name, array in layers.items()}
@@ -148,7 +150,7 @@ def save(arrays: Arrays, path: str | os.PathLike[str]) -> CodecModel:
 
     Raises WeightsError; the file is replaced when the new one is whole.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as packed
 
     arrays = {
         name: np.ascontiguousarray(array) for name, array in arrays.items()
@@ -157,9 +159,8 @@ def save(arrays: Arrays, path: str | os.PathLike[str]) -> CodecModel:
     if model.synthesis is not None:  # its graph is read at its first use
         nothing = np.zeros((CHANNELS, 8, 8), np.float32), np.zeros((CHANNELS, 4, 4), np.float32)
         model.synthesis.correct(np.zeros((3, 16, 16), np.float32), nothing, 8.0)
-    partial = f"{os.fspath(path)}.partial"
-    save_file(arrays, partial, {"format": WEIGHTS_FORMAT, "known_answer": model.known_answer})
-    os.replace(partial, path)
+    data = packed(arrays, {"format": WEIGHTS_FORMAT, "known_answer": model.known_answer})
+    write_output(os.fspath(path), data, force=True)
     return CodecModel.load(path)
 
 
