@@ -131,6 +131,8 @@ class Walk:
         self.classes: npt.NDArray[np.uint8] = np.zeros(self.state.count, np.uint8)
         """Of elements whose trit is still to come at this plane; KNOWN of the others."""
         self._awake = 0
+        self._just_looked = False
+        """All that is awake has been looked at and nothing learned since."""
         self._calm = np.zeros(self.state.count, bool)
         """Whether the trit is quiet, where it is still to come."""
         self._demotion = demotion(self.state)
@@ -188,9 +190,11 @@ class Walk:
             if not number:
                 self._begin_plane(plane, awake, looks)
             self.look(looks)
+            self._just_looked = not number and looks == awake
             threshold = yield from self._one(_THRESHOLDS, guide.threshold(self, number) if guide else 0)
             if threshold == KNOWN:
                 raise DamageError("damaged: a slice without a threshold")
+            self._just_looked = False
             yield from self._slice(threshold)
             self.slices += 1
             if guide:
@@ -277,7 +281,10 @@ class Walk:
     def rows_now(self) -> density.Rows:
         """The densities that CRR tells now of every element, known or not, as of ``state.row``: what was
         learned since an element was coded tells more of it. Nothing of what is coded depends on them."""
-        state, rows = self.state, self.state.row.copy()
+        state = self.state
+        if self._just_looked:
+            return state.row
+        rows = state.row.copy()
 
         def take(level: int, centre: Centres, scale: Scales, window: Window) -> None:
             at = (slice(None), *window)
