@@ -27,7 +27,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 install: $(VENV)/installed
 
 demo: install  ## encode, truncate and decode a photograph; prints a table, draws a picture
-	$(BIN)/python -m ctc_codec.evaluation.demo --output demo
+	$(BIN)/python tools/demo.py --output demo
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -39,7 +39,8 @@ check: install
 
 exactness: install  ## the golden latents under every setting and release of onnxruntime that can be had here
 	mkdir -p $(REPORT)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/exactness.py -o $(REPORT)/exactness.json -o $(REPORT)/exactness.md
+	cd tools && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m exactness \
+		-o $(abspath $(REPORT))/exactness.json -o $(abspath $(REPORT))/exactness.md
 
 fuzz: install  ## SECONDS=n for each surface, or SURFACES="header decoder"; what is found goes to tests/fuzz/regressions
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=2.3'
@@ -47,7 +48,7 @@ fuzz: install  ## SECONDS=n for each surface, or SURFACES="header decoder"; what
 
 bench: install  ## times by stage of one 768x512 image, start-up, peak memory; IMAGE=file
 	mkdir -p $(REPORT)
-	$(BIN)/python -m ctc_codec.evaluation.bench $(addprefix --image ,$(IMAGE)) -o $(REPORT)/bench.json
+	$(BIN)/python tools/bench.py $(addprefix --image ,$(IMAGE)) -o $(REPORT)/bench.json
 
 eval: install  ## report/ over the images of KODAK=folder, beside the other codecs; PUBLISHED=file of curves
 	$(BIN)/ctc evaluate $(KODAK) -o $(REPORT) $(addprefix --published ,$(wildcard $(PUBLISHED)))
@@ -57,12 +58,12 @@ ablation: install  ## docs/ablation.json from the images of KODAK=folder: parts 
 	cp $(REPORT)/ablation.json docs/ablation.json
 
 artefacts: install  ## grid, colour shifts and borders of KODAK=folder in figures, and docs/pictures.jpg
-	$(BIN)/python -m ctc_codec.evaluation.artefacts $(KODAK) --picture docs/pictures.jpg
+	$(BIN)/python tools/artefacts.py $(KODAK) --picture docs/pictures.jpg
 
 readme: install  ## README's numbers and plot from REPORT, which is committed as docs/results.json
 	cp $(REPORT)/results.json docs/results.json
 	cp $(REPORT)/rd_psnr.png docs/rd.png
-	$(BIN)/python -m ctc_codec.evaluation.readme docs/results.json docs/ablation.json README.md
+	$(BIN)/python tools/readme_figures.py docs/results.json docs/ablation.json README.md
 
 train: install  ## MINUTES=n TRAIN="folder shard.tar ..." RUN=folder START=weights.pt EXCLUDE="prefix ..."
 	$(BIN)/ctc train $(TRAIN) --run $(RUN) --minutes $(MINUTES) $(addprefix --start ,$(START)) $(addprefix --exclude ,$(EXCLUDE))

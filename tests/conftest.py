@@ -95,7 +95,7 @@ def files(here: Path, photo_png: Path, photo_ctc: bytes) -> Path:
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to train on: two usable images, a narrow one and a text."""
-    from ctc_codec.evaluation.bench import synthetic_image
+    from bench import synthetic_image
 
     folder = tmp_path_factory.mktemp("photos")
     synthetic_image(400, 300).save(folder / "first.png")

@@ -21,7 +21,7 @@ from PIL import Image, ImageFile, ImageSequence, UnidentifiedImageError
 
 import ctc_codec
 import ctc_codec.pillow
-from ctc_codec.container.framing import BLOCK_DATA
+from ctc_codec.container.blocks import BLOCK_DATA
 from ctc_codec.container.header import Header
 from ctc_codec.pillow import CtcImageFile, register_pillow
 
@@ -224,7 +224,7 @@ def test_bytes_after_the_end_are_damage(
 def test_verify_finds_damage_without_decoding(
     noise_ctc: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ctc_codec.codec.decode", None)
+    monkeypatch.setattr("ctc_codec.codec.decoder.decode", None)
     path = tmp_path / "image.ctc"
     for data, reason in ((flipped(noise_ctc, 5000), "wrong check sum"), (noise_ctc, None)):
         path.write_bytes(data)
@@ -290,7 +290,7 @@ def test_no_second_limit_of_our_own(monkeypatch: pytest.MonkeyPatch, photo_ctc: 
             seen.append(arguments["max_pixels"])
             super().__init__(**arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ctc_codec.decoder.Decoder", Watched)
+    monkeypatch.setattr("ctc_codec.codec.decoder.Decoder", Watched)
     Image.open(io.BytesIO(photo_ctc)).load()
     assert seen == [None]
 

@@ -13,9 +13,9 @@ from click import Command as ClickCommand
 from click import Group
 from click.testing import CliRunner
 
-import readme_shell
-from ctc_codec.cli import main
-from readme_shell import README, Shell, commands, furnish, python_blocks, served
+from ctc_codec.cli.main import main
+from support import readme_shell
+from support.readme_shell import README, Shell, commands, furnish, python_blocks, served
 
 TEXT = README.read_text()
 COMMANDS = commands(TEXT)

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import ctc_codec
-from ctc_codec.evaluation.bench import synthetic_image
+from bench import synthetic_image
 
 ROOT = Path(__file__).parents[1]
 

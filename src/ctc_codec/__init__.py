@@ -32,23 +32,23 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .codec import decode, encode, thumbnail
-    from .decoder import DecodedLatent, Decoder
-    from .model import CodecModel, load_model
+    from .codec.decoder import DecodedLatent, Decoder, decode, thumbnail
+    from .codec.encoder import encode
+    from .codec.model import CodecModel, load_model
     from .pillow import register_pillow
 
 __version__ = "0.1.0"
 
 # Loaded on first use: these need numpy and onnxruntime, which `truncate` and `info` do without.
 _LAZY = {
-    "CodecModel": ".model",
-    "DecodedLatent": ".decoder",
-    "Decoder": ".decoder",
-    "decode": ".codec",
-    "encode": ".codec",
-    "load_model": ".model",
+    "CodecModel": ".codec.model",
+    "DecodedLatent": ".codec.decoder",
+    "Decoder": ".codec.decoder",
+    "decode": ".codec.decoder",
+    "encode": ".codec.encoder",
+    "load_model": ".codec.model",
     "register_pillow": ".pillow",
-    "thumbnail": ".codec",
+    "thumbnail": ".codec.decoder",
 }
 
 __all__ = [

@@ -52,7 +52,7 @@ class CtcImageFile(ImageFile.ImageFile):
 
     def load(self) -> Any:
         if self.tile:
-            from .decoder import Decoder
+            from .codec.decoder import Decoder
 
             decoder = Decoder(
                 weights=os.environ.get("CTC_WEIGHTS") or None,
@@ -89,7 +89,7 @@ class CtcImageFile(ImageFile.ImageFile):
 
 
 def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    from .codec import encode
+    from .codec.encoder import encode
 
     if unknown := [name for name in image.encoderinfo if name not in SAVE_OPTIONS]:
         raise ValueError(f"no option {unknown[0]!r} for .ctc; there are {', '.join(SAVE_OPTIONS)}")

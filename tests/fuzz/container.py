@@ -7,13 +7,14 @@ import random
 
 import numpy as np
 
-from ctc_codec import CtcError, FormatError, LimitError, TargetError, _alpha
-from ctc_codec.container import extras as _extras
+from ctc_codec import CtcError, FormatError, LimitError, TargetError
+from ctc_codec.container import sections as _extras
+from ctc_codec.container.blocks import Unframer
 from ctc_codec.container.file import budget_bytes, info, split_stream, truncate, unframe
-from ctc_codec.container.framing import Unframer
 from ctc_codec.container.header import Header
-from ctc_codec.container.quality import QualityTable
+from ctc_codec.container.quality_table import QualityTable
 from ctc_codec.container.verify import COMPLETE, CUT, DAMAGED, verify
+from ctc_codec.image import transparency as _alpha
 
 from .ctc_files import framed, lzma_raw, mutate_file, section, small_file
 from .surface import DATA, Surface, chance_of, cut_up, require, word_of

@@ -19,10 +19,10 @@ from ctc_codec import (
     load_model,
     thumbnail,
 )
-from ctc_codec.container.framing import Unframer
+from ctc_codec.codec.recode import verify_code
+from ctc_codec.codec.walk import Elements, Walk, Writer, run
+from ctc_codec.container.blocks import Unframer
 from ctc_codec.container.header import Header
-from ctc_codec.recode import verify_code
-from ctc_codec.stream import Elements, Walk, Writer, run
 from ctc_codec.transform.lifting import level_sides
 
 from .ctc_files import FINGERPRINT, Parts, lzma_raw, mutate_file, section, small_file

@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from ctc_codec import CtcError
-from ctc_codec._image import SourceImage, open_image, source_image
-from image_kinds import KINDS
-from image_samples import disc, palette_image, picture, saved, shades
+from ctc_codec.image.open import open_image
+from ctc_codec.image.source import SourceImage, source_image
+from support.image_kinds import KINDS
+from support.image_samples import disc, palette_image, picture, saved, shades
 
 from .surface import Mutate, Surface, chance_of, require, word_of
 

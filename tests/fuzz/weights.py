@@ -16,8 +16,8 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from ctc_codec import CodecModel, WeightsError, decode, encode
-from ctc_codec.model import WEIGHTS_FORMAT, default_weights
-from pictures import photograph, psnr
+from ctc_codec.codec.model import WEIGHTS_FORMAT, default_weights
+from support.pictures import photograph, psnr
 
 from .surface import Mutate, Surface, chance_of, require, word_of
 

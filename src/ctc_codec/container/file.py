@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import TargetError
-from . import extras as _extras
-from .framing import Unframer
+from . import sections as _extras
+from .blocks import Unframer
 from .header import Header
-from .quality import QualityTable, lengths
+from .quality_table import QualityTable, lengths
 
 
 def unframe(data: bytes, header: Header, header_bytes: int) -> Unframer:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import DamageError, FormatError, LimitError
-from . import extras
-from .framing import BLOCK_DATA, CRC_BYTES, crc, framed_bytes
+from . import sections as extras
+from .blocks import BLOCK_DATA, CRC_BYTES, crc, framed_bytes
 from .varint import get_varint, put_varint
 
 MAGIC = b"\xc7CTC"

@@ -11,13 +11,13 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .._alpha_format import CELL, FILTERS, LEFT, PLAIN, TOP_LEVEL
 from ..errors import FormatError
-from . import extras as _extras
+from . import sections as _extras
+from .alpha import CELL, FILTERS, LEFT, PLAIN, TOP_LEVEL
+from .blocks import BLOCK_BYTES
 from .file import split_stream, unframe
-from .framing import BLOCK_BYTES
 from .header import MAX_PIXELS, Header, check_pixels
-from .quality import QualityTable
+from .quality_table import QualityTable
 from .varint import put_varint
 
 COMPLETE, CUT, DAMAGED = "complete", "cut", "damaged"

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import WeightsError
-from ..runtime import Session
 from .inputs import CHANNELS, INPUTS, ZERO_POINT
+from .runtime import Session
 
 WEIGHT_LIMIT = 63
 SUM_LIMIT = 1 << 24

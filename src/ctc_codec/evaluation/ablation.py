@@ -18,11 +18,11 @@ from typing import Any
 import click
 import numpy as np
 
-from .._files import write_output
-from .._image import SourceImage
+from ..cli.files import write_output
+from ..codec.model import load_model
+from ..codec.options import DEFAULT_EFFORT, EFFORTS
 from ..errors import WeightsError
-from ..model import load_model
-from ..quality import DEFAULT_EFFORT, EFFORTS
+from ..image.source import SourceImage
 from .bd_rate import bd_rate
 from .codecs import Codec, Ctc
 from .images import EvaluationImage, file_digest, read_image
@@ -109,7 +109,8 @@ def efforts(weights: Path) -> list[Ctc]:
 def _times(codecs: Sequence[Ctc], images: Sequence[EvaluationImage]) -> list[tuple[float, float]]:
     """Median milliseconds to encode and to decode whole default files; codecs take turns, networks have a
     thread per core."""
-    from ..codec import decode, encode
+    from ..codec.decoder import decode
+    from ..codec.encoder import encode
 
     found: list[list[tuple[float, float]]] = [[] for _ in codecs]
     for image in [images[0], *images]:  # the first one warms up

@@ -11,10 +11,10 @@ from typing import Protocol
 import numpy as np
 
 from .. import __version__
-from .._image import Pixels, SourceImage
+from ..codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY
 from ..container.file import truncate
 from ..errors import TargetError
-from ..quality import DEFAULT_EFFORT, DEFAULT_QUALITY
+from ..image.source import Pixels, SourceImage
 
 RATES = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.2, 1.4, 2.0, 3.0)
 """Bits per pixel at which files are cut."""
@@ -100,8 +100,9 @@ class Ctc:
 
     def streams(self, pixels: Pixels) -> Iterator[Stream]:
         """Encode, cut, and encode the default file; rates that the file does not reach get all of it."""
-        from ..codec import decode, encode
-        from ..model import load_model
+        from ..codec.decoder import decode
+        from ..codec.encoder import encode
+        from ..codec.model import load_model
 
         model = load_model(self.weights, self.threads)
         source = SourceImage(pixels, False)

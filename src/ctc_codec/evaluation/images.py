@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._files import read_input
-from .._image import SourceImage, open_image, source_image
+from ..cli.files import read_input
 from ..errors import CtcError, InputError
+from ..image.open import open_image
+from ..image.source import SourceImage, source_image
 
 SUFFIXES = {".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"}
 """Formats that are lossless as a rule: what was JPEG before says little about another codec."""

@@ -18,8 +18,8 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from .._files import write_output
-from .._image import Pixels
+from ..cli.files import write_output
+from ..image.source import Pixels
 from .codecs import Codec, Ctc, PeerError
 from .images import EvaluationImage, read_image
 from .metrics import quality
@@ -54,7 +54,7 @@ def measure(codec: Codec, pixels: Pixels, metrics: Sequence[str]) -> list[Point]
     return points
 
 
-_CODEC = ("container", "crr", "planes", "synthesis", "transform")
+_CODEC = ("codec", "container", "crr", "planes", "synthesis", "transform")
 _MEASURING = ("codecs", "peers", "metrics", "measure", "resources")
 
 
@@ -62,7 +62,6 @@ def code_digest() -> str:
     """SHA-256 of the code that a measurement runs through: the codec and this package's."""
     here = Path(__file__).parent
     files = [
-        *here.parent.glob("*.py"),
         *(path for package in _CODEC for path in (here.parent / package).glob("*.py")),
         *(here / f"{name}.py" for name in _MEASURING),
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from .._image import Pixels, psnr
+from ..image.source import Pixels, psnr
 
 PSNR_OF_EQUALS = 100.0
 """dB, so that equal images do not make means infinite."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from .._image import Pixels
-from ..quality import DEFAULT_QUALITY
+from ..codec.options import DEFAULT_QUALITY
+from ..image.source import Pixels
 from .codecs import Ctc, PeerError
 from .images import EvaluationImage, read_image
 from .metrics import METRICS, quality

@@ -19,8 +19,8 @@ from typing import Any
 
 import click
 
-from .._image import Pixels
-from ..quality import DEFAULT_QUALITY
+from ..codec.options import DEFAULT_QUALITY
+from ..image.source import Pixels
 from .codecs import Codec, Ctc, PeerError
 from .images import read_image
 from .peers import PEERS

@@ -14,7 +14,7 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
-from ..quality import DEFAULT_QUALITY
+from ..codec.options import DEFAULT_QUALITY
 from .bd_rate import Curve, PublishedCurve, bd_rate, rate_difference
 from .codecs import ALL_PLANES, TABLE_RATES, Codec
 from .images import EvaluationImage

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..crr.runtime import Session, spans
 from ..errors import WeightsError
-from ..runtime import Session, spans
 
 Floats = npt.NDArray[np.float32]
 

@@ -15,12 +15,12 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from .._files import write_output
+from ..cli.files import write_output
+from ..codec.model import WEIGHTS_FORMAT, CodecModel, part
 from ..crr import density
 from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
 from ..crr.network import SCALE_OFFSET, WEIGHT_LIMIT
 from ..errors import CtcError
-from ..model import WEIGHTS_FORMAT, CodecModel, part
 from ..planes.trits import MAX_PLANES, at_plane, quantise
 from ..transform.colour import rotate
 from ..transform.lifting import LEVELS, analyse

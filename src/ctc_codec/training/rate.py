@@ -8,11 +8,11 @@ from typing import cast
 import numpy as np
 import torch
 
+from ..codec.model import CodecModel
+from ..codec.walk import Elements, Guide, Walk, Writer, run
 from ..container.coder import Symbols
 from ..crr.density import DISTANCES, SCALES
 from ..crr.inputs import ONE
-from ..model import CodecModel
-from ..stream import Elements, Guide, Walk, Writer, run
 from ..transform.lifting import LEVELS
 from .checkpoint import Layers, reason
 from .data import Pixels

@@ -1,0 +1,212 @@
+"""Types and options that commands share, and the records that their values are handed on in."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..codec.cores import cores
+from ..container.header import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from ..codec.model import CodecModel
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_MULTIPLES = {"": 1, "k": 1000, "m": 1000_000, "ki": 1024, "mi": 1 << 20}
+_BYTE_COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(|k|m|ki|mi)b?", re.IGNORECASE | re.ASCII)
+
+
+# --- types ------------------------------------------------------------------------------------------
+
+
+class ByteCount(click.ParamType[int]):
+    name = "N[k|M]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = _BYTE_COUNT.fullmatch(value)
+        count = int(float(match[1]) * _MULTIPLES[match[2].lower()]) if match else 0
+        if count < 1:
+            self.fail(f"{value!r} is not a positive number of bytes (2000, 40k, 1.5M, 64Ki)", param, ctx)
+        return count
+
+
+class Positive(click.ParamType[float]):
+    name = "X"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is not a positive number", param, ctx)
+        return number
+
+
+class Quality(click.ParamType[float]):
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 1 <= number <= 100:
+            self.fail(f"{value!r} is not a number from 1 to 100", param, ctx)
+        return number
+
+
+class Jobs(click.ParamType[int]):
+    """A number of processes; ``auto`` and 0 are the number of cores."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value  # the default
+        if not re.fullmatch(r"auto|\d{1,4}", value, re.ASCII):
+            self.fail(f"{value!r} is neither a number of processes nor auto", param, ctx)
+        return (0 if value == "auto" else int(value)) or cores()
+
+
+class Colour(click.ParamType[str]):
+    name = "COLOR"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from ..image.transparency import parse_colour
+
+        try:
+            parse_colour(value)
+        except ValueError:
+            self.fail(f"{value!r} is not an opaque colour (white, #ff8800, rgb(255,136,0))", param, ctx)
+        return str(value)
+
+
+# --- records ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What inputs become which outputs, and how it is told."""
+
+    output: str | None = None
+    recursive: bool = False
+    force: bool = False
+    skip_existing: bool = False
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    jobs: int = 1
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """How images are computed. threads: of the networks; max_pixels: 0 for no limit."""
+
+    weights: str | None = None
+    threads: int | None = None
+    max_pixels: int = MAX_PIXELS
+
+    @property
+    def limit(self) -> int | None:
+        return self.max_pixels or None
+
+    def load(self) -> CodecModel:
+        """The model, ready to use in this process. Raises WeightsError."""
+        from ..codec.model import load_model
+
+        return load_model(self.weights, self.threads)
+
+
+def collected(**kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Hand a command's options over as records: ``collected(batch=BatchOptions)`` gathers those that are
+    named as fields of BatchOptions in an argument ``batch``."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(**values: Any) -> Any:
+            for name, kind in kinds.items():
+                known = [field.name for field in fields(kind) if field.name in values]
+                values[name] = kind(**{key: values.pop(key) for key in known})
+            return function(**values)
+
+        return command
+
+    return decorate
+
+
+# --- options ----------------------------------------------------------------------------------------
+
+
+def _together(*decorators: Callable[[_F], _F]) -> Callable[[_F], _F]:
+    def apply(function: _F) -> _F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+_PATH = click.Path(readable=False)
+"""Unchecked: that a file is there and can be read is seen when its turn comes. The type makes shells complete
+file names."""
+
+INPUTS = click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
+BPP = click.option("--bpp", type=Positive(), metavar="X", help="At most X bits per pixel.")
+NBYTES = click.option(
+    "--bytes", "nbytes", type=ByteCount(), help="At most N bytes (k = 1000, M = 1000000; Ki, Mi)."
+)
+ACCEPT_DAMAGE = click.option("--accept-damage", is_flag=True, help="Decode what stands before damaged bytes.")
+OUTPUT = _together(
+    click.option("-o", "--output", type=_PATH, metavar="FILE|DIR|-", help="Output; - is stdout."),
+    click.option(
+        "-r", "--recursive", is_flag=True, help="Take the files in folders; -o DIR gets the same folders."
+    ),
+    click.option("-f", "--force", is_flag=True, help="Overwrite existing files."),
+    click.option("--skip-existing", is_flag=True, help="Leave out inputs whose output exists."),
+)
+JOBS = click.option(
+    "-j",
+    "--jobs",
+    type=Jobs(),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Work on N files at a time, auto or 0: one per core; they are reported as they finish.",
+)
+COMPUTE = _together(
+    click.option("--weights", type=_PATH, envvar="CTC_WEIGHTS", help="Weights file (default: built in)."),
+    click.option(
+        "--threads", type=click.IntRange(min=1), help="CPU threads per job (default: all cores / jobs)."
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(min=0),
+        default=MAX_PIXELS,
+        show_default=True,
+        help="Refuse larger images; 0 for no limit.",
+    ),
+)
+WORDS = _together(
+    click.option("--json", "as_json", is_flag=True, help="One JSON object per line and file, on stdout."),
+    click.option("--quiet", is_flag=True, help="Say nothing but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+)
+
+
+def exclusive(**given: object) -> None:
+    """Raise UsageError if more than one of these options was used: ``exclusive(bpp=bpp, force=force)``."""
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, False)]
+    if len(names) > 1:
+        raise click.UsageError(f"{' and '.join(names)} exclude each other")
+
+
+def examples(*lines: str, more: str = "") -> str:
+    """The end of a help text: command lines as they stand, then words."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines), "", more])

@@ -1,0 +1,159 @@
+"""The frozen model: one safetensors file with the integer networks, the tables, and the synthesis network.
+
+Tensors ``exact.*`` are what a stream depends on; their SHA-256, shortened to 4 bytes, is the fingerprint in
+every file's header. The others, conditional means and ``synthesis.*``, may be replaced without making files
+unreadable.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.resources
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..container import coder
+from ..container.header import FINGERPRINT_BYTES
+from ..crr.density import MAGNITUDES, Densities
+from ..crr.inputs import CHANNELS, InputTables
+from ..crr.network import Network
+from ..errors import WeightsError
+from ..planes.trits import MAX_PLANES
+from ..synthesis.network import SynthesisNetwork
+from ..transform.lifting import LEVELS
+from .cores import cores
+
+WEIGHTS_NAME = "ctc.safetensors"
+WEIGHTS_FORMAT = "ctc-weights-4"
+MAX_WEIGHTS_BYTES = 1 << 28
+_EXACT = "exact."
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+def exact_fingerprint(arrays: Arrays) -> bytes:
+    """First 4 bytes of the SHA-256 over all ``exact.*`` arrays (name, type, shape, little-endian data)."""
+    digest = hashlib.sha256()
+    for name in sorted(n for n in arrays if n.startswith(_EXACT)):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.digest()[:FINGERPRINT_BYTES]
+
+
+def part(arrays: Arrays, prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """The tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+class CodecModel:
+    """Everything that encoding and decoding need. Safe to share by threads.
+
+    Attributes: ``fingerprint`` (4 bytes); ``densities``, ``input_tables``, ``networks`` (one for each level,
+    finest first) and, or None, ``synthesis``; ``threads`` that one picture is worked on with.
+    """
+
+    def __init__(self, arrays: Arrays, known_answer: str | None, threads: int = 0) -> None:
+        """known_answer: what the networks must compute, or None to take them on trust (while freezing);
+        threads: of the networks, 0 for one per core. Raises WeightsError, KeyError or ValueError."""
+        self.threads = threads or cores()
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self.fingerprint = exact_fingerprint(arrays)
+        self.densities = Densities.of(arrays)
+        if self.densities.static.shape != (MAX_PLANES, LEVELS, CHANNELS, MAGNITUDES):
+            raise ValueError("context-free scales do not fit")
+        self.input_tables = InputTables.of(arrays)
+        groups = arrays["exact.crr.groups"]
+        if groups.shape != (LEVELS,) or groups.dtype != np.uint8:
+            raise ValueError("level groups do not fit")
+        by_group = {}
+        for group in sorted(set(groups.tolist())):
+            tensors = part(arrays, f"exact.crr.{group}.")
+            halo = int(tensors.pop("halo")[0])
+            by_group[group] = Network(tensors, halo)
+        self.networks = [by_group[group] for group in groups.tolist()]
+        self.known_answer = " ".join(network.known_answer() for network in by_group.values())
+        if known_answer is not None and self.known_answer != known_answer:
+            raise WeightsError("this machine does not compute the entropy model exactly (known-answer check)")
+        coder.self_check()
+        synthesis = part(arrays, "synthesis.")
+        self.synthesis = SynthesisNetwork(synthesis, self.threads) if synthesis else None
+
+    def pool(self) -> ThreadPoolExecutor:
+        """Threads of this process to work with; made anew in one that was forked."""
+        if self._pool is None or self._pool[0] != os.getpid():
+            self._pool = os.getpid(), ThreadPoolExecutor(self.threads, "ctc")
+        return self._pool[1]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], threads: int = 0) -> CodecModel:
+        """Load a weights file. Raises WeightsError if it is missing, damaged or of another kind."""
+        from safetensors import safe_open
+
+        try:
+            if os.path.getsize(path) > MAX_WEIGHTS_BYTES:
+                raise WeightsError(f"{path}: too large for a weights file")
+            with safe_open(os.fspath(path), framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != WEIGHTS_FORMAT:
+                    raise WeightsError(f"{path}: not a {WEIGHTS_FORMAT} file")
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            return cls(arrays, metadata["known_answer"], threads)
+        except FileNotFoundError:
+            raise WeightsError(f"{path}: no such weights file") from None
+        except (WeightsError, MemoryError, ImportError):
+            raise
+        except Exception as error:  # whatever safetensors and numpy say to an unusable file
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise WeightsError(f"{path}: cannot be used as weights ({reason})") from None
+
+
+def default_weights() -> Path:
+    """The weights that came with the package, or those of the source tree it runs from."""
+    packaged = Path(str(importlib.resources.files("ctc_codec"))) / "weights" / WEIGHTS_NAME
+    if packaged.exists():
+        return packaged
+    return Path(__file__).resolve().parents[3] / "weights" / WEIGHTS_NAME
+
+
+_loading = threading.Lock()
+
+
+def _after_fork() -> None:
+    """A thread that is not there any more may have held the lock."""
+    global _loading
+    _loading = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@functools.lru_cache(maxsize=4)
+def _cached(path: str, modified: int, threads: int) -> CodecModel:
+    return CodecModel.load(path, threads)
+
+
+def load_model(path: str | os.PathLike[str] | None = None, threads: int | None = None) -> CodecModel:
+    """The model of a weights file (default: the packaged one), loaded once per process and number of threads
+    (default: one per core)."""
+    where = os.fspath(path if path is not None else default_weights())
+    try:
+        modified = os.stat(where).st_mtime_ns
+    except OSError:
+        raise WeightsError(f"{where}: no such weights file") from None
+    with _loading:  # threads that need it at once wait for the one that loads it
+        return _cached(where, modified, threads or 0)
+
+
+def model_of(weights: str | os.PathLike[str] | CodecModel | None) -> CodecModel:
+    """The model of a weights argument: a path, a model, or None for the packaged weights."""
+    return weights if isinstance(weights, CodecModel) else load_model(weights)

@@ -1,0 +1,50 @@
+"""Whether a code word is the one that an encoder writes for what is read from it.
+
+Decoding alone says little: nearly any bytes decode to something. Encoding that again gives the same bytes
+only if an encoder wrote them.
+"""
+
+from __future__ import annotations
+
+from ..container.coder import RangeDecoder, RangeEncoder, Rows, Symbols
+from ..container.file import split_stream, unframe
+from ..container.header import Header
+from ..errors import DamageError
+from .decoder import Decoder
+from .model import CodecModel
+from .walk import Reader, Walk
+
+
+class _Echo(RangeDecoder):
+    """Encodes all that it decodes."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data, complete=True)
+        self.encoder = RangeEncoder()
+
+    def decode(self, rows: Rows) -> Symbols:
+        symbols = super().decode(rows)
+        self.encoder.encode(symbols, rows[: len(symbols)])
+        return symbols
+
+
+def verify_code(data: bytes, model: CodecModel, max_pixels: int | None) -> None:
+    """Read all trits of a .ctc file or of a prefix of one. Of a prefix nothing but that is verified.
+
+    Raises DamageError for a code word that no encoder writes, WeightsError, LimitError, FormatError.
+    """
+    header, start = Header.parse(data)
+    stream = unframe(data, header, start)
+    decoder = Decoder(weights=model, max_pixels=max_pixels)
+    if not stream.complete:
+        decoder.feed(data)
+        decoder.finish()
+        return
+    decoder.feed(data[:start])  # refuses what is not to be tried
+    code = split_stream(stream.data, header)[0]
+    echo = _Echo(code)
+    size, colours = (header.height, header.width), 1 if header.grey else 3
+    for _ in Walk(model, size, colours, header.planes, Reader(echo), slices=header.slices):
+        raise AssertionError("a whole code word is never short")
+    if echo.encoder.finish() != code:
+        raise DamageError("damaged: the code word is not one that an encoder writes")

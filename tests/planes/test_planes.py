@@ -1,0 +1,323 @@
+"""Balanced ternary, what is known of the latent, and the order in which more is told."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from ctc_codec import CodecModel, load_model
+from ctc_codec.codec.walk import Walk, Writer, run
+from ctc_codec.planes import low
+from ctc_codec.planes.order import DEMOTION, GROUP, KNOWN, demoted, demotion, slice_elements, tiles
+from ctc_codec.planes.state import State
+from ctc_codec.planes.trits import MAX_PLANES, UNIT, VALUE_LIMIT, at_plane, planes_of, quantise, unit
+from ctc_codec.transform.lifting import LEVELS, level_sides
+
+
+@pytest.fixture(scope="module")
+def model() -> CodecModel:
+    return load_model(threads=1)
+
+
+# --- balanced ternary -------------------------------------------------------------------------------
+
+
+def _balanced(value: int, digits: int) -> list[int]:
+    """Balanced-ternary digits of a number, least first, in Python integers."""
+    out = []
+    for _ in range(digits):
+        digit = (value + 1) % 3 - 1
+        out.append(digit)
+        value = (value - digit) // 3
+    assert value == 0
+    return out
+
+
+def test_planes_are_the_leading_digits() -> None:
+    values = [*range(-130, 131), -VALUE_LIMIT, 1 - VALUE_LIMIT, VALUE_LIMIT - 1, VALUE_LIMIT]
+    digits = [_balanced(value, MAX_PLANES) for value in values]
+    for plane in range(MAX_PLANES):
+        expected = [sum(d * 3**i for i, d in enumerate(each[plane:])) for each in digits]
+        found = at_plane(np.array(values, np.int32), plane)
+        assert found.dtype == np.int32
+        assert found.tolist() == expected
+    assert not at_plane(np.array(values, np.int32), MAX_PLANES).any()
+
+
+def test_a_value_is_within_half_a_unit_at_every_plane() -> None:
+    coefficients = np.random.default_rng(1).normal(0, 900, 5000).astype(np.float32)
+    values = quantise(coefficients)
+    assert np.abs(coefficients - values * unit(0)).max() <= UNIT / 2 * 1.0001
+    for plane in range(MAX_PLANES):
+        assert np.abs(values * unit(0) - at_plane(values, plane) * unit(plane)).max() < unit(plane) / 2
+
+
+def test_coefficients_beyond_all_planes_are_brought_to_the_last_value() -> None:
+    assert quantise(np.array([-1e9, 1e9], np.float32)).tolist() == [-VALUE_LIMIT, VALUE_LIMIT]
+    assert np.iinfo(np.int16).max > VALUE_LIMIT
+
+
+def test_planes_are_as_many_as_the_largest_value_needs() -> None:
+    for largest in [*range(400), VALUE_LIMIT - 1, VALUE_LIMIT]:
+        planes = planes_of(largest)
+        digits = _balanced(largest, MAX_PLANES)
+        assert planes == max((i + 1 for i, digit in enumerate(digits) if digit), default=0)
+        # As many as the most negative one needs, and as those in between at most.
+        assert (at_plane(np.array([largest, -largest], np.int32), planes) == 0).all()
+
+
+# --- state ------------------------------------------------------------------------------------------
+
+
+def _state(height: int = 21, width: int = 34, colours: int = 3, planes: int = 5) -> State:
+    return State(level_sides(height, width), colours, planes)
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_elements_lie_coarse_to_fine_by_channel_and_raster(colours: int) -> None:
+    state = _state(colours=colours)
+    sides = level_sides(21, 34)
+    numbers, at = np.arange(state.count), 0
+    for level in range(LEVELS - 1, -1, -1):
+        part = state.level(numbers, level)
+        assert part.shape == (3 * colours, *sides[level])
+        assert np.array_equal(part.reshape(-1), np.arange(at, at + part.size))
+        at += part.size
+    assert at == state.count
+    state.level(state.value, 0)[-1, -1, -1] = 7  # a view
+    assert state.value[-1] == 7
+
+
+def test_trits_add_up_to_the_value() -> None:
+    """All elements' trits, plane by plane, in two parts of each plane."""
+    state = _state()
+    rng = np.random.default_rng(2)
+    whole = rng.integers(-121, 122, state.count).astype(np.int32)
+    elements = rng.permutation(state.count)
+    for plane in range(4, -1, -1):
+        state.begin_plane(plane, range(LEVELS))
+        assert not state.known.any()
+        for part in np.array_split(elements, 2):
+            state.learn(part, at_plane(whole, plane)[part] - 3 * at_plane(whole, plane + 1)[part])
+            assert state.known[part].all()
+        assert np.array_equal(state.value, at_plane(whole, plane))
+    assert state.plane == 0
+
+
+def test_levels_asleep_are_known_to_be_zero() -> None:
+    state = _state()
+    state.begin_plane(4, [1, 5])
+    for level in range(LEVELS):
+        assert state.level(state.known, level).all() == (level not in (1, 5))
+
+
+def test_a_copy_stays() -> None:
+    state = _state()
+    copy = state.copy()
+    state.begin_plane(3, [0])
+    state.learn(np.array([state.count - 1]), np.array([1], np.int32))
+    state.begin_low(2)
+    state.low += 1
+    assert (copy.plane, copy.low_plane) == (5, 5)
+    assert not copy.value.any()
+    assert copy.known.all()
+    assert copy.low_known.all()
+    assert not copy.low.any()
+
+
+# --- low band ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 5), (3, 6, 1), (1, 7, 9)])
+def test_differences_of_the_low_band_lead_back(shape: tuple[int, int, int]) -> None:
+    values = np.random.default_rng(3).integers(-VALUE_LIMIT, VALUE_LIMIT + 1, shape).astype(np.int32)
+    difference = low.differences(values)
+    c, i, j = 0, shape[1] - 1, shape[2] - 1
+    left = values[c, i, j - 1] if j else values[c, i - 1, j] if i else 0
+    assert difference.reshape(shape)[c, i, j] == values[c, i, j] - left
+    assert np.array_equal(low.from_differences(difference, shape), values)
+
+
+def test_digits_of_the_low_band_are_balanced_and_enough() -> None:
+    """For differences of the largest values of 8-bit samples: 1.69 times those of a flat picture."""
+    most = int(1.7 * 127.5 * 3**0.5 * 2**LEVELS / UNIT)
+    for plane in range(MAX_PLANES):
+        digits = low.digits_at(plane)
+        difference = 2 * int(at_plane(np.array([most], np.int32), plane)[0])
+        numbers = [-difference, *range(-min(difference, 40), min(difference, 40) + 1), difference]
+        expected = [_balanced(number, digits) for number in numbers]
+        for digit in range(digits):
+            found = low.digit_of(np.array(numbers, np.int32), digit)
+            assert found.tolist() == [each[digit] for each in expected]
+
+
+def test_frequencies_of_the_low_band_add_up() -> None:
+    assert (low.LEADING.sum(axis=1, dtype=int) == 65536).all()
+    assert int(low.UNIFORM.sum(dtype=int)) == 65536
+    assert low.LEADING.min() > 0
+    rows = low.digit_rows(np.array([0, 9, -9], np.int32), 1)
+    assert rows.tolist() == [low.LEADING[1].tolist(), low.UNIFORM.tolist(), low.UNIFORM.tolist()]
+
+
+def test_a_damaged_low_band_stays_within_32_bits() -> None:
+    """Nine planes after a first one of the largest values that a file can name."""
+    shape = 1, 40, 40
+    reach = (3 ** low.digits_at(9) - 1) // 2
+    values = low.from_differences(np.full(1600, reach, np.int32), shape)
+    assert values.max() <= VALUE_LIMIT
+    state = State([(40, 40)] * LEVELS, 1, 10)
+    state.low[:] = VALUE_LIMIT
+    for plane in range(8, -1, -1):
+        state.begin_low(plane)
+        state.low += 1
+    assert int(state.low.max()) == VALUE_LIMIT * 3**9 + (3**9 - 1) // 2
+
+
+# --- order ------------------------------------------------------------------------------------------
+
+
+def test_every_other_position_counts_less() -> None:
+    state = _state()
+    less = demotion(state)
+    for level in range(LEVELS):
+        part = state.level(less, level)
+        for i, j in itertools.product(*map(range, part.shape[1:])):
+            assert (part[:, i, j] == (i + j) % 2 * DEMOTION).all()
+    classes = np.array([1, 2, DEMOTION, DEMOTION + 1, DEMOTION + 2, 255], np.uint8)
+    full = np.full(6, DEMOTION, np.uint8)
+    assert demoted(classes, full).tolist() == [1, 1, 1, 1, 2, 255 - DEMOTION]
+    assert demoted(classes, full * 0).tolist() == classes.tolist()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1024, 1024), (1025, 3), (7, 2050), (1500, 1300)])
+def test_tiles_hold_every_element_once(size: tuple[int, int]) -> None:
+    height, width = size
+    state = State(level_sides(height, width), 1, 1)
+    found = [tile.elements(state) for tile in tiles(height, width, LEVELS)]
+    assert len(found) == -(-height // 1024) * -(-width // 1024)
+    assert np.array_equal(np.sort(np.concatenate(found)), np.arange(state.count))
+    assert all((np.diff(elements) > 0).all() for elements in found)
+    for number, elements in enumerate(found):
+        top, left = 1024 * (number // -(-width // 1024)), 1024 * (number % -(-width // 1024))
+        for level in range(LEVELS):
+            flags = np.zeros(state.count, bool)
+            flags[elements] = True
+            rows, columns = (np.flatnonzero(state.level(flags, level)[0].any(axis=a)) for a in (1, 0))
+            assert rows[0] * 2 ** (level + 1) == top
+            assert columns[0] * 2 ** (level + 1) == left
+
+
+def test_slices_go_by_class_and_leave_quiet_ones_to_the_end() -> None:
+    rng = np.random.default_rng(4)
+    classes = rng.integers(0, 256, 3000).astype(np.uint8)
+    quiet = rng.random(3000) < 0.4
+    for threshold in (1, 40, 255):
+        busy, calm = slice_elements(classes, threshold, quiet)
+        chosen = [e for e in range(3000) if classes[e] >= threshold and classes[e] != KNOWN]
+        assert busy.tolist() == sorted(
+            (e for e in chosen if not quiet[e]), key=lambda e: (-int(classes[e]), e)
+        )
+        assert calm.tolist() == [e for e in chosen if quiet[e]]
+
+
+class _Guide:
+    """Sends given values in two slices a plane, all levels awake and looked at."""
+
+    def __init__(self, walk: Walk, values: np.ndarray, low_band: np.ndarray) -> None:
+        self._values, self._low = values, low_band
+        self.sent: list[tuple[int, int, np.ndarray]] = []
+        self._walk = walk
+
+    ended = False
+
+    def low(self, plane: int) -> np.ndarray:
+        return at_plane(self._low, plane)
+
+    def awake(self, plane: int) -> int:
+        return 63
+
+    def looks(self, walk: Walk, number: int) -> int:
+        return 63
+
+    def threshold(self, walk: Walk, number: int) -> int:
+        return 1 if number else min(90, int(walk.classes.max()))
+
+    def trits(self, walk: Walk, elements: np.ndarray) -> np.ndarray:
+        self.sent.append((walk.state.plane, walk.slices, elements.copy()))
+        now = at_plane(self._values, walk.state.plane)
+        return (now[elements] - walk.state.value[elements] + 1).astype(np.int32)
+
+    def after_slice(self, walk: Walk) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def walked(model: CodecModel) -> tuple[Walk, _Guide, np.ndarray, np.ndarray]:
+    """A walk over a sparse latent with its guide, its values and its low band."""
+    size, planes = (70, 90), 4
+    writer = Writer()
+    state = Walk(model, size, 3, planes, writer).state
+    rng = np.random.default_rng(6)
+    values = (rng.normal(0, 9, state.count) * (rng.random(state.count) < 0.05)).astype(np.int32).clip(-40, 40)
+    low_band = rng.integers(-40, 41, state.low.shape).astype(np.int32)
+    guide = _Guide(Walk(model, size, 3, planes, writer), values, low_band)
+    walk = Walk(model, size, 3, planes, writer, guide)
+    run(walk)
+    return walk, guide, values, low_band
+
+
+def test_a_walk_ends_with_all_values(walked: tuple[Walk, _Guide, np.ndarray, np.ndarray]) -> None:
+    walk, _, values, low_band = walked
+    assert np.array_equal(walk.state.value, values)
+    assert np.array_equal(walk.state.low, low_band)
+    assert walk.state.known.all()
+    assert walk.state.low_known.all()
+    assert walk.slices == 8
+
+
+def test_every_element_is_sent_once_a_plane(walked: tuple[Walk, _Guide, np.ndarray, np.ndarray]) -> None:
+    """Alone, or with a group of quiet ones up to the first trit other than zero."""
+    _, guide, values, _ = walked
+    groups_seen = again = 0
+    for plane in range(4):
+        alone: list[int] = []
+        grouped: list[int] = []
+        for at, _, elements in guide.sent:
+            if at != plane:
+                continue
+            if elements.ndim == 2:
+                assert elements.shape[1] == GROUP
+                trits = at_plane(values, plane)[elements] - 3 * at_plane(values, plane + 1)[elements]
+                if trits.any(axis=1).all():  # asked for the second time, where they are not zero
+                    first = (trits != 0).argmax(axis=1)
+                    grouped += elements[np.arange(GROUP) <= first[:, None]].tolist()
+                    again += len(elements)
+                else:
+                    grouped += elements[~trits.any(axis=1)].reshape(-1).tolist()
+                    groups_seen += len(elements)
+            else:
+                alone += elements.tolist()
+        assert sorted(alone + grouped) == list(range(len(values)))
+    assert groups_seen > 100
+    assert again > 0
+
+
+def test_one_tile_is_the_same_as_no_tiles(model: CodecModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short cut for pictures of one tile gives the words that going by tiles does."""
+    words = []
+    for cut in (False, True):
+        writer = Writer()
+        walk = Walk(model, (40, 50), 3, 3, writer)
+        rng = np.random.default_rng(8)
+        values = rng.integers(-13, 14, walk.state.count).astype(np.int32)
+        guide = _Guide(walk, values, np.zeros(walk.state.low.shape, np.int32))
+        walk = Walk(model, (40, 50), 3, 3, writer, guide)
+        if cut:
+            # A second tile that holds nothing.
+            empty = type(walk._tiles[0])([(slice(0, 0), slice(0, 0))] * LEVELS)
+            walk._tiles.append(empty)
+        run(walk)
+        words.append(writer.encoder.finish())
+    assert words[0] == words[1]

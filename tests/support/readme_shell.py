@@ -1,0 +1,174 @@
+"""Runs README's commands in a folder where they find what they speak of, with a server for their URLs.
+
+    python -m support.readme_shell        writes what they print into README, after a change of it
+
+Tests compare it with what they print now.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+from bench import synthetic_image
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+SITE = "https://example.org"
+_PROMPT = "    $ "
+
+
+@dataclass
+class Command:
+    """A line after a prompt, and the lines below it: what it prints."""
+
+    text: str
+    line: int
+    printed: list[str] = field(default_factory=list)
+
+
+def commands(readme: str) -> list[Command]:
+    """All commands after prompts, in order."""
+    found: list[Command] = []
+    inside = False
+    for number, line in enumerate(readme.splitlines()):
+        if line.startswith(_PROMPT):
+            found.append(Command(line.removeprefix(_PROMPT), number))
+            inside = True
+        elif inside and line.startswith("    "):
+            found[-1].printed.append(line[4:])
+        else:
+            inside = False
+    return found
+
+
+def python_blocks(readme: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+
+
+class _Ranges(http.server.SimpleHTTPRequestHandler):
+    """Files with range requests of the form ``bytes=a-b``."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data = path.read_bytes()
+        if wanted:
+            self.asked.append(self.headers["Range"])
+            self.send_response(206)
+            part = data[int(wanted[1]) : int(wanted[2]) + 1]
+            last = int(wanted[1]) + len(part) - 1
+            self.send_header("Content-Range", f"bytes {wanted[1]}-{last}/{len(data)}")
+            data = part
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The URL of a server of a folder's files on this machine."""
+    handler = functools.partial(_Ranges, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def furnish(folder: Path) -> None:
+    """What the commands speak of: photo.png, holiday/, logo.png, photos/, PHOTOS/, shard.tar and kodak/."""
+    try:
+        from skimage import data
+
+        photo = Image.fromarray(data.coffee())
+    except ImportError:
+        photo = synthetic_image(600, 400)
+    photo.save(folder / "photo.png")
+    for name, box in {"beach": (0, 0, 160, 120), "2024/hill": (200, 100, 360, 220)}.items():
+        target = folder / "holiday" / f"{name}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        photo.crop(box).save(target, quality=90)
+    y, x = np.mgrid[0:120, 0:160]
+    logo = photo.crop((0, 0, 160, 120)).convert("RGBA")
+    logo.putalpha(Image.fromarray(np.clip(900 - 20 * np.hypot(x - 80, y - 60), 0, 255).astype(np.uint8)))
+    exif = Image.Exif()
+    exif[0x010E] = "A cup"
+    logo.save(folder / "logo.png", exif=exif)
+    for name in ("photos", "PHOTOS", "kodak"):
+        (folder / name).mkdir()
+        photo.crop((100, 50, 400, 350)).save(folder / name / "one.png")
+    with tarfile.open(folder / "shard.tar", "w") as shard:
+        shard.add(folder / "photo.png", "photo.png")
+
+
+class Shell:
+    """A shell in a furnished folder."""
+
+    def __init__(self, folder: Path, site: str) -> None:
+        self._folder, self._site = folder, site
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        self._environment = {**os.environ, "PATH": path, "COLUMNS": "100"}
+
+    def run(self, command: str) -> tuple[int, list[str]]:
+        """Exit code and the lines of both outputs."""
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command.replace(SITE, self._site)],
+            cwd=self._folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+            check=False,
+        )
+        return done.returncode, done.stdout.decode().replace(self._site, SITE).splitlines()
+
+
+def main() -> None:
+    readme = README.read_text()
+    lines = readme.splitlines()
+    with tempfile.TemporaryDirectory() as name, served(Path(name)) as site:
+        furnish(Path(name))
+        shell = Shell(Path(name), site)
+        outputs = {}
+        for command in commands(readme):
+            code, printed = shell.run(command.text)
+            print(command.text, code, *printed, sep="\n")
+            if code:
+                raise SystemExit("failed")
+            outputs[command.line] = (len(command.printed), printed)
+    for line in sorted(outputs, reverse=True):
+        count, printed = outputs[line]
+        lines[line + 1 : line + 1 + count] = [f"    {text}" for text in printed]
+    README.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
