@@ -1,0 +1,56 @@
+"""Whole files or none: outputs, caches, checkpoints and weights. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from pathlib import Path
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes, *, replace: bool = True) -> None:
+    """Write a file that gets its name once it is whole and on the disk.
+
+    The bytes go to ``.ctc-PID-RANDOM.partial`` beside the target, which is then renamed. A link is followed;
+    a file that is replaced keeps its permissions.
+
+    replace: False refuses an existing target.
+
+    Raises OSError, FileExistsError among them; nothing is left behind then.
+    """
+    target = Path(os.path.realpath(path))
+    partial = target.with_name(f".ctc-{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        with open(partial, "xb") as file:
+            with contextlib.suppress(OSError):
+                os.chmod(partial, stat.S_IMODE(target.stat().st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            os.replace(partial, target)
+        else:
+            _rename_new(partial, target)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _rename_new(partial: Path, target: Path) -> None:
+    """Rename to a name that is free. Raises FileExistsError."""
+    try:
+        os.link(partial, target)  # fails if the target was made meanwhile, unlike a rename
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise FileExistsError(str(target)) from None
+        os.replace(partial, target)
+
+
+def remove_partials(folder: str | os.PathLike[str], process: int) -> None:
+    """Remove unfinished files that a process, which has ended, left in a folder."""
+    with contextlib.suppress(OSError):
+        for partial in Path(folder).glob(f".ctc-{process}-*.partial"):
+            partial.unlink()
