@@ -14,10 +14,10 @@ EXCLUDE ?= imagenet urban frenzy matheustt dixiedream sceaux monstree aaronyf
 SECONDS ?= 60
 SURFACES ?=
 
-.PHONY: help install demo test check exactness fuzz bench eval ablation artefacts readme train clean
+.PHONY: help install demo test test-fast check exactness fuzz bench eval ablation artefacts readme train clean
 
 help:
-	@echo "make demo | test | check | exactness | fuzz | bench | eval | ablation | artefacts | readme | train | clean"
+	@echo "make demo | test | test-fast | check | exactness | fuzz | bench | eval | ablation | artefacts | readme | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,8 +29,11 @@ install: $(VENV)/installed
 demo: install  ## encode, truncate and decode a photograph; prints a table, draws a picture
 	$(BIN)/python tools/demo.py --output demo
 
-test: install
+test: install  ## all tests, on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: install  ## the tests of the loop of work: without those marked slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 check: install
 	$(BIN)/ruff check .

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import io
 import os
 import pickle
@@ -22,22 +21,22 @@ from PIL import Image, ImageFile, ImageSequence, UnidentifiedImageError
 import ctc_codec
 import ctc_codec.pillow
 from ctc_codec.container.blocks import BLOCK_DATA
-from ctc_codec.container.header import Header
-from ctc_codec.pillow import CtcImageFile, register_pillow
+from ctc_codec.pillow import CtcImageFile
+from support.streams import changed, with_header
 
 MakePhoto = Callable[..., Image.Image]
 
 
 @pytest.fixture(scope="module")
-def expected(photo_ctc: bytes, weights: str | None) -> np.ndarray:
-    return np.asarray(ctc_codec.decode(photo_ctc, weights=weights))
+def expected(photo_ctc: bytes) -> np.ndarray:
+    return np.asarray(ctc_codec.decode(photo_ctc))
 
 
 @pytest.fixture(scope="module")
-def noise_ctc(weights: str | None) -> bytes:
+def noise_ctc() -> bytes:
     """A stream of more than one block: 160x96 pixels of noise."""
     noise = np.random.default_rng(1).integers(0, 256, (96, 160, 3), dtype=np.uint8)
-    data = ctc_codec.encode(Image.fromarray(noise), weights=weights)
+    data = ctc_codec.encode(Image.fromarray(noise))
     assert len(data) > BLOCK_DATA + 1000
     return data
 
@@ -49,16 +48,8 @@ def photo_file(photo_ctc: bytes, tmp_path: Path) -> Path:
     return path
 
 
-def flipped(data: bytes, at: int) -> bytes:
-    return data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
-
-
-def header_bytes(data: bytes) -> int:
-    return Header.parse(data)[1]
-
-
 class OnlyRead:
-    """What a network response is: no seek, no tell."""
+    """A stream like a network response: no seek, no tell."""
 
     def __init__(self, data: bytes) -> None:
         self._file = io.BytesIO(data)
@@ -83,14 +74,14 @@ def test_opens_as_other_formats_do(photo_file: Path, photo_ctc: bytes, expected:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-def test_knows_the_mode_before_it_is_loaded(make_photo: MakePhoto, weights: str | None, mode: str) -> None:
+def test_knows_the_mode_before_it_is_loaded(make_photo: MakePhoto, mode: str) -> None:
     photo = make_photo(24, 16).convert(mode)
     if mode.endswith("A"):
         photo.putalpha(Image.linear_gradient("L").resize(photo.size))
-    data = ctc_codec.encode(photo, weights=weights)
+    data = ctc_codec.encode(photo)
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == mode
-        assert image.tobytes() == ctc_codec.decode(data, weights=weights).tobytes()
+        assert image.tobytes() == ctc_codec.decode(data).tobytes()
         assert image.mode == mode
         assert image.getbands() == tuple(mode)
     with Image.open(io.BytesIO(data[:60])) as image:
@@ -98,16 +89,19 @@ def test_knows_the_mode_before_it_is_loaded(make_photo: MakePhoto, weights: str 
         assert image.mode == mode
 
 
-def test_opening_reads_a_header_and_loads_no_model(photo_file: Path) -> None:
+def test_opening_loads_no_model_and_works_after_all_other_formats(photo_file: Path) -> None:
     code = (
         "import sys; from PIL import Image; import ctc_codec.pillow\n"
         f"image = Image.open({str(photo_file)!r}); print(image.mode, image.size, image.info['complete'])\n"
         "assert not {'onnxruntime', 'numpy', 'constriction'} & sys.modules.keys()\n"
+        "Image.init(); ctc_codec.register_pillow()\n"
+        f"print(Image.open({str(photo_file)!r}).format, Image.registered_extensions()['.ctc'])\n"
+        "print(Image.ID.count('CTC'))"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.stdout == "RGB (120, 88) True\n", done.stderr
+    assert done.stdout == "RGB (120, 88) True\nCTC CTC\n1\n", done.stderr
 
 
 def test_opening_reads_no_more_than_the_header(photo_ctc: bytes) -> None:
@@ -126,23 +120,8 @@ def test_opening_reads_no_more_than_the_header(photo_ctc: bytes) -> None:
         assert file.taken > len(photo_ctc)
 
 
-def test_is_found_after_all_other_formats_too(photo_ctc: bytes) -> None:
-    code = (
-        "import io, sys; from PIL import Image; Image.init(); import ctc_codec\n"
-        "import ctc_codec.pillow\n"
-        "print(Image.open(io.BytesIO(sys.stdin.buffer.read())).format, Image.registered_extensions()['.ctc'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], input=photo_ctc, capture_output=True, timeout=60)
-    assert done.stdout.split() == [b"CTC", b"CTC"], done.stderr
-
-
-def test_registering_twice_does_no_harm() -> None:
-    register_pillow()
-    assert Image.ID.count("CTC") == 1
-
-
 @pytest.mark.parametrize("share", [0.03, 0.3, 0.9])
-def test_cut_file_opens_at_the_quality_it_holds(photo_ctc: bytes, weights: str | None, share: float) -> None:
+def test_cut_file_opens_at_the_quality_it_holds(photo_ctc: bytes, share: float) -> None:
     cut = photo_ctc[: int(share * len(photo_ctc))]
     with Image.open(io.BytesIO(cut)) as image:
         assert image.info["complete"] is False
@@ -150,26 +129,26 @@ def test_cut_file_opens_at_the_quality_it_holds(photo_ctc: bytes, weights: str |
         assert image.info["bpp"] == pytest.approx(8 * len(cut) / (120 * 88))
         image.verify()
     with Image.open(io.BytesIO(cut)) as image:
-        assert np.array_equal(np.asarray(image), np.asarray(ctc_codec.decode(cut, weights=weights)))
+        assert np.array_equal(np.asarray(image), np.asarray(ctc_codec.decode(cut)))
         assert image.info["complete"] is False
         assert "damage" not in image.info
 
 
 def test_cut_inside_the_header_is_not_identified(photo_ctc: bytes, tmp_path: Path) -> None:
     path = tmp_path / "cut.ctc"
-    for count in range(header_bytes(photo_ctc)):
+    for count in range(ctc_codec.info(photo_ctc).header_bytes):
         with pytest.raises(UnidentifiedImageError):
             Image.open(io.BytesIO(photo_ctc[:count]))
         path.write_bytes(photo_ctc[:count])
         with pytest.raises(UnidentifiedImageError, match=r"cut\.ctc"):
             Image.open(path)
-    with Image.open(io.BytesIO(photo_ctc[: header_bytes(photo_ctc)])) as image:
+    with Image.open(io.BytesIO(photo_ctc[: ctc_codec.info(photo_ctc).header_bytes])) as image:
         image.load()
 
 
 def test_says_why_a_header_is_not_read(photo_ctc: bytes) -> None:
     with pytest.raises(UnidentifiedImageError, match="wrong check sum"):
-        Image.open(io.BytesIO(flipped(photo_ctc, 8)))
+        Image.open(io.BytesIO(changed(photo_ctc, 8, 0x10)))
     with pytest.raises(UnidentifiedImageError, match="format 3 is not read any more: encode the original"):
         Image.open(io.BytesIO(photo_ctc[:4] + b"\3" + photo_ctc[5:]))
     with pytest.raises(UnidentifiedImageError, match="format version 99"):
@@ -187,7 +166,7 @@ def truncated_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_damage_is_an_error_when_pixels_are_loaded(noise_ctc: bytes) -> None:
-    with Image.open(io.BytesIO(flipped(noise_ctc, 5000))) as image:
+    with Image.open(io.BytesIO(changed(noise_ctc, 5000, 0x10))) as image:
         assert image.size == (160, 96)
         for _ in range(2):
             with pytest.raises(OSError, match="damaged between bytes 41"):
@@ -195,15 +174,11 @@ def test_damage_is_an_error_when_pixels_are_loaded(noise_ctc: bytes) -> None:
 
 
 @pytest.mark.usefixtures("truncated_allowed")
-def test_what_stands_before_damage_is_loaded_if_pillow_is_told_so(
-    noise_ctc: bytes, weights: str | None
-) -> None:
-    with Image.open(io.BytesIO(flipped(noise_ctc, 5000))) as image:
+def test_what_stands_before_damage_is_loaded_if_pillow_is_told_so(noise_ctc: bytes) -> None:
+    with Image.open(io.BytesIO(changed(noise_ctc, 5000, 0x10))) as image:
         image.load()
-        used = header_bytes(noise_ctc) + BLOCK_DATA + 2
-        assert np.array_equal(
-            np.asarray(image), np.asarray(ctc_codec.decode(noise_ctc[:used], weights=weights))
-        )
+        used = ctc_codec.info(noise_ctc).header_bytes + BLOCK_DATA + 2
+        assert np.array_equal(np.asarray(image), np.asarray(ctc_codec.decode(noise_ctc[:used])))
         assert image.info["bytes_used"] == used
         assert image.info["bpp"] == pytest.approx(8 * used / (160 * 96))
         assert image.info["complete"] is False
@@ -226,7 +201,7 @@ def test_verify_finds_damage_without_decoding(
 ) -> None:
     monkeypatch.setattr("ctc_codec.codec.decoder.decode", None)
     path = tmp_path / "image.ctc"
-    for data, reason in ((flipped(noise_ctc, 5000), "wrong check sum"), (noise_ctc, None)):
+    for data, reason in ((changed(noise_ctc, 5000, 0x10), "wrong check sum"), (noise_ctc, None)):
         path.write_bytes(data)
         with Image.open(path) as image:
             file = image.fp
@@ -241,22 +216,16 @@ def test_verify_finds_damage_without_decoding(
                 image.load()
 
 
-def test_other_weights_are_an_oserror_even_if_truncated_images_are_allowed(
-    photo_ctc: bytes, truncated_allowed: None
+def test_other_and_missing_weights_are_an_oserror(
+    photo_ctc: bytes, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto, truncated_allowed: None
 ) -> None:
-    header, start = Header.parse(photo_ctc)
-    foreign = dataclasses.replace(header, fingerprint=b"\0\1\2\3")
+    """Even if truncated images are allowed."""
     with (
-        Image.open(io.BytesIO(foreign.to_bytes() + photo_ctc[start:])) as image,
+        Image.open(io.BytesIO(with_header(photo_ctc, fingerprint=b"\0\1\2\3"))) as image,
         pytest.raises(OSError, match="other weights") as caught,
     ):
         image.load()
     assert isinstance(caught.value.__cause__, ctc_codec.WeightsError)
-
-
-def test_missing_weights_are_an_oserror(
-    photo_ctc: bytes, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto
-) -> None:
     monkeypatch.setenv("CTC_WEIGHTS", "/nowhere.safetensors")
     with Image.open(io.BytesIO(photo_ctc)) as image, pytest.raises(OSError, match="nowhere"):
         image.load()
@@ -282,7 +251,7 @@ def test_pillows_own_limit_holds(monkeypatch: pytest.MonkeyPatch, photo_ctc: byt
 
 
 def test_no_second_limit_of_our_own(monkeypatch: pytest.MonkeyPatch, photo_ctc: bytes) -> None:
-    """Who lifts Pillow's limit has lifted it."""
+    """Pillow's limit is the only one."""
     seen = []
 
     class Watched(ctc_codec.Decoder):
@@ -298,7 +267,7 @@ def test_no_second_limit_of_our_own(monkeypatch: pytest.MonkeyPatch, photo_ctc: 
 # Files and streams
 
 
-def test_file_is_closed_after_loading(photo_file: Path) -> None:
+def test_files_are_closed_and_streams_of_the_caller_are_not(photo_file: Path, photo_ctc: bytes) -> None:
     image = Image.open(photo_file)
     file = image.fp
     assert file is not None
@@ -308,18 +277,12 @@ def test_file_is_closed_after_loading(photo_file: Path) -> None:
     assert image.fp is None
     image.load()
     assert image.getpixel((3, 3))
-
-
-def test_file_is_closed_by_the_context_manager_and_says_so(photo_file: Path) -> None:
     with Image.open(photo_file) as image:
         file = image.fp
     assert file is not None
     assert file.closed
     with pytest.raises(ValueError, match="closed"):
         image.load()
-
-
-def test_stream_of_the_caller_stays_open(photo_ctc: bytes) -> None:
     stream = io.BytesIO(photo_ctc)
     with Image.open(stream) as image:
         image.load()
@@ -398,34 +361,29 @@ def test_metadata_is_there_once_pixels_are_loaded(make_photo: MakePhoto) -> None
 # Saving
 
 
-def test_saves_what_encode_gives(
-    make_photo: MakePhoto, photo_ctc: bytes, tmp_path: Path, weights: str | None
-) -> None:
+def test_saves_what_encode_gives(make_photo: MakePhoto, photo_ctc: bytes, tmp_path: Path) -> None:
     photo = make_photo()
     photo.save(tmp_path / "x.ctc")
     assert (tmp_path / "x.ctc").read_bytes() == photo_ctc
     for options in ({"bpp": 0.3}, {"nbytes": 333}, {"psnr": 26}, {"quality": 60, "effort": 2}):
         photo.save(tmp_path / "x.CTC", **options)
         saved = (tmp_path / "x.CTC").read_bytes()
-        assert saved == ctc_codec.encode(photo, weights=weights, **options)
+        assert saved == ctc_codec.encode(photo, **options)
         assert len(saved) < len(photo_ctc)
+    stream = io.BytesIO()
+    stream.write(b"head")
+    photo.save(stream, "ctc", bpp=None)
+    stream.write(b"tail")
+    assert stream.getvalue() == b"head" + photo_ctc + b"tail"
 
 
-def test_saves_on_a_background(make_photo: MakePhoto, weights: str | None) -> None:
+def test_saves_on_a_background(make_photo: MakePhoto) -> None:
     photo = make_photo(32, 24)
     photo.putalpha(0)
     photo.save(stream := io.BytesIO(), "CTC", background="red")
     with Image.open(stream) as image:
         assert image.mode == "RGB"
         assert np.abs(np.asarray(image).astype(int) - (255, 0, 0)).max() < 60
-
-
-def test_saves_to_streams(make_photo: MakePhoto, photo_ctc: bytes) -> None:
-    stream = io.BytesIO(b"")
-    stream.write(b"head")
-    make_photo().save(stream, "ctc", bpp=None)
-    stream.write(b"tail")
-    assert stream.getvalue() == b"head" + photo_ctc + b"tail"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16", "YCbCr"])
@@ -464,7 +422,7 @@ def test_saves_an_opened_file_over_itself(photo_file: Path, photo_ctc: bytes, ex
         ({"append_images": [Image.new("L", (1, 1))]}, ValueError, "one image|no option"),
     ],
 )
-def test_wrong_options_leave_no_file(
+def test_what_cannot_be_saved_leaves_no_file(
     make_photo: MakePhoto,
     tmp_path: Path,
     options: dict[str, object],
@@ -473,14 +431,11 @@ def test_wrong_options_leave_no_file(
 ) -> None:
     with pytest.raises(error, match=words):
         make_photo(16, 16).save(tmp_path / "x.ctc", **options)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_images_that_cannot_be_coded_are_an_oserror(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="floating-point") as caught:
         Image.new("F", (4, 4)).save(tmp_path / "x.ctc")
     assert isinstance(caught.value.__cause__, ctc_codec.InputError)
     assert not isinstance(caught.value, ctc_codec.CtcError)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_animations_are_saved_by_frame_only(make_photo: MakePhoto, tmp_path: Path) -> None:
@@ -499,6 +454,7 @@ def test_animations_are_saved_by_frame_only(make_photo: MakePhoto, tmp_path: Pat
 # Threads
 
 
+@pytest.mark.slow
 def test_threads_give_what_one_gives(make_photo: MakePhoto, tmp_path: Path) -> None:
     photos = [make_photo(48 + 4 * n, 40, seed=n) for n in range(8)]
 

@@ -1,12 +1,18 @@
-"""README's commands and Python run as they stand, and print what it says."""
+"""The documents' commands and Python run as they stand, and print what the documents say; figures are those
+of the committed results."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click import Command as ClickCommand
@@ -14,22 +20,44 @@ from click import Group
 from click.testing import CliRunner
 
 from ctc_codec.cli.main import main
+from ctc_codec.codec.model import default_weights
+from readme_figures import ABLATION_BEGIN, BEGIN, ROOT, renewed
 from support import readme_shell
-from support.readme_shell import README, Shell, commands, furnish, python_blocks, served
+from support.readme_shell import DOCUMENTS, README, Shell, commands, furnish, python_blocks, served
 
-TEXT = README.read_text()
-COMMANDS = commands(TEXT)
 
-pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def _case(path: Path, text: object) -> Any:
+    """Those of README are fast enough to run at every step of work."""
+    return pytest.param(path, text, marks=[] if path == README else pytest.mark.slow)
+
+
+TEXTS = {path: path.read_text() for path in DOCUMENTS}
+COMMANDS = [_case(path, command) for path, text in TEXTS.items() for command in commands(text)]
+LONG = [(path, line) for path, text in TEXTS.items() for line in re.findall(r"^    (ctc .*)$", text, re.M)]
+"""Without a prompt: the documents do not show what they print."""
+BLOCKS = [_case(path, block) for path, text in TEXTS.items() for block in python_blocks(text)]
+NAMES = sorted(set(main.commands) - {"fake"})
+"""Less what a test of batches adds."""
+_SHORT = {
+    "--minutes 60": "--steps 2 --batch 1 --crop 64",
+    "ctc evaluate ": "ctc evaluate --codecs ctc,jpeg --metrics psnr --no-times ",
+}
+
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    """One folder for all: later commands use what earlier ones made."""
-    folder = tmp_path_factory.mktemp("readme")
-    furnish(folder)
-    with served(folder) as site:
-        yield Shell(folder, site)
+def shell_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Shell]]:
+    """One folder for each document: its later commands use what earlier ones made."""
+    with contextlib.ExitStack() as servers:
+
+        @functools.cache
+        def shell(document: Path) -> Shell:
+            folder = tmp_path_factory.mktemp(document.stem)
+            furnish(folder)
+            return Shell(folder, servers.enter_context(served(folder)))
+
+        yield shell
 
 
 def _shape(lines: list[str]) -> list[str]:
@@ -37,11 +65,21 @@ def _shape(lines: list[str]) -> list[str]:
     return [re.sub(r"\s+", " ", re.sub(r"\d+(\.\d+)?", "#", line)).strip() for line in lines]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.text)
-def test_command_does_what_readme_shows(command: readme_shell.Command, shell: Shell) -> None:
+def _name(value: object) -> str:
+    """For the id of a test."""
+    if isinstance(value, readme_shell.Command):
+        return value.text
+    return value.stem if isinstance(value, Path) else str(value).splitlines()[0]
+
+
+@needs_bash
+@pytest.mark.parametrize(("document", "command"), COMMANDS, ids=_name)
+def test_command_does_what_the_document_shows(
+    shell_of: Callable[[Path], Shell], document: Path, command: readme_shell.Command
+) -> None:
     if command.text.startswith("curl") and shutil.which("curl") is None:
         pytest.skip("needs curl")
-    code, printed = shell.run(command.text)
+    code, printed = shell_of(document).run(command.text)
     assert code == 0, printed
     shown, now = _shape(command.printed), _shape(printed)
     if "--jobs" in command.text:  # as they are done
@@ -49,45 +87,61 @@ def test_command_does_what_readme_shows(command: readme_shell.Command, shell: Sh
     if command.text.startswith("ctc info"):  # the number of rows depends on the bytes
         shown, now = sorted(set(shown)), sorted(set(now))
     assert now == shown
+    if wanted := re.search(r"curl .*-r (\d+-\d+)", command.text):
+        assert f"bytes={wanted[1]}" in readme_shell._Ranges.asked
 
 
-_LITTLE = "evaluate kodak/ --codecs ctc,jpeg --metrics psnr --no-times"
-NAMES = sorted(set(main.commands) - {"fake"})
-"""Less what a test of batches adds."""
-LONG = re.findall(r"^    (ctc .*)$", TEXT, re.MULTILINE)
-"""Without a prompt: README does not show what they print."""
-
-
-@pytest.mark.parametrize("text", LONG)
-def test_command_that_takes_long_runs_when_made_short(text: str, shell: Shell) -> None:
-    code, printed = shell.run(
-        text.replace("--minutes 60", "--steps 2 --batch 1 --crop 64").replace("evaluate photos/", _LITTLE)
-    )
+@needs_bash
+@pytest.mark.slow
+@pytest.mark.parametrize(("document", "text"), LONG, ids=_name)
+def test_command_that_takes_long_runs_when_made_short(
+    shell_of: Callable[[Path], Shell], document: Path, text: str
+) -> None:
+    for long, short in _SHORT.items():
+        text = text.replace(long, short)
+    code, printed = shell_of(document).run(text)
     assert code == 0, printed
 
 
-@pytest.mark.parametrize("number", range(len(python_blocks(TEXT))))
-def test_python_runs(number: int, shell: Shell, tmp_path: Path) -> None:
+@needs_bash
+@pytest.mark.parametrize(("document", "block"), BLOCKS, ids=_name)
+def test_python_runs(shell_of: Callable[[Path], Shell], document: Path, block: str, tmp_path: Path) -> None:
     script = tmp_path / "block.py"
-    script.write_text(python_blocks(TEXT)[number])
-    assert shell.run(f"rm -f photo.ctc; {sys.executable} {script}") == (0, [])
+    script.write_text(block)
+    assert shell_of(document).run(f"rm -f photo.ctc; {sys.executable} {script}") == (0, [])
 
 
-def test_curl_asked_for_a_range() -> None:
-    assert "bytes=0-9999" in readme_shell._Ranges.asked
-
-
-def test_readme_names_every_command_and_option() -> None:
+def test_documents_name_every_command_and_option() -> None:
     """And no option that there is not."""
     assert isinstance(main, Group)
+    text = "\n".join(TEXTS.values())
+    described = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
     known: set[str] = set()
     for name in NAMES:
         command = main.commands[name]
-        assert f"`{name}" in TEXT or f"ctc {name}" in TEXT, name
-        known |= {option for parameter in command.params for option in _options(command, parameter.name)}
-    described = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT))
+        assert f"`{name}" in text or f"ctc {name}" in text, name
+        for parameter in command.params:
+            options = _options(command, parameter.name)
+            assert not options[0].startswith("-") or described.intersection(options), (name, options)
+            known |= set(options)
     foreign = {"--help", "--nproc-per-node"}
-    assert described - known - foreign == set()
+    assert {option for option in described if option.startswith("--")} - known - foreign == set()
+
+
+def test_table_of_common_options_is_true() -> None:
+    """But for evaluate and train, whose options are told elsewhere."""
+    assert isinstance(main, Group)
+    table = TEXTS[ROOT / "docs" / "USAGE.md"].split("| common option |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| (`-[^|]*) \| ([^|]*) \|", table, re.M)
+    assert len(rows) == 10
+    for options, names in rows:
+        for option in re.findall(r"`([^`]*)`", options):
+            having = {
+                name
+                for name in set(NAMES) - {"evaluate", "train"}
+                if any(option in _options(main.commands[name], p.name) for p in main.commands[name].params)
+            }
+            assert set(re.findall(r"`([^`]*)`", names)) == having, option
 
 
 def _options(command: ClickCommand, name: str | None) -> list[str]:
@@ -108,3 +162,28 @@ def test_every_help_has_examples_that_parse(name: str) -> None:
     for example in examples:
         used = re.findall(r"(?<!\S)--?[a-z][a-z-]*", example)
         assert set(used) <= known, example
+
+
+def test_documents_say_what_the_committed_results_say() -> None:
+    found = {path: path.read_text() for path, _ in renewed()}
+    assert dict(renewed()) == found
+    readme, full = found[ROOT / "README.md"], found[ROOT / "docs" / "RESULTS.md"]
+    assert readme.count(BEGIN) == full.count(BEGIN) == full.count(ABLATION_BEGIN) == 1
+
+
+def test_committed_ablation_is_of_the_committed_weights() -> None:
+    ablation = json.loads((ROOT / "docs" / "ablation.json").read_text())
+    assert [row["label"] for row in ablation["efforts"]] == list("123456789")
+    assert ablation["weights"] == hashlib.sha256(default_weights().read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *map(ROOT.__truediv__, ["CONTRIBUTING.md", "CHANGELOG.md"])])
+def test_links_lead_somewhere(path: Path) -> None:
+    """Files that a document links to are there, and so are their headings."""
+    for place, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", path.read_text()):
+        target = path.parent / place if place else path
+        assert target.exists(), place
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.M)
+            anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert heading in anchors, f"{place}#{heading}"

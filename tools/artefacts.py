@@ -1,6 +1,6 @@
-"""What the eye sees and PSNR does not: pictures beside JPEG 2000's at the same bytes, and figures for them.
+"""Artefacts that PSNR does not show: pictures beside JPEG 2000's at the same bytes, and figures for them.
 
-    python -m artefacts FOLDER --picture FILE.jpg
+    python tools/artefacts.py FOLDER --picture FILE.jpg
 
 Figures, means over the images (JPEG 2000's in brackets), of images cut to sides of which every level of the
 wavelet has an odd number:
@@ -38,7 +38,12 @@ _ODD = 1 << LEVELS
 
 @dataclass(frozen=True)
 class Artefacts:
-    """Of one decoded image; see the module."""
+    """Figures of one decoded image, see the module.
+
+    grid: a ratio.
+    colour: grey levels.
+    border: dB.
+    """
 
     grid: float
     colour: float

@@ -1,6 +1,6 @@
-"""Where the time goes: stages of encoding and decoding one 768x512 image, start-up times and peak memory.
+"""Times: stages of encoding and decoding one 768x512 image, start-up times and peak memory.
 
-    python -m bench [--image FILE] [-o FILE.json]
+    python tools/bench.py [--image FILE] [-o FILE.json]
 
 The stages are functions of the codec on one thread, wrapped from outside in timers that count a stage's own
 time only; so the stages add up to the total, and "other" is what no timer saw. Totals on all cores, without
@@ -77,7 +77,7 @@ _STAGES = {
     "inverse wavelet": ("codec.picture:synthesise", "codec.picture:unrotate"),
     "synthesis": ("codec.picture:_deviations", "synthesis.network:SynthesisNetwork.correct"),
     "projection": ("codec.picture:_projected",),
-    "container": ("codec.encoder:frame", "codec.decoder:Unframer.feed", "codec.decoder:split_stream"),
+    "container": ("codec.encoder:pack", "codec.decoder:Parser.feed", "codec.decoder:Parser.file"),
 }
 """Functions of each stage, as module:name."""
 _INDIVISIBLE = ("projection",)
@@ -93,7 +93,7 @@ class Timers:
         self._since = 0.0
 
     def _note(self) -> None:
-        """What passed since the last note is of the stage on top."""
+        """Count the time since the last note for the stage on top."""
         now = time.perf_counter()
         if self._stack:
             self.seconds[self._stack[-1]] = self.seconds.get(self._stack[-1], 0.0) + now - self._since
@@ -133,19 +133,23 @@ class Timers:
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
         """While timers are around the functions of all stages. Raises AttributeError for one that is gone."""
-        package = "ctc_codec"
         with contextlib.ExitStack() as restored:
             for name, places in _STAGES.items():
-                for place in places:
-                    module, _, path = place.partition(":")
-                    owner: Any = importlib.import_module(f"{package}.{module}")
-                    *outer, last = path.split(".")
-                    for part in outer:
-                        owner = getattr(owner, part)
+                for owner, last in map(place_of, places):
                     function = getattr(owner, last)
                     restored.callback(setattr, owner, last, function)
                     setattr(owner, last, self.wrapped(function, name))
             yield
+
+
+def place_of(place: str) -> tuple[Any, str]:
+    """The module or class that a function is in, and its name there. place: as in the table of stages.
+
+    Raises ImportError, AttributeError.
+    """
+    module, _, path = place.partition(":")
+    *outer, last = path.split(".")
+    return functools.reduce(getattr, outer, importlib.import_module(f"ctc_codec.{module}")), last
 
 
 def synthetic_image(width: int = 768, height: int = 512) -> Image.Image:

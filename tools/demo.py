@@ -1,6 +1,6 @@
 """The main job on a real photograph: encode once, cut, decode, and what each cut achieved.
 
-    python -m demo [--image FILE] [--output FOLDER]
+    python tools/demo.py [--image FILE] [--output FOLDER]
 
 Needs scikit-image (the ``demo`` extra) for its photograph when no image is given. Runs the ``ctc``
 command itself, as a user would.
@@ -16,7 +16,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from ctc_codec.container.file import info
+from ctc_codec import info
 from ctc_codec.image.source import psnr
 from montage import montage, panel
 

@@ -82,7 +82,7 @@ def golden() -> dict[str, Golden]:
 
 
 def cuts(data: bytes) -> list[int]:
-    """Where a file is cut: after its header, in its low band, in planes, in its last word, and nowhere."""
+    """Places to cut a file: after its header, in its low band, in planes, in its last word, and nowhere."""
     start = Header.parse(data)[1]
     size = len(data) - start
     places = {0, 9, *(size * i // 5 for i in range(1, 5)), size - 3, size}
@@ -98,6 +98,7 @@ def latent_sha256(data: bytes, model: CodecModel) -> str:
 
 
 def main() -> None:
+    """Write the files, the hashes of their latents, and the extras that they keep."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for old in FOLDER.iterdir():
         old.unlink()

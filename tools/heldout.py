@@ -1,6 +1,6 @@
 """A second set of photographs, which no weights were trained on.
 
-    python -m heldout SHARDS... -o FOLDER && ctc evaluate FOLDER
+    python tools/heldout.py SHARDS... -o FOLDER && ctc evaluate FOLDER
 
 The rule: photographs of the sources that training leaves out for want of a stated licence and that come from
 cameras (prefixes aaronyf, monstree, sceaux), the middle 768x512 or 512x768 pixels of each.

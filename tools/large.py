@@ -1,6 +1,6 @@
 """Time and memory of the command on images of growing size.
 
-    python -m large FOLDER [--megapixels 0.4,2,6,24,100] [-o FILE.json]
+    python tools/large.py FOLDER [--megapixels 0.4,2,6,24,100] [-o FILE.json]
 
 Each image is a mosaic of the photographs in FOLDER, written as a PNG, encoded by ``ctc encode`` and decoded
 to a PNG by ``ctc decode``, each in a process of its own, start-up and image files included.

@@ -1,6 +1,6 @@
 """The promise of the format, checked on photographs: cuts at random bytes.
 
-    python -m prefixes FOLDER [--cuts 20]
+    python tools/prefixes.py FOLDER [--cuts 20]
 
 Every cut must decode to the right size, to a latent that the whole file's confirms, and to no less quality
 than any shorter cut (up to a tolerance).

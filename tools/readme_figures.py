@@ -1,27 +1,87 @@
-"""The README's sections on rate and distortion, made from committed documents.
+"""Tables of README.md and docs/RESULTS.md, made from docs/results.json and docs/ablation.json.
 
-python -m readme_figures docs/results.json docs/ablation.json README.md
+python tools/readme_figures.py
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import click
+from typing import Any
 
 from ctc_codec.evaluation.ablation import Ablation, ablation_table, effort_table
-from ctc_codec.evaluation.results import Results
-from ctc_codec.evaluation.tables import bd_table, difference_table, rate_table, resource_table, whole_line
+from ctc_codec.evaluation.results import MEAN_RATES, OURS, Results
+from ctc_codec.evaluation.tables import (
+    bd_table,
+    difference_table,
+    markdown,
+    rate_table,
+    rate_table_rows,
+    resource_rows,
+    resource_table,
+    whole_line,
+)
 
+ROOT = Path(__file__).resolve().parents[1]
 BEGIN = "<!-- made by readme_figures -->"
 ABLATION_BEGIN = "<!-- ablation, made by readme_figures -->"
 END = "<!-- end -->"
 
+_RATES = ("0.2", "0.5", "1", "2")
+_CODECS = ("ctc", "JPEG 2000, layered", "JPEG", "WebP", "AVIF", "JPEG XL")
+_PUBLISHED = ("DPICT, published", "CTC, published", "VTM, published")
+_ANCHOR = "JPEG 2000, layered"
+_EFFORTS = ("1", "5", "9")
+
+
+def short_section(results: Results, ablation: Ablation) -> str:
+    """Markdown of README's section: one table of rate, distortion and time, and three sentences."""
+    header, rows = rate_table_rows(results, "psnr")
+    columns = [header.index(rate) for rate in _RATES]
+    took = {label: milliseconds for label, *milliseconds, _ in resource_rows(results)[1]}
+    table = [
+        [row[0], *(row[column] for column in columns), *took.get(row[0], ("", ""))]
+        for row in rows
+        if row[0] in (*_CODECS, *_PUBLISHED)
+    ]
+    differences = []
+    for row in results["rate_difference"]:
+        known = [at for rate in MEAN_RATES if (at := row["percent"][f"{rate:g}"]) is not None]
+        differences.append(f"{min(known):+.0f} to {max(known):+.0f} % against {row['anchor']}")
+    rates = {
+        row["metric"]: f"{row['percent']:+.1f} %"
+        for row in results["bd_rate"]
+        if row["codec"] == OURS and row["anchor"] == _ANCHOR
+    }
+    efforts = [row for row in ablation["efforts"] if row["label"] in _EFFORTS]
+    times = "encode ms", "decode ms"
+    span = f"{MEAN_RATES[0]:g} to {MEAN_RATES[-1]:g} bpp"
+    sentences = [
+        f"Bits of ctc at equal PSNR, {span}: {'; '.join(differences)}.",
+        f"BD-rate of ctc against {_ANCHOR}: {rates['psnr']} by PSNR, {rates['ms_ssim']} by MS-SSIM, "
+        f"{rates['ssimulacra2']} by SSIMULACRA 2.",
+        f"Whole default files at efforts {', '.join(_EFFORTS)}: {_listed(efforts, 'whole_bpp', '.3f')} bpp; "
+        f"{_listed(efforts, 'encode_ms', '.0f')} ms to encode, {_listed(efforts, 'decode_ms', '.0f')} ms to "
+        f"decode ({len(ablation['images'])} images, {len(ablation['timed_images'])} of them timed).",
+    ]
+    return "\n\n".join(
+        [
+            markdown(["PSNR in dB at bpp", *(header[column] for column in columns), *times], table),
+            f"Means over {len(results['images'])} images. Times are medians at the point nearest to 1 bpp "
+            f"({_machine(results)}); ctc and layered JPEG 2000 encode once for all rates.",
+            "\n".join(f"- {sentence}" for sentence in sentences),
+        ]
+    )
+
+
+def _listed(rows: Sequence[dict[str, Any]], key: str, spec: str) -> str:
+    return ", ".join(format(row[key], spec) for row in rows)
+
 
 def section(results: Results) -> str:
-    """Markdown between the marks."""
-    machine, metrics = results["machine"], results["metrics"]
+    """Markdown of all tables of a results document."""
+    metrics = results["metrics"]
     parts = [
         f"{len(results['images'])} images, means of PSNR over RGB samples in dB at bits per pixel of file "
         f"bytes; weights {results['weights']['fingerprint']}:",
@@ -37,19 +97,24 @@ def section(results: Results) -> str:
     if "ms_ssim" in metrics:
         parts += ["MS-SSIM:", rate_table(results, "ms_ssim")]
     parts += [
-        f"Time and memory, each codec alone in a process, at the point nearest to 1 bpp ({machine['cpu']}, "
-        f"{machine['cores']} cores; an embedded file is encoded once for all rates):",
+        "Time and memory, each codec alone in a process, at the point nearest to 1 bpp "
+        f"({_machine(results)}; an embedded file is encoded once for all rates):",
         resource_table(results),
     ]
     parts += ["\n".join(f"- {note}" for note in results["notes"])]
     return "\n\n".join(parts)
 
 
+def _machine(document: Results | Ablation) -> str:
+    return f"{document['machine']['cpu']}, {document['machine']['cores']} cores"
+
+
 def ablation_section(document: Ablation) -> str:
-    """Markdown between the marks of the ablation."""
+    """Markdown of the tables of an ablation."""
     return "\n\n".join(
         [
-            f"{len(document['images'])} images, BD-rates against context-free:",
+            f"{len(document['images'])} images, BD-rates against context-free; times are medians over "
+            f"{len(document['timed_images'])} of them ({_machine(document)}):",
             ablation_table(document),
             "Efforts, BD-rates against the default one:",
             effort_table(document),
@@ -58,7 +123,7 @@ def ablation_section(document: Ablation) -> str:
 
 
 def with_section(text: str, content: str, mark: str = BEGIN) -> str:
-    """A README with a section renewed. Raises ValueError if it has no marks."""
+    """A document with the section after ``mark`` renewed. Raises ValueError if it has no marks."""
     before, begin, rest = text.partition(mark)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -66,15 +131,20 @@ def with_section(text: str, content: str, mark: str = BEGIN) -> str:
     return f"{before}{mark}\n\n{content}\n\n{END}{after}"
 
 
-@click.command()
-@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("ablation", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("readme", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def main(results: Path, ablation: Path, readme: Path) -> None:
-    """Renew the sections of README from RESULTS (results.json) and ABLATION (ablation.json)."""
-    text = with_section(readme.read_text(), section(json.loads(results.read_text())))
-    found = ablation_section(json.loads(ablation.read_text()))
-    readme.write_text(with_section(text, found, ABLATION_BEGIN))
+def renewed() -> Iterator[tuple[Path, str]]:
+    """Documents with sections, and their text as the committed figures make it."""
+    results = json.loads((ROOT / "docs/results.json").read_text())
+    ablation = json.loads((ROOT / "docs/ablation.json").read_text())
+    readme, full = ROOT / "README.md", ROOT / "docs/RESULTS.md"
+    yield readme, with_section(readme.read_text(), short_section(results, ablation))
+    text = with_section(full.read_text(), section(results))
+    yield full, with_section(text, ablation_section(ablation), ABLATION_BEGIN)
+
+
+def main() -> None:
+    """Write the sections."""
+    for path, text in renewed():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

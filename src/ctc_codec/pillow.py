@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from .container.file import unframe
+from .container.file import parse
 from .container.header import MAGIC, MAX_HEADER_BYTES, Header
 from .errors import CtcError
 
@@ -30,7 +30,7 @@ class CtcImageFile(ImageFile.ImageFile):
         assert self.fp is not None
         self._start = self.fp.tell()
         try:
-            self._header, self._header_bytes = Header.parse(self.fp.read(MAX_HEADER_BYTES))
+            self._header = Header.parse(self.fp.read(MAX_HEADER_BYTES))[0]
         except CtcError as error:
             # Not SyntaxError, for which Pillow tries other formats and drops the reason: the file is ours.
             raise UnidentifiedImageError(f"cannot identify {self.filename or self.fp!r}: {error}") from None
@@ -82,7 +82,7 @@ class CtcImageFile(ImageFile.ImageFile):
 
     def verify(self) -> None:
         """Check all check sums without decoding. A cut file is in order: every prefix is an image."""
-        damage = unframe(self._content(), self._header, self._header_bytes).damage
+        damage = parse(self._content()).damage
         super().verify()
         if damage is not None:
             raise OSError(damage)

@@ -21,14 +21,12 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import ctc_codec
-from ctc_codec.cli.progress import Bar, duration
 from ctc_codec.image.source import psnr
 from support import batch_works
 from support.command import COMMAND, Result, assert_misused, assert_refused, ctc, names, run, spawn
@@ -270,7 +268,7 @@ def test_workers_that_cannot_load_end_the_batch_before_it_begins(
 ) -> None:
     result = fake("1.in", "2.in", "-o", "out/", "--jobs", 2, env={**os.environ, "FAKE_FAILS": fails})
     assert_refused(result, message)
-    assert names(here) == []
+    assert names(here) == ["1.in", "2.in"]
 
 
 def _begun(*args: object, **environment: str) -> subprocess.Popen[bytes]:
@@ -310,7 +308,8 @@ def test_workers_end_with_the_command(here: Path, jobs: int, number: signal.Sign
         wait_until(lambda: in_session(process.pid) == [], 5)
         err = process.stderr.read().decode().replace("loading\n", "")
     if number == signal.SIGKILL:
-        assert (code, err) == (-9, "")
+        assert code == -9
+        assert "Traceback" not in err  # multiprocessing tells of semaphores that it tidies up
     else:
         assert code == 128 + number
         assert err == f"ctc: interrupted: {int(word == 'endless')} of 4 done\n"
@@ -546,7 +545,7 @@ def test_what_appears_meanwhile_is_skipped_too(shelf: Path, monkeypatch: pytest.
         target.write_bytes(b"precious")
         link(source, target)
 
-    monkeypatch.setattr("ctc_codec.cli.files.os.link", somebody_was_faster)
+    monkeypatch.setattr("ctc_codec.container.atomic.os.link", somebody_was_faster)
     result = ctc(*TRUNCATE, "-r", "in/b", "-o", "out", "--skip-existing")
     assert (result.code, counts(result)) == (0, (0, 0, 2))
     assert Path("out/y.ctc").read_bytes() == b"precious"
@@ -624,7 +623,7 @@ def test_notes_are_hushed_and_errors_are_not(here: Path) -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_verbose_shows_details_and_where_a_bug_is(here: Path, jobs: int) -> None:
     result = fake("1.in", "2.bug.in", "-o", "out/", "-v", "-j", jobs)
-    assert "  a detail" in result.lines
+    assert any(re.fullmatch(r"  \d+\.\d\d s, a detail", line) for line in result.lines)
     assert "Traceback (most recent call last):" in result.lines
     assert any("batch_works.py" in line for line in result.lines)
 
@@ -662,7 +661,7 @@ def _screen(written: str) -> list[str]:
             erased = part.startswith("\x1b[K")
             part = part.removeprefix("\x1b[K")
             shown = part if erased else part + shown[len(part) :]
-        lines.append(shown)
+        lines.append(shown.rstrip())
     return lines
 
 
@@ -677,16 +676,13 @@ def test_a_bar_shows_how_far_it_is_and_keeps_lines_whole(here: Path, jobs: int) 
     assert sorted(lines) == ["ctc: 2.bad.in: is bad", "ctc: 4.told.in: note: a note"]
     assert SUMMARY.fullmatch(summary)
     assert (failed, rest) == ("ctc: 1 of 6 inputs failed: 2.bad.in", "")
-    drawn = [part.removeprefix("\x1b[K") for part in re.split(r"[\r\n]+", written)]
-    assert any(re.fullmatch(r"\[-{25}#{5}\]|\[#{5}-{25}\] 1/6  16 %  loading the model", d) for d in drawn)
-    bars = [
-        re.fullmatch(r"\[(#*)-*\] (\d)/6  \d+ %  .* files/s, .* Mpixel/s  (\d+:\d\d) left  1 failed", d)
-        for d in drawn
-    ]
-    drawn_at = {int(bar[2]): len(bar[1]) for bar in bars if bar}
-    assert len(drawn_at) >= 3
-    assert sorted(drawn_at.values()) == [drawn_at[i] for i in sorted(drawn_at)]
-    assert drawn_at[5] > drawn_at[min(drawn_at)]
+    drawn = [part.strip() for part in re.split(r"[\r\n]+", written)]
+    assert any(re.match(r"loading the model: +\d+ % \|.*\| \d/6", d) for d in drawn), drawn
+    bars = [re.fullmatch(r"\d+ % \|.*\| (\d)/6, .*, [\d.]+ Mpixel/s, 1 failed, .* left", d) for d in drawn]
+    drawn_at = [int(bar[1]) for bar in bars if bar]
+    assert sorted(drawn_at) == drawn_at
+    assert len({*drawn_at}) >= (3 if jobs == 1 else 2)  # two that end at once are one state
+    assert 5 in drawn_at
     assert "->" not in written
 
 
@@ -706,7 +702,7 @@ def test_who_wants_no_bar_gets_lines(here: Path, more: tuple[str, ...], environm
             "1.in -> out/1.out: 40x20, 100 bytes, 1.5000 bpp",
             "2.slow.in -> out/2.slow.out: 40x20, 100 bytes, 1.5000 bpp",
         ]
-    assert ("\r\x1b[K" in written) == (more in (("-v",), ("--json",)))
+    assert ("/2, " in written) == (more in (("-v",), ("--json",)))
 
 
 def test_one_input_has_no_bar(here: Path) -> None:
@@ -736,36 +732,6 @@ def test_interrupting_a_bar_leaves_a_clean_line(here: Path) -> None:
     os.close(master)
     assert process.wait(timeout=10) == 130
     assert _screen(written.decode()) == ["ctc: interrupted: 2 of 3 done", ""]
-
-
-@pytest.mark.parametrize(
-    ("columns", "shown"), [(200, 86), (80, 79), (62, 61), (61, 53), (50, 49), (30, 29), (1, 0)]
-)
-def test_a_bar_is_as_wide_as_its_terminal(monkeypatch: pytest.MonkeyPatch, columns: int, shown: int) -> None:
-    written: list[str] = []
-    monkeypatch.setattr(Bar, "_write", lambda self, line: written.append(line))
-    monkeypatch.setattr(
-        "ctc_codec.cli.progress.os.get_terminal_size", lambda _: os.terminal_size((columns, 9))
-    )
-    clock = SimpleNamespace(perf_counter=lambda: 100.0)
-    monkeypatch.setattr("ctc_codec.cli.progress.time", clock)
-    bar = Bar(400)
-    bar.begin(0)
-    clock.perf_counter = lambda: 110.0
-    bar.draw(100, 0, 5_000_000)
-    assert len(written[0]) == shown
-    assert (
-        written[0].rpartition("] ")[2]
-        == "100/400  25 %  10.0 files/s, 0.50 Mpixel/s  0:30 left"[: columns - 1]
-    )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0:00"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03"), (360000, "100:00:00")],
-)
-def test_times_left(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 # --- help and completion ----------------------------------------------------------------------------

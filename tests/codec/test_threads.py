@@ -22,7 +22,7 @@ THREADS = 8
 
 
 def _together(works: list[Callable[[], Any]]) -> list[Any]:
-    """What they return; all of them begin at once."""
+    """Run all, from the same moment on; return their results in order."""
     gate = threading.Barrier(len(works))
 
     def begin(work: Callable[[], Any]) -> Any:
@@ -71,33 +71,37 @@ def _round(image: Image.Image, model: ctc_codec.CodecModel) -> tuple[Any, ...]:
     return data, small, *((picture.mode, picture.size, picture.tobytes()) for picture in pictures)
 
 
-def test_many_threads_give_what_one_gives(images: list[Image.Image], weights: str | None) -> None:
+@pytest.mark.slow
+def test_many_threads_give_what_one_gives(images: list[Image.Image]) -> None:
     """Each has another image, and all of them one model, which has threads of its own."""
-    model = ctc_codec.load_model(weights, threads=3)
+    model = ctc_codec.load_model(threads=3)
     alone = [_round(image, model) for image in images]
     assert len({result[0] for result in alone}) == len(images) == THREADS
     together = _together([partial(_round, image, model) for image in images])
     assert [a == b for a, b in zip(alone, together, strict=True)] == [True] * THREADS
 
 
-def test_two_models_with_threads_side_by_side(make_photo: MakePhoto, weights: str | None) -> None:
-    models = [ctc_codec.load_model(weights, threads=threads) for threads in (1, 2, 4)]
-    image = make_photo(240, 200)
+@pytest.mark.slow
+def test_a_file_is_the_same_whatever_the_threads(make_photo: MakePhoto) -> None:
+    """Also where the models are used side by side."""
+    models = [ctc_codec.load_model(threads=threads) for threads in (1, 2, 4)]
+    image = make_photo(310, 260)
     files = _together([partial(ctc_codec.encode, image, weights=model) for model in models * 2])
-    assert len(set(files)) == 1
+    assert set(files) == {ctc_codec.encode(image, weights=models[0])}
+    assert ctc_codec.decode(files[0], weights=models[2]).size == image.size
 
 
-def test_an_image_can_be_shared_by_threads(make_photo: MakePhoto, weights: str | None, tmp_path: Any) -> None:
+def test_an_image_can_be_shared_by_threads(make_photo: MakePhoto, tmp_path: Any) -> None:
     """One that is still to be loaded from its file."""
-    model = ctc_codec.load_model(weights)
+    model = ctc_codec.load_model()
     make_photo(60, 40).save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         results = _together([lambda: ctc_codec.encode(image, weights=model)] * THREADS)
     assert set(results) == {ctc_codec.encode(make_photo(60, 40), weights=model)}
 
 
-def test_errors_in_one_thread_are_not_those_of_another(make_photo: MakePhoto, weights: str | None) -> None:
-    model = ctc_codec.load_model(weights)
+def test_errors_in_one_thread_are_not_those_of_another(make_photo: MakePhoto) -> None:
+    model = ctc_codec.load_model()
     good = ctc_codec.encode(make_photo(64, 64), weights=model)
     bad = good[:-1] + bytes([good[-1] ^ 1])
     whole = ctc_codec.decode(good, weights=model).tobytes()
@@ -113,10 +117,11 @@ def test_errors_in_one_thread_are_not_those_of_another(make_photo: MakePhoto, we
     assert _together(works * (THREADS // 2)) == [whole, 1] * (THREADS // 2)
 
 
-def test_the_model_can_be_loaded_by_many_threads_at_once(make_photo: MakePhoto, weights: str | None) -> None:
+@pytest.mark.slow
+def test_the_model_can_be_loaded_by_many_threads_at_once(make_photo: MakePhoto) -> None:
     """In a process where nothing of the package has been imported yet."""
     script = """
-import sys, threading
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 gate = threading.Barrier(8)
@@ -124,13 +129,11 @@ def work(number):
     gate.wait(60)
     import ctc_codec
     image = Image.effect_mandelbrot((40, 30), (-2, -1, 1, 1), 50 + number % 2)
-    data = ctc_codec.encode(image, weights=sys.argv[1] or None)
-    return number % 2, data, ctc_codec.decode(data, weights=sys.argv[1] or None).tobytes()
+    data = ctc_codec.encode(image)
+    return number % 2, data, ctc_codec.decode(data).tobytes()
 with ThreadPoolExecutor(8) as pool:
     print(len(set(pool.map(work, range(8)))))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script, weights or ""], capture_output=True, timeout=120, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == b"2\n"

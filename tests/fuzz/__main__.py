@@ -40,7 +40,7 @@ _LONGER = 60
 
 @dataclass(frozen=True)
 class _Result:
-    """What libFuzzer said of a run."""
+    """Figures of a run, as libFuzzer gives them."""
 
     executions: int
     seconds: float

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 
 from ctc_codec import CtcError, FormatError, LimitError, TargetError
-from ctc_codec.container import sections as _extras
-from ctc_codec.container.blocks import Unframer
-from ctc_codec.container.file import budget_bytes, info, split_stream, truncate, unframe
+from ctc_codec.container import sections as _sections
+from ctc_codec.container.file import DAMAGED, File, Parser, budget_bytes, info, parse, truncate
 from ctc_codec.container.header import Header
 from ctc_codec.container.quality_table import QualityTable
-from ctc_codec.container.verify import COMPLETE, CUT, DAMAGED, verify
+from ctc_codec.container.verify import verify
 from ctc_codec.image import transparency as _alpha
 
 from .ctc_files import framed, lzma_raw, mutate_file, section, small_file
@@ -39,29 +39,34 @@ def _seeds() -> list[bytes]:
     ]
 
 
-def _check_frames(data: bytes, header: Header, start: int, rng: random.Random) -> Unframer:
-    whole = unframe(data, header, start)
-    pieces = Unframer(header.payload_bytes, start)
-    for piece in cut_up(data[start:], rng):
-        pieces.feed(piece)
-    for name in ("data", "length", "used", "complete"):
-        require(getattr(whole, name) == getattr(pieces, name), f"in pieces as at once: {name}")
+def _stream(file: File) -> bytes:
+    return _sections.mix(file.code, file.extras, file.header.lead_bytes)
+
+
+def _check_blocks(data: bytes, rng: random.Random) -> File:
+    whole, parser = parse(data), Parser()
+    for piece in cut_up(data, rng):
+        parser.feed(piece)
+    pieces = parser.file()
+    require(replace(whole, damage=None) == replace(pieces, damage=None), "in pieces as at once")
     require((whole.damage is None) == (pieces.damage is None), "in pieces as at once: damage")
-    require(whole.length == len(whole.data) <= header.payload_bytes, "no more than the stream")
-    require(whole.used <= len(data), "no more bytes used than there are")
+    header, start, stream = whole.header, whole.header_bytes, _stream(whole)
+    require(len(whole.code) <= header.code_bytes, "no more than the code word")
+    require(len(whole.extras) <= header.extras_bytes, "no more than the extras")
+    require(whole.used_bytes <= len(data) == whole.nbytes, "no more bytes used than there are")
+    require(whole.checked_bytes <= whole.used_bytes, "no more bytes checked than used")
     if whole.complete:
         require(whole.damage is None, "what is complete is not damaged")
-        require(header.to_bytes() + framed(whole.data) == data, "a complete file has one way to be written")
+        require(header.to_bytes() + framed(stream) == data, "a complete file has one way to be written")
     elif whole.damage is None:
-        framing = framed(whole.data)[: len(data) - start]
-        require(framing == data[start:], "undamaged data are framed as they are")
-    cut = rng.randrange(start, len(data) + 1)
-    part = unframe(data[:cut], header, start)
+        require(framed(stream)[: len(data) - start] == data[start:], "undamaged data are framed as they are")
+    part = parse(data[: rng.randrange(start, len(data) + 1)])
     if whole.damage is None:
         require(part.damage is None, "a cut is no damage")
-        require(whole.data.startswith(part.data), "a cut's stream is the beginning of the whole")
+        require(whole.code.startswith(part.code), "a cut's code word is the beginning of the whole")
+        require(whole.extras.startswith(part.extras), "a cut's extras are the beginning of the whole")
     else:
-        short, long = sorted((part.data, whole.data), key=len)
+        short, long = sorted((_stream(part), stream), key=len)
         require(long.startswith(short), "a cut of damaged data agrees with them")
     return whole
 
@@ -108,18 +113,18 @@ def _check_extras(extras: bytes, header: Header, rng: random.Random) -> str:
     kinds = set()
     small = header.width * header.height <= _ALPHA_PIXELS
     alpha = np.full((header.height, header.width), 255, np.uint8) if small else None
-    for found in _extras.split_sections(extras):
+    for found in _sections.split_sections(extras):
         kinds.add(f"{found.kind}" if found.kind in range(1, 6) else "other")
-        if found.kind == _extras.QUALITY and found.complete:
+        if found.kind == _sections.QUALITY and found.complete:
             table = QualityTable.parse(found.data)
             require((table is None) == (len(found.data) != 14), "a table has 14 bytes")
             if table is not None:
                 _check_table(table, found.data, header, rng)
-        elif found.kind == _extras.ALPHA_ROUGH and small:
+        elif found.kind == _sections.ALPHA_ROUGH and small:
             rough = _alpha.unpack_rough(found.data, header.width, header.height)
             if rough is not None:
                 require(rough.shape == (header.height, header.width), "alpha of the image's size")
-        elif found.kind == _extras.ALPHA and alpha is not None:
+        elif found.kind == _sections.ALPHA and alpha is not None:
             whole = _alpha.unpack(found.data, alpha)
             part = _alpha.unpack(found.data[: rng.randrange(len(found.data) + 1)], 255 - whole)
             require(whole.shape == part.shape == alpha.shape, "alpha of the image's size")
@@ -127,25 +132,23 @@ def _check_extras(extras: bytes, header: Header, rng: random.Random) -> str:
             if not np.array_equal(whole, alpha):  # bytes that are no LZMA to their end say nothing
                 same = (part == whole).reshape(-1)[: known[-1] + 1 if len(known) else 0]
                 require(bool(same.all()), "alpha of a cut is right")
-        elif found.kind in (_extras.EXIF, _extras.XMP):
-            text = _extras.unpack_text(found.data)
-            require(text is None or len(text) <= _extras.MAX_METADATA, "metadata are of limited length")
+        elif found.kind in (_sections.EXIF, _sections.XMP):
+            text = _sections.unpack_text(found.data)
+            require(text is None or len(text) <= _sections.MAX_METADATA, "metadata are of limited length")
     return ",".join(sorted(kinds))
 
 
-def _check_verdict(data: bytes, whole: Unframer) -> str:
-    """Of what is verified without weights. Returns its state."""
+def _verified(file: File) -> str:
+    """Verify without weights. Returns the state, DAMAGED for sections that no encoder writes."""
     try:
-        found = verify(data, _ALPHA_PIXELS)
+        verify(file, _ALPHA_PIXELS)
     except LimitError:
         return "large"
-    require(found.nbytes == len(data) >= found.checked_bytes, "no more bytes verified than there are")
-    require((found.damage is None) == (found.state != DAMAGED), "what is damaged has a reason")
-    if whole.damage is not None:
-        require(found.state == DAMAGED, "wrong check sums are damage")
-    elif found.state != DAMAGED:
-        require(found.state == (COMPLETE if whole.complete else CUT), "complete, or cut")
-    return found.state
+    except FormatError as error:
+        word_of(error)
+        return DAMAGED
+    require(file.damage is None, "wrong check sums are damage")
+    return file.state
 
 
 def check(data: bytes) -> str:
@@ -160,24 +163,15 @@ def check(data: bytes) -> str:
                 continue
             require(False, "what is no file for one is none for all")
         return word_of(error)
-    whole = _check_frames(data, header, start, rng)
-    stream = whole.data
-    code, extras = split_stream(stream, header)
-    require(len(code) <= header.code_bytes, "no more than the code word")
-    require(len(extras) <= header.extras_bytes, "no more than the extras")
-    require(len(code) + len(extras) == len(stream), "all of the stream")
-    if whole.complete:
-        require(_extras.mix(code, extras, header.lead_bytes) == stream, "mixed again as they were")
-    part = split_stream(stream[: rng.randrange(len(stream) + 1)], header)
-    require(code.startswith(part[0]) and extras.startswith(part[1]), "a cut holds the beginnings of both")
-    state = _check_verdict(data, whole)
+    file = _check_blocks(data, rng)
+    state = _verified(file)
     try:
-        kinds = _check_extras(extras, header, rng)
+        kinds = _check_extras(file.extras, header, rng)
         _check_cuts(data, header, start, rng)
         told = info(data)
     except CtcError as error:
         return word_of(error)
-    require((told.complete, told.damage) == (whole.complete, whole.damage), "what info tells is so")
+    require((told.complete, told.damage) == (file.complete, file.damage), "what info tells is so")
     require(list(told.quality) == sorted(told.quality), "quality rises with bytes")
     require(all(start <= count <= len(data) for count, _ in told.quality), "of the bytes that are there")
     return f"{state} {kinds}"

@@ -6,7 +6,6 @@ import functools
 import random
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import Image
 
 from ctc_codec import (
@@ -16,16 +15,15 @@ from ctc_codec import (
     DecodedLatent,
     Decoder,
     FormatError,
+    Header,
     load_model,
     thumbnail,
 )
 from ctc_codec.codec.recode import verify_code
-from ctc_codec.codec.walk import Elements, Walk, Writer, run
-from ctc_codec.container.blocks import Unframer
-from ctc_codec.container.header import Header
-from ctc_codec.transform.lifting import level_sides
+from ctc_codec.container.file import parse
+from support import coding
 
-from .ctc_files import FINGERPRINT, Parts, lzma_raw, mutate_file, section, small_file
+from .ctc_files import FINGERPRINT, lzma_raw, mutate_file, section, small_file
 from .surface import DATA, Surface, chance_of, cut_up, require, word_of
 
 MAX_PIXELS = 1 << 12
@@ -37,53 +35,13 @@ def model() -> CodecModel:
     return load_model(threads=1)
 
 
-class _ChanceGuide:
-    """Codes what no encoder would: trits by chance, few or many slices, looks anywhere."""
-
-    def __init__(self, rng: random.Random, slices: int, first: int, low: tuple[int, ...]) -> None:
-        """first: plane; low: shape of the low band."""
-        self._rng, self._left, self._first = rng, slices, first
-        self._low = np.full(low, rng.randrange(-1, 2), np.int32)
-
-    @property
-    def ended(self) -> bool:
-        return self._left == 0
-
-    def low(self, plane: int) -> np.ndarray:
-        return self._low * 3 ** (self._first - plane)
-
-    def awake(self, plane: int) -> int:
-        self._awake = self._rng.randrange(1, 64)
-        self._busy = self._rng.choice((0.0, 0.02, 0.6))
-        return self._awake
-
-    def looks(self, walk: Walk, number: int) -> int:
-        return self._rng.randrange(64) & self._awake
-
-    def threshold(self, walk: Walk, number: int) -> int:
-        return 1 if number > 6 else min(self._rng.choice((1, 2, 30, 100, 255)), int(walk.classes.max()))
-
-    def trits(self, walk: Walk, elements: Elements) -> np.ndarray:
-        trits = [self._rng.randrange(3) if self._rng.random() < self._busy else 1 for _ in elements.flat]
-        return np.reshape(trits, elements.shape).astype(np.int32)
-
-    def after_slice(self, walk: Walk) -> None:
-        self._left -= 1
-
-
-def chance_file(rng: random.Random, width: int, height: int, grey: bool, planes: int, slices: int) -> bytes:
-    """A whole file with a valid code word that no picture has."""
-    writer, colours = Writer(), 1 if grey else 3
-    guide = _ChanceGuide(rng, slices, planes - 1, (colours, *level_sides(height, width)[-1]))
-    walk = Walk(model(), (height, width), colours, planes, writer, guide)
-    run(walk)
-    parts = Parts(int(grey), width, height, planes, walk.slices, FINGERPRINT, 0, 0, b"")
-    parts.mix(writer.encoder.finish(), b"")
-    return parts.to_bytes()
+def chance_file(rng: random.Random, size: tuple[int, int], planes: int, slices: int, grey: bool) -> bytes:
+    header = Header(*size, FINGERPRINT, grey=grey, planes=planes, slices=slices)
+    return coding.chance_file(model(), header, rng.randrange(1 << 32))
 
 
 def seeds() -> list[bytes]:
-    rng = random.Random(3)
+    rng = random.Random(4)
     alpha = section(2, lzma_raw(bytes(range(6)))) + section(3, b"\0" + lzma_raw(rng.randbytes(17 * 9)))
     small = [(DATA / f"{name}.ctc").read_bytes() for name in ("one-pixel", "grey", "odd", "extras")]
     made = [
@@ -91,16 +49,16 @@ def seeds() -> list[bytes]:
         small_file(rng, 8),
         small_file(rng, 400, width=33, height=2, planes=10),
         small_file(rng, 200, alpha, width=17, height=9, flags=3),
-        chance_file(rng, 20, 30, False, 3, 9),
-        chance_file(rng, 40, 9, True, 10, 30),
-        chance_file(rng, 64, 64, False, 1, 3),
+        chance_file(rng, (20, 30), 3, 9, grey=False),
+        chance_file(rng, (40, 9), 10, 30, grey=True),
+        chance_file(rng, (64, 64), 1, 3, grey=False),
     ]
     return small + made + [small[2][:200], small[3][:900]]
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What decoding came to: an error's type, or all there is to know."""
+    """The end of decoding: an error's type, or all there is to know."""
 
     error: type[CtcError] | None
     word: str
@@ -149,24 +107,6 @@ def _same(a: _Outcome, b: _Outcome, what: str) -> None:
         require(a.image.tobytes() == b.image.tobytes(), f"{what}: the same pixels")
 
 
-def _check_prefix(short: DecodedLatent, long: DecodedLatent) -> None:
-    """Every element of the longer one is in the interval that the shorter one knows."""
-    require(short.slices <= long.slices, "more bytes, no fewer slices")
-    require(short.planes_held <= long.planes_held, "more bytes, no less is known")
-    require(long.low_held or not short.low_held, "more bytes lose no low band")
-    if not short.low_held:
-        return
-    a, b = short.state, long.state
-    for value, known, plane, later, later_plane in (
-        (a.value, a.known, a.plane, b.value, b.plane),
-        (a.low, a.low_known, a.low_plane, b.low, b.low_plane),
-    ):
-        finer = 3 ** (plane - later_plane)
-        reach = np.where(known, finer // 2, 3 * finer // 2)
-        away = np.abs(value.astype(np.int64) * finer - later)
-        require(bool((away <= reach).all()), "a cut's state is one that the whole went through")
-
-
 def check(data: bytes) -> str:
     rng = chance_of(data)
     whole = _decoded([data], accept_damage=False)
@@ -175,22 +115,20 @@ def check(data: bytes) -> str:
     if whole.error is not None and not _refused(whole):
         return whole.word
     try:
-        header, start = Header.parse(data)
+        file = parse(data)
     except FormatError:
         return whole.word
     lenient = _decoded([data], accept_damage=True)
     _same(lenient, _decoded(pieces, accept_damage=True), "in pieces as at once, damage accepted")
     if whole.error is None:
         _same(whole, lenient, "undamaged, with damage accepted or not")
-    unframer = Unframer(header.payload_bytes, start)
-    unframer.feed(data[start:])
-    cut = rng.randrange(start, len(data) + 1)
+    cut = rng.randrange(file.header_bytes, len(data) + 1)
     part = _decoded([data[:cut]], accept_damage=False)
-    if unframer.damage is None:
+    if file.damage is None:
         require(part.error is None or _refused(whole), "a cut of an undamaged file is a file")
     if part.latent is not None and whole.latent is not None:
-        _check_prefix(part.latent, whole.latent)
-        _check_thumbnail(data[:cut], header)
+        coding.assert_prefix(part.latent, whole.latent)
+        _check_thumbnail(data[:cut], file.header)
     return f"{whole.word} / {lenient.word}" if whole.error is not None else f"{whole.word}{_verified(data)}"
 
 

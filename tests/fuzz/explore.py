@@ -49,7 +49,11 @@ def memory_limit(extra: int = MEMORY_CAP) -> Iterator[None]:
 
 @dataclass
 class Report:
-    """What a run gave. findings: (input, traceback); outcomes: how often each word was returned."""
+    """Figures of a run.
+
+    outcomes: how often each word was returned.
+    findings: inputs and their tracebacks.
+    """
 
     executions: int = 0
     seconds: float = 0.0

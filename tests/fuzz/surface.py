@@ -1,4 +1,4 @@
-"""What a surface is, and what a finding is."""
+"""Surfaces, and the promises whose breach is a finding."""
 
 from __future__ import annotations
 
@@ -46,9 +46,12 @@ def require(holds: bool, what: str) -> None:
 class Surface:
     """One surface.
 
-    name: of the folder in ``regressions``. seeds: valid inputs to begin with. check: runs one input; returns
-    a word about how far it came, raises for findings. mutate: (input, chance, plain mutation) to a new input.
-    executions: of the tests' slice; max_bytes: of an input.
+    name: of the folder in ``regressions``.
+    seeds: valid inputs to begin with.
+    check: runs one input; returns a word about how far it came, raises for findings.
+    mutate: makes a new input of (input, chance, plain mutation).
+    executions: of the tests' slice.
+    max_bytes: of an input.
     """
 
     name: str

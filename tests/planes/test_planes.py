@@ -7,19 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
-from ctc_codec import CodecModel, load_model
-from ctc_codec.codec.walk import Walk, Writer, run
 from ctc_codec.planes import low
-from ctc_codec.planes.order import DEMOTION, GROUP, KNOWN, demoted, demotion, slice_elements, tiles
+from ctc_codec.planes.order import DEMOTION, KNOWN, demoted, demotion, slice_elements, tiles
 from ctc_codec.planes.state import State
 from ctc_codec.planes.trits import MAX_PLANES, UNIT, VALUE_LIMIT, at_plane, planes_of, quantise, unit
 from ctc_codec.transform.lifting import LEVELS, level_sides
-
-
-@pytest.fixture(scope="module")
-def model() -> CodecModel:
-    return load_model(threads=1)
-
 
 # --- balanced ternary -------------------------------------------------------------------------------
 
@@ -220,104 +212,3 @@ def test_slices_go_by_class_and_leave_quiet_ones_to_the_end() -> None:
             (e for e in chosen if not quiet[e]), key=lambda e: (-int(classes[e]), e)
         )
         assert calm.tolist() == [e for e in chosen if quiet[e]]
-
-
-class _Guide:
-    """Sends given values in two slices a plane, all levels awake and looked at."""
-
-    def __init__(self, walk: Walk, values: np.ndarray, low_band: np.ndarray) -> None:
-        self._values, self._low = values, low_band
-        self.sent: list[tuple[int, int, np.ndarray]] = []
-        self._walk = walk
-
-    ended = False
-
-    def low(self, plane: int) -> np.ndarray:
-        return at_plane(self._low, plane)
-
-    def awake(self, plane: int) -> int:
-        return 63
-
-    def looks(self, walk: Walk, number: int) -> int:
-        return 63
-
-    def threshold(self, walk: Walk, number: int) -> int:
-        return 1 if number else min(90, int(walk.classes.max()))
-
-    def trits(self, walk: Walk, elements: np.ndarray) -> np.ndarray:
-        self.sent.append((walk.state.plane, walk.slices, elements.copy()))
-        now = at_plane(self._values, walk.state.plane)
-        return (now[elements] - walk.state.value[elements] + 1).astype(np.int32)
-
-    def after_slice(self, walk: Walk) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def walked(model: CodecModel) -> tuple[Walk, _Guide, np.ndarray, np.ndarray]:
-    """A walk over a sparse latent with its guide, its values and its low band."""
-    size, planes = (70, 90), 4
-    writer = Writer()
-    state = Walk(model, size, 3, planes, writer).state
-    rng = np.random.default_rng(6)
-    values = (rng.normal(0, 9, state.count) * (rng.random(state.count) < 0.05)).astype(np.int32).clip(-40, 40)
-    low_band = rng.integers(-40, 41, state.low.shape).astype(np.int32)
-    guide = _Guide(Walk(model, size, 3, planes, writer), values, low_band)
-    walk = Walk(model, size, 3, planes, writer, guide)
-    run(walk)
-    return walk, guide, values, low_band
-
-
-def test_a_walk_ends_with_all_values(walked: tuple[Walk, _Guide, np.ndarray, np.ndarray]) -> None:
-    walk, _, values, low_band = walked
-    assert np.array_equal(walk.state.value, values)
-    assert np.array_equal(walk.state.low, low_band)
-    assert walk.state.known.all()
-    assert walk.state.low_known.all()
-    assert walk.slices == 8
-
-
-def test_every_element_is_sent_once_a_plane(walked: tuple[Walk, _Guide, np.ndarray, np.ndarray]) -> None:
-    """Alone, or with a group of quiet ones up to the first trit other than zero."""
-    _, guide, values, _ = walked
-    groups_seen = again = 0
-    for plane in range(4):
-        alone: list[int] = []
-        grouped: list[int] = []
-        for at, _, elements in guide.sent:
-            if at != plane:
-                continue
-            if elements.ndim == 2:
-                assert elements.shape[1] == GROUP
-                trits = at_plane(values, plane)[elements] - 3 * at_plane(values, plane + 1)[elements]
-                if trits.any(axis=1).all():  # asked for the second time, where they are not zero
-                    first = (trits != 0).argmax(axis=1)
-                    grouped += elements[np.arange(GROUP) <= first[:, None]].tolist()
-                    again += len(elements)
-                else:
-                    grouped += elements[~trits.any(axis=1)].reshape(-1).tolist()
-                    groups_seen += len(elements)
-            else:
-                alone += elements.tolist()
-        assert sorted(alone + grouped) == list(range(len(values)))
-    assert groups_seen > 100
-    assert again > 0
-
-
-def test_one_tile_is_the_same_as_no_tiles(model: CodecModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The short cut for pictures of one tile gives the words that going by tiles does."""
-    words = []
-    for cut in (False, True):
-        writer = Writer()
-        walk = Walk(model, (40, 50), 3, 3, writer)
-        rng = np.random.default_rng(8)
-        values = rng.integers(-13, 14, walk.state.count).astype(np.int32)
-        guide = _Guide(walk, values, np.zeros(walk.state.low.shape, np.int32))
-        walk = Walk(model, (40, 50), 3, 3, writer, guide)
-        if cut:
-            # A second tile that holds nothing.
-            empty = type(walk._tiles[0])([(slice(0, 0), slice(0, 0))] * LEVELS)
-            walk._tiles.append(empty)
-        run(walk)
-        words.append(writer.encoder.finish())
-    assert words[0] == words[1]

@@ -20,7 +20,7 @@ _GROUP = 64
 
 
 def decode(file: File, weights: Weights) -> State:
-    """What the bytes at hand tell of the latent.
+    """The latent, as far as the bytes at hand tell it.
 
     Raises ValueError for other weights, and for a code word that no encoder writes.
     """

@@ -1,4 +1,4 @@
-"""What the networks see and what they compute: FORMAT.md sections 7 and 8."""
+"""Inputs of the networks, and the networks: FORMAT.md sections 7 and 8."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _known(state: State, level: int) -> Grid:
 
 
 def context(state: State, level: int) -> Grid:
-    """What all coarser levels predict of a level: its low band, 1/16 of the plane's unit."""
+    """Prediction of a level from all coarser ones: its low band, 1/16 of the plane's unit."""
     h, w = state.sides[-1]
     flat = [16 * clip(v, -_LOW_LIMIT, _LOW_LIMIT) for v in state.low]
     out = [[flat[(c * h + i) * w : (c * h + i + 1) * w] for i in range(h)] for c in range(state.colours)]

@@ -1,4 +1,4 @@
-"""What is known of the latent: FORMAT.md section 4."""
+"""Knowledge of the latent: FORMAT.md section 4."""
 
 from __future__ import annotations
 

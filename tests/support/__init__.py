@@ -1,1 +1,1 @@
-"""What tests share: pictures, files, the command, worker tasks that go wrong on demand."""
+"""Shared by tests: pictures, files, the command, worker tasks that go wrong on demand."""

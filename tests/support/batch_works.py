@@ -1,4 +1,4 @@
-"""``ctc`` with a command more, ``fake``, whose files need no model and go wrong on demand.
+"""``ctc`` with a command more, ``fake``, whose inputs it makes, which need no model and go wrong on demand.
 
 Every word in a file's name, separated by dots, is something that happens: see ``_happen``.
 """
@@ -12,13 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ctc_codec.cli import files as _files
 from ctc_codec.cli.batch import run_batch
-from ctc_codec.cli.files import check_output, write_output
 from ctc_codec.cli.inputs import Task, plan
 from ctc_codec.cli.main import main
-from ctc_codec.cli.options import INPUTS, JOBS, OUTPUT, WORDS, BatchOptions, ComputeOptions, collected
-from ctc_codec.cli.work import Done, One, Tell
+from ctc_codec.cli.options import INPUTS, JOBS, OUTPUT, WORDS, BatchOptions, collected
+from ctc_codec.cli.work import Result, Run, Work
+from ctc_codec.container import atomic
 from ctc_codec.errors import CtcError, InputError
 
 
@@ -26,13 +25,13 @@ def _kill_this_process(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _happen(word: str, tell: Tell) -> None:
+def _happen(word: str, notes: list[str]) -> None:
     if word == "bad":
         raise InputError("is bad")
     if word == "bug":
         raise ZeroDivisionError("a bug")
     if word == "told":
-        tell("note: a note")
+        notes.append("note: a note")
     if word == "slow":
         time.sleep(0.3)
     if word == "endless":
@@ -40,39 +39,34 @@ def _happen(word: str, tell: Tell) -> None:
     if word == "killed":
         _kill_this_process()
     if word == "torn":  # killed when the partial file is there
-        _files.os.link = _kill_this_process  # type: ignore[assignment]
+        atomic.os.link = _kill_this_process  # type: ignore[assignment]
 
 
 @dataclasses.dataclass(frozen=True)
-class FakeWork:
-    """fails: when it is loaded, ``error``, ``killed`` or ``slow``; threads: as they were set."""
+class FakeWork(Work):
+    """fails: when it is loaded, ``error``, ``killed`` or ``slow``."""
 
-    batch: BatchOptions
     fails: str = ""
-    threads: int = 0
 
-    def with_threads(self, threads: int) -> FakeWork:
-        return dataclasses.replace(self, threads=threads)
-
-    def prepare(self) -> One:
+    def prepare(self) -> Run:
         if self.fails == "error":
             raise CtcError("nothing can be loaded")
         if self.fails == "killed":
             _kill_this_process()
         if self.fails == "slow":
-            os.write(2, b"loading\n")  # whole, whoever else writes
+            os.write(2, b"loading\n")  # whole, even if others write too
             time.sleep(600)
         number = os.getpid()
 
-        def one(task: Task, tell: Tell) -> Done:
-            check_output(task.target, self.batch.force, task.make_folder)
+        def run(data: bytes, task: Task) -> Result:
+            notes: list[str] = []
             for word in Path(task.source).name.split("."):
-                _happen(word, tell)
-            text = f"{number} {self.threads}".encode()
-            write_output(task.target, text, self.batch.force, task.make_folder)
-            return Done(100, 1.5, 40, 20, 0.5, detail="a detail")
+                _happen(word, notes)
+            output = f"{number} {self.compute.threads}".encode()
+            line = "40x20, 100 bytes, 1.5000 bpp"
+            return Result(line, {"bytes": 100}, output, None, 100, 800, "a detail", tuple(notes))
 
-        return one
+        return run
 
 
 @main.command()
@@ -82,10 +76,10 @@ class FakeWork:
 @WORDS
 @collected(batch=BatchOptions)
 def fake(inputs: tuple[str, ...], batch: BatchOptions, **more: Any) -> None:
+    for name in inputs:
+        Path(name).touch()
     fails = os.environ.get("FAKE_FAILS", "")
-    run_batch(
-        plan(inputs, batch, ".out", lambda: frozenset({".in"})), FakeWork(batch, fails), ComputeOptions()
-    )
+    run_batch(plan(inputs, batch, ".out", lambda: frozenset({".in"})), FakeWork(fails), batch)
 
 
 if __name__ == "__main__":

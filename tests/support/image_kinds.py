@@ -1,4 +1,4 @@
-"""Kinds of image file that people have, and what must come of each: ``KINDS``. For tests to import."""
+"""Kinds of image file, with the pixels, alpha, notes or error that must come of each: ``KINDS``."""
 
 from __future__ import annotations
 
@@ -67,12 +67,19 @@ from support.image_samples import (
 class Kind:
     """One kind of file.
 
-    name: of the kind; make: its bytes. size: width and height that come out. grey, alpha: of what comes out.
-    error: words of the error, for files that are refused. notes: words of each note, in order.
-    expected: sRGB, uint8 [height, width, 3], compared where alpha is above 0; floor: PSNR in dB that must be
-        reached (inf: exactly). seen: alpha, [height, width], to the same floor.
-    codec: what Pillow needs for it: a name of :func:`PIL.features.check`'s, a format in capitals that it must
-        be able to write, or "pillow_jxl". since: the first major version of Pillow that can.
+    name: shown by the test.
+    make: its bytes.
+    size: width and height that come out.
+    grey: whether the pixels that come out are grey.
+    alpha: whether alpha comes out.
+    error: words of the error, for files that are refused.
+    notes: words of each note, in order.
+    expected: sRGB, uint8 [height, width, 3], compared where alpha is above 0.
+    floor: PSNR in dB that must be reached; inf: exactly.
+    seen: alpha, [height, width], to the same floor.
+    codec: needed in Pillow: a name of :func:`PIL.features.check`'s, a format in capitals that it must be able
+        to write, or "pillow_jxl".
+    since: the first major version of Pillow that reads it.
     """
 
     name: str
@@ -626,11 +633,7 @@ _OTHERS = [
         "PPM, plain text",
         lambda: b"P3 # made by hand\n48 32\n255\n" + " ".join(map(str, picture().ravel())).encode() + b"\n",
     ),
-    _exact(
-        "PPM, 16-bit",
-        lambda: _pnm("P6 48 32 65535\n", picture().astype(np.uint16) * 257, True),
-        notes=_16,
-    ),
+    _exact("PPM, 16-bit", lambda: _pnm("P6 48 32 65535\n", picture().astype(np.uint16) * 257, True)),
     _grey("PGM", file_of("PPM", shades)),
     _grey(
         "PGM, 16-bit",
@@ -642,7 +645,7 @@ _OTHERS = [
         "PGM, 10-bit",
         lambda: _pnm("P5 48 32 1023\n", wide_grey() >> 6, True),
         expected=lambda: grey3(to_eight(wide_grey() >> 6, 1023)),
-        notes=("10-bit",),
+        notes=_16,
     ),
     _grey(
         "PBM",

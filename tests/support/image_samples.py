@@ -58,6 +58,12 @@ def la(soft: bool = True) -> Array:
     return np.dstack([shades(), disc(soft)])
 
 
+def composed(colours: Array, alpha: Array, background: Sequence[int]) -> Array:
+    """The colours on a background: uint8 [height, width, 3]."""
+    weight = alpha[..., None].astype(np.float64) / 255
+    return (colours * weight + (1 - weight) * np.array(background)).round().astype(np.uint8)
+
+
 def few_colours() -> tuple[Array, Array]:
     """Indices, uint8 [height, width], and a palette, uint8 [6, 3]."""
     palette = np.array(
@@ -359,11 +365,11 @@ def wide_tiff(array: Array, photometric: int, **tags: Sequence[int]) -> bytes:
     return tiff([data], SIZE, [16] * channels, photometric, **tags)
 
 
-def psd(array: Array, mode: int, *, layers: bytes = b"") -> bytes:
+def psd(array: Array, mode: int) -> bytes:
     """A Photoshop file of the flat picture alone, uint8 [height, width, channels]."""
     height, width, channels = array.shape
     head = b"8BPS" + struct.pack(">H6xHIIHH", 1, channels, height, width, 8, mode)
-    rest = struct.pack(">II", 0, 0) + struct.pack(">I", len(layers)) + layers + b"\0\0"
+    rest = bytes(12) + b"\0\0"
     return head + rest + np.ascontiguousarray(array.transpose(2, 0, 1)).tobytes()
 
 
@@ -402,6 +408,13 @@ def xmp_with(orientation: int) -> bytes:
         b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d" '
         b'tiff:Make="Maker"/></rdf:RDF></x:xmpmeta>' % orientation
     )
+
+
+def with_metadata(mode: str = "RGB", orientation: int = 1) -> Image.Image:
+    """The picture in mode L, LA, RGB or RGBA, its EXIF and XMP in ``info``."""
+    image = Image.fromarray({"RGB": picture(), "L": shades(), "RGBA": rgba(), "LA": la()}[mode])
+    image.info["exif"], image.info["xmp"] = exif_with(orientation), xmp_with(orientation)
+    return image
 
 
 def png_with_xmp(orientation: int) -> bytes:

@@ -1,8 +1,8 @@
-"""Runs README's commands in a folder where they find what they speak of, with a server for their URLs.
+"""Runs the documents' commands in folders where they find what they speak of, with a server for their URLs.
 
-    python -m support.readme_shell        writes what they print into README, after a change of it
+    cd tests && python -m support.readme_shell [DOCUMENT...]
 
-Tests compare it with what they print now.
+writes what they print now into the documents, by default into all of them. Tests compare it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from bench import synthetic_image
+from support.pictures import photograph
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+_ROOT = Path(__file__).resolve().parents[2]
+README = _ROOT / "README.md"
+DOCUMENTS = [README, *(_ROOT / "docs" / name for name in ("USAGE.md", "RESULTS.md", "TRAINING.md"))]
 SITE = "https://example.org"
 _PROMPT = "    $ "
 
@@ -41,11 +43,11 @@ class Command:
     printed: list[str] = field(default_factory=list)
 
 
-def commands(readme: str) -> list[Command]:
-    """All commands after prompts, in order."""
+def commands(text: str) -> list[Command]:
+    """The commands after prompts in a document, in order."""
     found: list[Command] = []
     inside = False
-    for number, line in enumerate(readme.splitlines()):
+    for number, line in enumerate(text.splitlines()):
         if line.startswith(_PROMPT):
             found.append(Command(line.removeprefix(_PROMPT), number))
             inside = True
@@ -56,8 +58,9 @@ def commands(readme: str) -> list[Command]:
     return found
 
 
-def python_blocks(readme: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+def python_blocks(text: str) -> list[str]:
+    """The Python blocks of a document, in order."""
+    return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 class _Ranges(http.server.SimpleHTTPRequestHandler):
@@ -104,13 +107,13 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def furnish(folder: Path) -> None:
-    """What the commands speak of: photo.png, holiday/, logo.png, photos/, PHOTOS/, shard.tar and kodak/."""
+    """Make the files that the commands speak of: photo.png, logo.png, holiday/, photos/ and shard.tar."""
     try:
         from skimage import data
 
         photo = Image.fromarray(data.coffee())
     except ImportError:
-        photo = synthetic_image(600, 400)
+        photo = Image.fromarray(photograph(600, 400))
     photo.save(folder / "photo.png")
     for name, box in {"beach": (0, 0, 160, 120), "2024/hill": (200, 100, 360, 220)}.items():
         target = folder / "holiday" / f"{name}.jpg"
@@ -122,9 +125,8 @@ def furnish(folder: Path) -> None:
     exif = Image.Exif()
     exif[0x010E] = "A cup"
     logo.save(folder / "logo.png", exif=exif)
-    for name in ("photos", "PHOTOS", "kodak"):
-        (folder / name).mkdir()
-        photo.crop((100, 50, 400, 350)).save(folder / name / "one.png")
+    (folder / "photos").mkdir()
+    photo.crop((100, 50, 400, 350)).save(folder / "photos" / "one.png")
     with tarfile.open(folder / "shard.tar", "w") as shard:
         shard.add(folder / "photo.png", "photo.png")
 
@@ -151,24 +153,26 @@ class Shell:
         return done.returncode, done.stdout.decode().replace(self._site, SITE).splitlines()
 
 
-def main() -> None:
-    readme = README.read_text()
-    lines = readme.splitlines()
+def refill(document: Path) -> None:
+    """Run a document's commands and write what they print into it. Raises SystemExit if one fails."""
+    text = document.read_text()
+    lines = text.splitlines()
     with tempfile.TemporaryDirectory() as name, served(Path(name)) as site:
         furnish(Path(name))
         shell = Shell(Path(name), site)
         outputs = {}
-        for command in commands(readme):
+        for command in commands(text):
             code, printed = shell.run(command.text)
             print(command.text, code, *printed, sep="\n")
             if code:
-                raise SystemExit("failed")
+                raise SystemExit(f"{document.name}: failed")
             outputs[command.line] = (len(command.printed), printed)
     for line in sorted(outputs, reverse=True):
         count, printed = outputs[line]
         lines[line + 1 : line + 1 + count] = [f"    {text}" for text in printed]
-    README.write_text("\n".join(lines) + "\n")
+    document.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    for document in [Path(name).resolve() for name in sys.argv[1:]] or DOCUMENTS:
+        refill(document)

@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from artefacts import artefacts, main
-from bench import synthetic_image
 from montage import montage, panel
+from support.pictures import photograph
 
 
 @pytest.fixture(scope="module")
 def original() -> np.ndarray:
-    return np.asarray(synthetic_image(193, 161)).clip(40, 215)
+    return photograph(193, 161).clip(40, 215)
 
 
 def _with(original: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -46,11 +46,12 @@ def test_colour_and_border_are_measured(original: np.ndarray) -> None:
     assert artefacts(original, _with(original, noise)).border < -2
 
 
+@pytest.mark.slow
 def test_command_measures_and_draws(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
     for name in "ab":
-        synthetic_image(420, 300).save(images / f"{name}.png")
+        Image.fromarray(photograph(420, 300)).save(images / f"{name}.png")
     picture = tmp_path / "picture.png"
     result = CliRunner().invoke(main, [str(images), "--picture", str(picture)])
     assert result.exit_code == 0, result.output

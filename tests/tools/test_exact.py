@@ -11,6 +11,7 @@ from exactness import cells as exactness_cells
 from exactness.cells import AGREED, CELLS, DISAGREED, FAILED, NOT_HERE, Cell, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell.quick], ids=lambda cell: cell.name)
 def test_golden_latents(cell: Cell) -> None:
     result = run(cell)
@@ -18,6 +19,7 @@ def test_golden_latents(cell: Cell) -> None:
     assert result.verdict in (AGREED, NOT_HERE), (result.note, result.differing)
 
 
+@pytest.mark.slow
 def test_latents_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = {name: dict(cuts) for name, cuts in exactness_cells.expected_hashes().items()}
     name, cuts = next(iter(expected.items()))

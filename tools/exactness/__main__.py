@@ -75,11 +75,13 @@ def machine() -> str:
 
 
 def summary(found: list[Result]) -> str:
+    """Verdicts and how many there are of each, in a line."""
     counts = Counter(result.verdict for result in found)
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
 
 
 def write(path: Path, found: list[Result]) -> None:
+    """Write results as JSON or as Markdown, by the suffix."""
     if path.suffix == ".json":
         content = {"machine": machine(), "results": [dataclasses.asdict(result) for result in found]}
         path.write_text(json.dumps(content, indent=1) + "\n")
@@ -89,6 +91,7 @@ def write(path: Path, found: list[Result]) -> None:
 
 
 def main(arguments: list[str]) -> int:
+    """Run the cells, print the table, and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

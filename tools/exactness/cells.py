@@ -29,9 +29,12 @@ _LIMIT_SECONDS = 600
 class Cell:
     """One setting.
 
-    group, name: for the table. arguments: of process.py; variables: of its environment; cpu: the
-    processor that qemu emulates. expected: what process.py must find in force, or the setting is
-    not there. quick: the tests run it.
+    group, name: for the table.
+    arguments: of process.py.
+    variables: of its environment.
+    cpu: processor that qemu emulates.
+    expected: facts that process.py must find in force, or the setting is not there.
+    quick: the tests run it.
     """
 
     group: str
@@ -45,7 +48,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Environment:
-    """This Python with other releases of packages. path: folders before its own, for PYTHONPATH."""
+    """This Python with other releases of packages.
+
+    name: for the table.
+    path: folders before its own, for PYTHONPATH.
+    """
 
     name: str = "current"
     path: tuple[Path, ...] = ()
@@ -53,7 +60,13 @@ class Environment:
 
 @dataclass(frozen=True)
 class Result:
-    """verdict: one of those above; note: why; here: what was in force; differing: FILE at CUT."""
+    """The outcome of a cell in an environment.
+
+    verdict: one of those above.
+    note: the reason.
+    here: facts that were in force.
+    differing: latents, as FILE at CUT.
+    """
 
     environment: str
     cell: Cell
@@ -102,11 +115,12 @@ CELLS = (
 RELEASE_CELLS = tuple(
     cell for cell in CELLS if cell.name in ("1", "4 in each network", "disabled", "all", "SSE4.2", "AVX2")
 )
-"""What is run with other releases of onnxruntime and numpy."""
+"""Cells for other releases of onnxruntime and numpy."""
 
 
 @functools.cache
 def expected_hashes() -> dict[str, dict[str, str]]:
+    """The golden latents: SHA-256 by file and cut."""
     hashes = ROOT / "tests" / "data" / "format" / "hashes.json"
     found: dict[str, dict[str, str]] = json.loads(hashes.read_text())
     return found

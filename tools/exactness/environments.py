@@ -12,7 +12,7 @@ from pathlib import Path
 from exactness.cells import ROOT, Environment
 
 RELEASES = ("1.21.1", "1.22.1", "1.23.2", "1.24.4", "1.26.0", "1.28.0", "1.30.0")
-"""Of onnxruntime, between the oldest that pyproject.toml allows and the newest."""
+"""Releases of onnxruntime between the oldest that pyproject.toml allows and the newest."""
 
 
 class CannotInstall(Exception):
@@ -21,7 +21,7 @@ class CannotInstall(Exception):
 
 @functools.cache
 def requirements() -> dict[str, str]:
-    """What the decoder needs, as pyproject.toml says it, by name."""
+    """Requirements of the decoder as pyproject.toml says them, by name."""
     dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     found = {re.split(r"[=<>]", each)[0]: each for each in dependencies}
     return {name: found[name] for name in ("onnxruntime", "numpy", "constriction", "safetensors", "pillow")}

@@ -58,7 +58,7 @@ def _hash(data: bytes, model: CodecModel) -> str:
 
 
 def hashes(model: CodecModel) -> Hashes:
-    """Of every golden file at every cut."""
+    """Hashes of every golden file at every cut."""
     expected: Hashes = json.loads((DATA / "hashes.json").read_text())
     found: Hashes = {}
     for name, cuts in expected.items():
@@ -68,7 +68,7 @@ def hashes(model: CodecModel) -> Hashes:
 
 
 def _in_pool(model: CodecModel) -> Hashes:
-    """Four times at once; what differs from the first is told as such."""
+    """The hashes of four threads at once; differences from the first are told as such."""
     with ThreadPoolExecutor(4) as pool:
         first, *others = pool.map(lambda _: hashes(model), range(4))
     for other in others:
@@ -158,6 +158,7 @@ def _numpy_features() -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
+    """Apply the settings, decode, and print the report."""
     for argument in arguments:
         name, _, value = argument.partition("=")
         _settings[name] = value

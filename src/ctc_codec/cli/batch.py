@@ -1,4 +1,4 @@
-"""Many inputs, one after the other or in several processes: what is said meanwhile, and how it ends.
+"""The one loop over inputs, in this process or in several: what is said meanwhile, and how it ends.
 
 Lines come as files are done: in the order of the inputs with one job, as it happens with several. The names
 of failed inputs at the end are in the order of the inputs.
@@ -8,40 +8,94 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Sequence
 from types import TracebackType
-from typing import NoReturn, Protocol, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import click
 
 from ..codec.cores import cores
 from ..errors import CtcError
-from . import signals as _signals
+from . import signals
 from .files import STREAM, StdoutGone, is_pipe, printable, write_stdout
 from .inputs import Plan, Task, make_folder
-from .options import BatchOptions, ComputeOptions
-from .progress import Bar, on_terminal, size, speed
-from .work import One, Outcome, Work, attempt
+from .options import BatchOptions
+from .work import Outcome, Work, attempt
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
-def tell(text: str) -> None:
-    """Say something on stderr; that nobody can hear it is no reason to fail."""
+def run_batch(plan: Plan, work: Work, batch: BatchOptions) -> NoReturn:
+    """Work through the inputs, go on after a bad one, and exit: with 1 if there was one."""
+    with Reporter(len(plan.names), batch) as report:
+        for task in plan.skipped:
+            report.skipped(task)
+        for name, reason in plan.unusable:
+            report.failed(name, reason)
+        if plan.tasks:
+            with contextlib.closing(_outcomes(plan.tasks, work, batch)) as outcomes:
+                next(outcomes)
+                make_folder(plan.folder)
+                report.begin()
+                for outcome in outcomes:
+                    if outcome is None:
+                        report.draw()
+                    else:
+                        report.outcome(outcome)
+                    signals.check()
+        report.finish(plan.names)
+
+
+def _outcomes(
+    tasks: Sequence[Task], work: Work, batch: BatchOptions
+) -> Generator[Outcome | None, None, None]:
+    """What becomes of each task; None once all is loaded, and now and then while nothing is new."""
+    jobs = min(batch.jobs, len(tasks))
+    # What comes through a pipe, from <(command) for example, comes to this process only.
+    if jobs > 1 and not any(is_pipe(task.source) for task in tasks):
+        from .workers import outcomes
+
+        yield from outcomes(tasks, work.limited(work.compute.threads or max(1, cores() // jobs)), batch, jobs)
+        return
+    run = work.prepare()
+    yield None
+    for task in tasks:
+        yield attempt(work, run, task, batch)
+
+
+# --- what is said -----------------------------------------------------------------------------------
+
+
+def tell(text: str, *, newline: bool = True) -> None:
+    """Say something on stderr; that it cannot be heard is no reason to fail."""
     with contextlib.suppress(OSError):
-        click.echo(text, err=True)
+        click.echo(text, err=True, nl=newline)
 
 
-def route(task: Task) -> str:
+def on_terminal() -> bool:
+    """Whether stderr is a terminal that a line can be redrawn on."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _route(task: Task) -> str:
+    if task.target is None:
+        return printable(task.source)
     target = "standard output" if task.target == STREAM else printable(task.target)
     return f"{printable(task.source)} -> {target}"
 
 
-def no_stdout(error: StdoutGone) -> NoReturn:
-    """Exit: what is still to be written there is lost too."""
-    tell(f"ctc: {error}")
-    sys.exit(1)
+def _figure(value: float) -> str:
+    return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}"
+
+
+def _size(nbytes: int) -> str:
+    if nbytes < 1000:
+        return f"{nbytes} bytes"
+    return f"{_figure(nbytes / 1e3)} kB" if nbytes < 1e6 else f"{_figure(nbytes / 1e6)} MB"
 
 
 class Reporter:
@@ -50,13 +104,13 @@ class Reporter:
     As a context: what ends all work at once, in there, ends the command in order.
     """
 
-    def __init__(self, total: int, options: BatchOptions) -> None:
+    def __init__(self, total: int, batch: BatchOptions) -> None:
         self._total = total
-        self._options = options
+        self._batch = batch
         self._started = time.perf_counter()
         self._done = self._skipped = self._nbytes = self._pixels = 0
         self._failed: list[str] = []
-        self._bar = Bar(total) if total > 1 and not options.quiet and on_terminal() else None
+        self._bar = _bar(total) if total > 1 and not batch.quiet and on_terminal() else None
 
     def __enter__(self) -> Self:
         return self
@@ -64,80 +118,105 @@ class Reporter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.clear()
-        if isinstance(error, StdoutGone):
-            no_stdout(error)
+        self._clear()
+        if isinstance(error, StdoutGone):  # what is still to be written there is lost too
+            tell(f"ctc: {error}")
+            sys.exit(1)
         # Libraries make other exceptions of an interrupt.
-        if isinstance(error, KeyboardInterrupt) or (isinstance(error, Exception) and _signals.came()):
-            self.interrupted(error)
+        if isinstance(error, KeyboardInterrupt) or (isinstance(error, Exception) and signals.came()):
+            self._interrupted(error)
         if isinstance(error, CtcError):  # wrong weights fail once, not once a file
             raise click.ClickException(str(error)) from None
 
     def begin(self) -> None:
         """Loading is over."""
         if self._bar is not None:
-            self._bar.begin(self._skipped + len(self._failed))
-            self.draw(at_once=True)
+            self._bar.set_description_str("", refresh=False)
+            self._bar.unpause()
+            self.draw()
 
-    def draw(self, *, at_once: bool = False) -> None:
+    def draw(self) -> None:
+        """Draw the bar anew, if it is time."""
         if self._bar is not None:
-            finished = self._done + self._skipped + len(self._failed)
-            self._bar.draw(finished, len(self._failed), self._pixels, at_once=at_once)
+            words = [
+                f"{_figure(self._pixels / max(time.perf_counter() - self._started, 1e-3) / 1e6)} Mpixel/s"
+            ]
+            words += [f"{len(self._failed)} failed"] * bool(self._failed)
+            self._bar.set_postfix_str(", ".join(words), refresh=False)
+            self._bar.update(self._done + self._skipped + len(self._failed) - self._bar.n)
 
-    def clear(self) -> None:
+    def _clear(self) -> None:
         if self._bar is not None:
-            self._bar.clear()
+            with contextlib.suppress(OSError):
+                self._bar.clear()
 
     def _say(self, text: str) -> None:
-        self.clear()
+        self._clear()
         tell(text)
 
-    def _json(self, **facts: object) -> None:
-        if self._options.as_json:
-            self.clear()
+    def _json(self, facts: dict[str, object]) -> None:
+        if self._batch.as_json:
+            self._clear()
             write_stdout(f"{json.dumps(facts)}\n".encode())
 
     def failed(self, name: str, message: str) -> None:
+        """An input failed before there was anything to tell of it."""
         self._failed.append(name)
         self._say(f"ctc: {printable(name)}: {message}")
-        self._json(file=name, error=message)
+        self._json({"file": name, "error": message})
 
     def skipped(self, task: Task) -> None:
+        """An output exists already."""
         self._skipped += 1
-        self._json(file=task.source, output=task.target, skipped=True)
+        self._json({"file": task.source, "output": task.target, "skipped": True})
 
     def outcome(self, outcome: Outcome) -> None:
         """Raises StdoutGone."""
-        task, done, options = outcome.task, outcome.done, self._options
-        for text in outcome.told:
-            if not (options.quiet and text.startswith("note: ")):
+        task, quiet, verbose = outcome.task, self._batch.quiet, self._batch.verbose
+        for text in outcome.notes:
+            if not (quiet and text.startswith("note: ")):
                 self._say(f"ctc: {printable(task.source)}: {text}")
-        if done is not None:
-            self._done += 1
-            self._nbytes += done.nbytes
-            self._pixels += done.width * done.height
-            if not options.quiet and (self._bar is None or options.verbose):
-                self._say(f"{route(task)}: {done.summary()}")
-                if options.verbose:
-                    self._say(f"  {done.detail}")
-            self._json(file=task.source, output=task.target, **done.facts())
+        if outcome.trace and verbose:
+            self._say(outcome.trace.rstrip("\n"))
+        if outcome.result is not None:
+            self._result(outcome)
         elif outcome.error is not None:
-            if outcome.trace and options.verbose:
-                self._say(outcome.trace.rstrip("\n"))
             self.failed(task.source, outcome.error)
         else:
             self.skipped(task)
         self.draw()
 
+    def _result(self, outcome: Outcome) -> None:
+        task, result, batch = outcome.task, outcome.result, self._batch
+        assert result is not None
+        self._pixels += result.pixels
+        if result.text is not None and not batch.as_json:
+            self._clear()
+            write_stdout(f"{result.text}\n".encode())
+        facts: dict[str, object] = {"file": task.source, **result.facts}
+        if task.target is not None:
+            facts |= {"output": task.target, "seconds": round(outcome.seconds, 3)}
+        if outcome.error is not None:
+            self._failed.append(task.source)
+            self._say(f"ctc: {printable(task.source)}: {outcome.error}")
+            facts["error"] = outcome.error
+        else:
+            self._done += 1
+            self._nbytes += result.nbytes
+            if not batch.quiet and (self._bar is None or batch.verbose):
+                self._say(f"{_route(task)}: {result.line}")
+                if batch.verbose:
+                    self._say(", ".join([f"  {outcome.seconds:.2f} s", *filter(None, [result.detail])]))
+        self._json(facts)
+
     def finish(self, names: Sequence[str]) -> NoReturn:
         """Sum up and exit. names: of the inputs, in their order."""
-        self.clear()
+        self._clear()
         if self._total > 1:
-            if not self._options.quiet:
+            if not self._batch.quiet:
                 seconds = time.perf_counter() - self._started
                 counts = f"{self._done} done, {len(self._failed)} failed, {self._skipped} skipped"
-                rate = f", {speed(self._done, self._pixels, seconds)}" if self._done else ""
-                tell(f"ctc: {counts}, {size(self._nbytes)}, {seconds:.1f} s{rate}")
+                tell(f"ctc: {counts}, {_size(self._nbytes)}, {seconds:.1f} s{self._speed(seconds)}")
             if self._failed:
                 order = {name: place for place, name in enumerate(names)}
                 failed = sorted(self._failed, key=lambda name: order.get(name, -1))
@@ -145,71 +224,40 @@ class Reporter:
                 tell(f"ctc: {len(failed)} of {self._total} inputs failed: {listed}")
         sys.exit(1 if self._failed else 0)
 
-    def interrupted(self, error: BaseException) -> NoReturn:
-        code = _signals.exit_code(error)
-        self.clear()
-        if self._bar is None and sys.stderr is not None and sys.stderr.isatty():
-            tell("")  # the terminal shows ^C on the line
+    def _speed(self, seconds: float) -> str:
+        if not self._done:
+            return ""
+        seconds = max(seconds, 1e-3)
+        pixels = _figure(self._pixels / seconds / 1e6)
+        return f", {_figure(self._done / seconds)} files/s, {pixels} Mpixel/s"
+
+    def _interrupted(self, error: BaseException) -> NoReturn:
+        code = signals.exit_code(error)
+        self._clear()
+        if sys.stderr is not None and sys.stderr.isatty():
+            tell("" if self._bar is None else "\r\x1b[K", newline=self._bar is None)  # of the ^C on the line
         counts = f": {self._done} of {self._total} done" if self._total > 1 else ""
         tell(f"ctc: interrupted{counts}")
         sys.exit(code)
 
 
-class Runner(AbstractContextManager["Runner"], Protocol):
-    def start(self) -> None:
-        """Load what is needed. Raises CtcError."""
+def _bar(total: int) -> tqdm[NoReturn]:
+    from tqdm import tqdm
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome | None]:
-        """What becomes of each task; None now and then, while nothing is new."""
-
-
-class _Here(contextlib.AbstractContextManager["_Here"]):
-    """Runs tasks in this process."""
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._one: One | None = None
-
-    def start(self) -> None:
-        self._one = self._work.prepare()
-
-    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        assert self._one is not None
-        for task in tasks:
-            yield attempt(self._one, task, self._work.batch.skip_existing)
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-def _runner(work: Work, tasks: Sequence[Task], compute: ComputeOptions | None) -> Runner:
-    jobs = min(work.batch.jobs, len(tasks))
-    # What comes through a pipe, from <(command) for example, comes to this process only.
-    if jobs < 2 or any(is_pipe(task.source) for task in tasks):
-        return _Here(work)
-    from .workers import Pool
-
-    threads = compute.threads if compute is not None else None
-    return Pool(work.with_threads(threads or max(1, cores() // jobs)), jobs)
-
-
-def run_batch(plan: Plan, work: Work, compute: ComputeOptions | None = None) -> NoReturn:
-    """Work through the inputs, go on after a bad one, and exit: with 1 if there was one."""
-    with Reporter(len(plan.names), work.batch) as report:
-        for task in plan.skipped:
-            report.skipped(task)
-        for name, reason in plan.unusable:
-            report.failed(name, reason)
-        if plan.tasks:
-            report.draw(at_once=True)
-            with _runner(work, plan.tasks, compute) as runner:
-                runner.start()
-                make_folder(plan.folder)
-                report.begin()
-                for outcome in runner.run(plan.tasks):
-                    if outcome is None:
-                        report.draw()
-                    else:
-                        report.outcome(outcome)
-                    _signals.check()
-        report.finish(plan.names)
+    tqdm.monitor_interval = 0  # no thread of its own
+    sized = False
+    with contextlib.suppress(OSError):
+        sized = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    return tqdm(
+        total=total,
+        desc="loading the model: ",
+        unit=" files",
+        file=sys.stderr,
+        dynamic_ncols=sized,
+        ncols=None if sized else 79,  # a serial line, for example, has no size
+        nrows=None if sized else 24,
+        leave=False,
+        miniters=0,
+        bar_format="{desc}{percentage:3.0f} % |{bar}| {n_fmt}/{total_fmt}, {rate_fmt}{postfix}, "
+        "{remaining} left",
+    )

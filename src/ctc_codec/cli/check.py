@@ -2,123 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from ..container.verify import CUT, Verdict, verify
-from . import signals as _signals
-from .batch import Reporter
-from .files import printable, read_input
-from .inputs import Plan, ctc_suffixes, expanded, folders_of
-from .options import BatchOptions, ComputeOptions
-from .work import explain
+import click
+
+from ..container.file import COMPLETE, CUT, DAMAGED, File, parse
+from ..container.verify import verify
+from ..errors import DamageError
+from .batch import run_batch
+from .inputs import Task, ctc_suffixes, plan
+from .options import (
+    COMPUTE,
+    INPUTS,
+    JOBS,
+    RECURSIVE,
+    WORDS,
+    BatchOptions,
+    ComputeOptions,
+    collected,
+    examples,
+)
+from .work import Result, Run, Work
+
+
+@click.command(
+    short_help="Tell whether .ctc files are as they were written.",
+    epilog=examples(
+        "ctc check photo.ctc",
+        "ctc check -r archive --quiet                 # says which are not",
+        "ctc check --complete upload.ctc              # a cut file is not accepted",
+        "ctc check -r archive --json | jq -r 'select(.error).file'",
+        "curl -s https://example.org/a.ctc | ctc check -",
+        more="Verifies the header, every check sum, and what a file holds besides colours; decodes no pixels "
+        "and needs no weights. Exit codes: 0 all files are sound, whole or cut; 1 one is not; 2 wrong usage.",
+    ),
+)
+@INPUTS
+@RECURSIVE
+@click.option("--complete", is_flag=True, help="Files that are cut are not accepted.")
+@click.option(
+    "--decode",
+    is_flag=True,
+    help="Read the code word too: finds one that no encoder writes. Needs the weights, and some time.",
+)
+@JOBS
+@COMPUTE
+@WORDS
+@collected(batch=BatchOptions, compute=ComputeOptions)
+def check(
+    inputs: tuple[str, ...], *, complete: bool, decode: bool, batch: BatchOptions, compute: ComputeOptions
+) -> None:
+    """Check .ctc files: whole, cut (a valid beginning), or damaged, and where."""
+    run_batch(plan(inputs, batch, None, ctc_suffixes), CheckWork(complete, decode, compute=compute), batch)
 
 
 @dataclass(frozen=True)
-class CheckOptions:
+class CheckWork(Work):
     """complete: a file that is cut is not accepted; decode: read the trits too, which needs the weights."""
 
     complete: bool = False
     decode: bool = False
 
+    def prepare(self) -> Run:
+        model = self.compute.load() if self.decode else None
 
-class _CheckReporter(Reporter):
-    """Tells what was found of files; nothing is written, so there are no outputs to name."""
-
-    def verdict(self, name: str, found: Verdict, error: str | None) -> None:
-        """error: why the file is not accepted. Raises StdoutGone."""
-        header = found.header
-        self._pixels += header.width * header.height
-        if error is not None:
-            self._failed.append(name)
-            self._say(f"ctc: {printable(name)}: {error}")
-        else:
-            self._done += 1
-            self._nbytes += found.nbytes
-            if not self._options.quiet and (self._bar is None or self._options.verbose):
-                self._say(f"{printable(name)}: {_words(found)}")
-                if self._options.verbose:
-                    self._say(f"  {_details(found)}")
-        facts: dict[str, Any] = {
-            "file": name,
-            "state": found.state,
-            "bytes": found.nbytes,
-            "complete_bytes": header.file_bytes,
-            "checked_bytes": found.checked_bytes,
-            "width": header.width,
-            "height": header.height,
-            "sections": list(found.sections),
-        }
-        self._json(**facts, **({} if error is None else {"error": error}))
-        self.draw()
-
-
-def _words(found: Verdict) -> str:
-    if found.state != CUT:
-        return f"{found.state}, {found.nbytes} bytes"
-    unchecked = found.nbytes - found.checked_bytes
-    rest = f", the last {unchecked} without a check sum" if unchecked else ""
-    return f"cut, {found.nbytes} of {found.header.file_bytes} bytes{rest}"
-
-
-def _details(found: Verdict) -> str:
-    header = found.header
-    parts = [f"{header.width}x{header.height} {header.mode}", f"weights {header.fingerprint.hex()}"]
-    return ", ".join([*parts, *found.sections])
-
-
-def _files_of(inputs: tuple[str, ...], recursive: bool) -> Plan:
-    """The names to read, in order, and what cannot be read. Raises UsageError."""
-    folders_of(inputs, recursive)
-    plan = Plan()
-    for name, _ in expanded(inputs, ctc_suffixes, None, plan):
-        plan.names.append(name)
-    return plan
-
-
-def _checker(options: CheckOptions, compute: ComputeOptions) -> Callable[[bytes], tuple[Verdict, str | None]]:
-    """What gives a file's verdict and why it is not accepted, or None. Raises CtcError for wrong weights."""
-    read_trits: Callable[[bytes], None] | None = None
-    if options.decode:
-        model = compute.load()
-        from ..codec.recode import verify_code
-
-        def read_trits(data: bytes) -> None:
-            verify_code(data, model, compute.limit)
-
-    def check(data: bytes) -> tuple[Verdict, str | None]:
-        found = verify(data, compute.limit)
-        if found.damage is not None:
-            return found, found.damage
-        if options.complete and found.state == CUT:
-            return found, f"cut: {found.nbytes} of {found.header.file_bytes} bytes"
-        if read_trits is not None:
-            read_trits(data)
-        return found, None
-
-    return check
-
-
-def check_files(
-    inputs: tuple[str, ...], batch: BatchOptions, options: CheckOptions, compute: ComputeOptions
-) -> NoReturn:
-    """Check the inputs, tell what was found, and exit: with 1 if one is not sound."""
-    plan = _files_of(inputs, batch.recursive)
-    unusable = dict(plan.unusable)
-    with _CheckReporter(len(plan.names), batch) as report:
-        report.draw(at_once=True)
-        check = _checker(options, compute)
-        report.begin()
-        for name in plan.names:
-            if name in unusable:
-                report.failed(name, unusable[name])
-                continue
+        def run(data: bytes, task: Task) -> Result:
+            file = parse(data)
             try:
-                found, error = check(read_input(name))
-            except Exception as failure:
-                report.failed(name, explain(failure)[0])
-            else:
-                report.verdict(name, found, error)
-            _signals.check()
-        report.finish(plan.names)
+                sections = verify(file, self.compute.limit)
+            except DamageError as error:
+                return _result(file, DAMAGED, error=str(error))
+            if self.complete and file.state == CUT:
+                missing = f"cut: {file.nbytes} of {file.header.file_bytes} bytes"
+                return _result(file, CUT, sections, missing)
+            if model is not None:
+                from ..codec.recode import verify_code
+
+                verify_code(data, model, self.compute.limit)
+            return _result(file, file.state, sections)
+
+        return run
+
+
+def _result(file: File, state: str, sections: tuple[str, ...] = (), error: str | None = None) -> Result:
+    header = file.header
+    facts: dict[str, Any] = {
+        "state": state,
+        "bytes": file.nbytes,
+        "complete_bytes": header.file_bytes,
+        "checked_bytes": file.checked_bytes,
+        "width": header.width,
+        "height": header.height,
+        "sections": list(sections),
+    }
+    picture = f"{header.width}x{header.height} {header.mode}"
+    return Result(
+        _words(file),
+        facts,
+        nbytes=file.nbytes,
+        pixels=header.width * header.height,
+        detail=", ".join([picture, f"weights {header.fingerprint.hex()}", *sections]),
+        error=error,
+    )
+
+
+def _words(file: File) -> str:
+    if file.state == COMPLETE:
+        return f"{COMPLETE}, {file.nbytes} bytes"
+    unchecked = file.nbytes - file.checked_bytes
+    rest = f", the last {unchecked} without a check sum" if unchecked else ""
+    return f"cut, {file.nbytes} of {file.header.file_bytes} bytes{rest}"

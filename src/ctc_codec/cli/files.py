@@ -1,30 +1,19 @@
-"""Reading inputs and writing outputs for the command line: stdin and stdout, whole files or none.
-
-While an output is written it has no name, or, where that cannot be, one of its own, ``.ctc-TAG.partial``, in
-the folder of its target. It gets that one for a moment in any case.
-"""
+"""Inputs and outputs of the command: standard streams, whole files or none."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 import sys
-import threading
 from pathlib import Path
 
+from ..container.atomic import write_whole
 from ..errors import InputError, OutputError
-from . import signals as _signals
-from .unnamed import fill, write_unnamed
+from .signals import shielded
 
 STREAM = "-"
-
-writing = threading.Lock()
-"""Held while a file has its partial name: who ends this process from another thread waits for it."""
-
-_tag = ""
-"""Begins the partial names of this process: who kills it knows what it may have left."""
+"""The name of standard input and output."""
 
 
 class StdoutGone(OutputError):
@@ -49,6 +38,9 @@ def _reason(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
+# --- inputs -----------------------------------------------------------------------------------------
+
+
 def read_input(name: str) -> bytes:
     """All bytes of a file, or of stdin for ``-``. Raises InputError."""
     try:
@@ -68,6 +60,9 @@ def is_pipe(name: str) -> bool:
     return False
 
 
+# --- outputs ----------------------------------------------------------------------------------------
+
+
 def check_output(name: str, force: bool, make_folder: bool = False) -> None:
     """Raise OutputError early if :func:`write_output` is going to refuse."""
     if name == STREAM:
@@ -82,10 +77,42 @@ def check_output(name: str, force: bool, make_folder: bool = False) -> None:
         raise OutputError(f"{printable(name)}: no such directory")
 
 
-def drop_stdout() -> None:
-    """Give Python, which flushes stdout once more at exit, a place where that works."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def check_not_input(source: str, target: str) -> None:
+    """Raise OutputError if an input is about to be replaced by what becomes of it, be it through a link."""
+    with contextlib.suppress(OSError):
+        if STREAM not in (source, target) and os.path.samefile(source, target):
+            raise OutputError(f"{printable(target)}: is the input itself")
+
+
+def write_output(name: str, data: bytes, force: bool, make_folder: bool = False) -> None:
+    """Write a whole file or nothing; ``-`` is stdout, and a device or a pipe is written as it is.
+
+    An existing regular file is refused unless ``force``; if replaced, its permissions are kept. Raises
+    OutputError.
+    """
+    check_output(name, force, make_folder)
+    if name == STREAM:
+        write_stdout(data)
+        return
+    try:
+        if make_folder:
+            _make_parents(name)
+        if is_pipe(name):
+            Path(name).write_bytes(data)
+            return
+        with shielded():
+            write_whole(name, data, replace=force)
+    except FileExistsError:
+        raise OutputExists(name) from None
+    except OSError as error:
+        raise OutputError(f"{printable(name)}: {_reason(error)}") from None
+
+
+def _make_parents(name: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(name)), exist_ok=True)
+    except FileExistsError:
+        raise OutputError(f"{printable(name)}: a file has the name of a folder above it") from None
 
 
 def write_stdout(data: bytes) -> None:
@@ -103,84 +130,7 @@ def write_stdout(data: bytes) -> None:
         raise StdoutGone(f"standard output: {_reason(error)}") from None
 
 
-def write_output(name: str, data: bytes, force: bool, make_folder: bool = False) -> None:
-    """Write a whole file or nothing; ``-`` is stdout.
-
-    The bytes go to a temporary file beside the target, which is then renamed. An existing regular
-    file is refused unless ``force``; if replaced, its permissions are kept. Raises OutputError.
-    """
-    check_output(name, force, make_folder)
-    if name == STREAM:
-        write_stdout(data)
-        return
-    try:
-        if make_folder:
-            _make_parents(name)
-        with contextlib.suppress(FileNotFoundError):
-            mode = os.stat(name).st_mode
-            if not stat.S_ISREG(mode):
-                Path(name).write_bytes(data)  # a device or a pipe: nothing to rename
-                return
-        with _signals.shielded(), writing:
-            _replace(Path(os.path.realpath(name)), data, force)
-    except FileExistsError:
-        raise OutputExists(name) from None
-    except OSError as error:
-        raise OutputError(f"{printable(name)}: {_reason(error)}") from None
-
-
-def _make_parents(name: str) -> None:
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(name)), exist_ok=True)
-    except FileExistsError:
-        raise OutputError(f"{printable(name)}: a file has the name of a folder above it") from None
-
-
-def set_tag(tag: str) -> None:
-    """Begin this process's partial names with ``tag``."""
-    global _tag
-    _tag = tag
-
-
-def remove_partials(target: str, tag: str) -> None:
-    """Remove what a process of that tag, which is no more, may have left beside ``target``."""
-    with contextlib.suppress(OSError):
-        for partial in Path(os.path.realpath(target)).parent.glob(f".ctc-{tag}*.partial"):
-            partial.unlink()
-
-
-def check_not_input(source: str, target: str) -> None:
-    """Raise OutputError if an input is about to be replaced by what becomes of it, be it through a link."""
-    with contextlib.suppress(OSError):
-        if STREAM not in (source, target) and os.path.samefile(source, target):
-            raise OutputError(f"{printable(target)}: is the input itself")
-
-
-def _replace(target: Path, data: bytes, force: bool) -> None:
-    partial = target.with_name(f".ctc-{_tag}{secrets.token_hex(6)}.partial")
-    mode = None
-    with contextlib.suppress(FileNotFoundError):
-        mode = stat.S_IMODE(target.stat().st_mode)
-    try:
-        if not write_unnamed(partial, data, mode):
-            _write_named(partial, data, mode)
-        if not force:
-            try:
-                os.link(partial, target)  # fails if somebody made the target meanwhile
-                return
-            except FileExistsError:
-                raise
-            except OSError:
-                pass  # a file system without hard links
-        os.replace(partial, target)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-
-
-def _write_named(path: Path, data: bytes, mode: int | None) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        fill(descriptor, data, mode)
-    finally:
-        os.close(descriptor)
+def drop_stdout() -> None:
+    """Give Python, which flushes stdout once more at exit, a place where that works."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,69 +1,112 @@
-"""``ctc info``: what there is to tell about files."""
+"""``ctc info``: what there is to tell about .ctc files."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import click
 
-from ..container.file import info as container_info
-from ..errors import CtcError, LimitError, WeightsError
-from . import signals as _signals
-from .batch import Reporter, no_stdout
-from .files import StdoutGone, printable, read_input, write_stdout
-from .options import BatchOptions, ComputeOptions
-from .work import explain
+from ..codec.options import DecodeOptions
+from ..container import file
+from ..errors import LimitError, WeightsError
+from . import signals
+from .batch import run_batch
+from .files import printable
+from .inputs import Task, ctc_suffixes, plan
+from .options import COMPUTE, INPUTS, JOBS, RECURSIVE, BatchOptions, ComputeOptions, collected, examples
+from .work import Result, Run, Work
 
 
-def _describe(name: str, data: bytes, compute: ComputeOptions, planes: bool) -> dict[str, Any]:
-    """The facts, for JSON; with ``planes`` those that need the weights too. Raises CtcError."""
-    found = container_info(data)
-    header = found.header
-    facts: dict[str, Any] = {
-        "file": printable(name),
-        "bytes": found.nbytes,
-        "complete_bytes": header.file_bytes,
-        "width": header.width,
-        "height": header.height,
-        "mode": header.mode,
-        "bpp": round(found.bpp, 5),
-        "state": "damaged" if found.damage else "complete" if found.complete else "cut",
-        "damage": found.damage,
-        "fingerprint": header.fingerprint.hex(),
-        "planes": header.planes,
-        "slices": header.slices,
-        "quality": [list(point) for point in found.quality],
-    }
-    if planes:
+@click.command(
+    short_help="Describe .ctc files.",
+    epilog=examples(
+        "ctc info photo.ctc",
+        "ctc info --header-only *.ctc                 # fast: no weights are loaded",
+        "ctc info --json photo.ctc | jq .quality      # bytes and dB",
+        more="Exit codes: 0 all files are sound, whole or cut; 1 one is not, or is damaged; 2 wrong usage.",
+    ),
+)
+@INPUTS
+@RECURSIVE
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line and file.")
+@click.option("--header-only", is_flag=True, help="Skip the trit planes (fast: no weights are loaded).")
+@JOBS
+@COMPUTE
+@collected(batch=BatchOptions, compute=ComputeOptions)
+def info(inputs: tuple[str, ...], *, header_only: bool, batch: BatchOptions, compute: ComputeOptions) -> None:
+    """Describe .ctc files: size, dimensions, trit planes held, weights, complete or cut."""
+    chosen = plan(inputs, batch, None, ctc_suffixes)
+    run_batch(chosen, InfoWork(planes=not header_only, compute=compute), replace(batch, quiet=True))
+
+
+@dataclass(frozen=True)
+class InfoWork(Work):
+    """planes: read them, which needs the weights."""
+
+    planes: bool = True
+
+    def prepare(self) -> Run:
+        if self.planes and self.compute.weights is not None:
+            self.compute.load()  # wrong ones fail once and at once
+
+        def run(data: bytes, task: Task) -> Result:
+            facts = self._facts(data)
+            text = "\n".join(_lines(printable(task.source), facts))
+            return Result(text, facts, text=text, nbytes=len(data), error=facts["damage"])
+
+        return run
+
+    def _facts(self, data: bytes) -> dict[str, Any]:
+        found = file.info(data)
+        header = found.header
+        facts: dict[str, Any] = {
+            "bytes": found.nbytes,
+            "complete_bytes": header.file_bytes,
+            "width": header.width,
+            "height": header.height,
+            "mode": header.mode,
+            "bpp": round(found.bpp, 5),
+            "state": "damaged" if found.damage else "complete" if found.complete else "cut",
+            "damage": found.damage,
+            "fingerprint": header.fingerprint.hex(),
+            "planes": header.planes,
+            "slices": header.slices,
+            "quality": [list(point) for point in found.quality],
+        }
+        if self.planes:
+            try:
+                facts |= self._planes(data, facts)
+            except (WeightsError, LimitError) as error:
+                signals.check()  # libraries make other exceptions of an interrupt
+                facts["planes_unknown"] = str(error)
+        return facts
+
+    def _planes(self, data: bytes, facts: dict[str, Any]) -> dict[str, Any]:
+        """What the trit planes tell. Raises CtcError."""
+        model = self.compute.load()
         from ..codec.decoder import Decoder
 
-        try:
-            decoder = Decoder(
-                weights=compute.load(),
-                accept_damage=True,
-                max_pixels=compute.limit,
-                warn=lambda damage: facts.update(state="damaged", damage=damage),
-            )
-            decoder.feed(data)
-            decoder.finish()
-            latent = decoder.latent()
-            facts |= {
-                "planes_held": round(latent.planes_held, 3),
-                "slices_held": latent.slices,
-                "low_band": latent.low_held,
-            }
-        except (WeightsError, LimitError) as error:
-            _signals.check()  # libraries make other exceptions of an interrupt
-            facts["planes_unknown"] = str(error)
-    return facts
+        options = DecodeOptions(
+            accept_damage=True,
+            max_pixels=self.compute.limit,
+            warn=lambda damage: facts.update(state="damaged", damage=damage),
+        )
+        decoder = Decoder(options, weights=model)
+        decoder.feed(data)
+        decoder.finish()
+        latent = decoder.latent()
+        return {
+            "planes_held": round(latent.planes_held, 3),
+            "slices_held": latent.slices,
+            "low_band": latent.low_held,
+        }
 
 
-def _lines(facts: dict[str, Any]) -> Iterable[str]:
-    """The same for people."""
-    state = facts["damage"] or facts["state"]
-    yield f"{facts['file']}: {facts['width']}x{facts['height']} {facts['mode']}, {state}"
+def _lines(name: str, facts: dict[str, Any]) -> Iterator[str]:
+    """The facts for people."""
+    yield f"{name}: {facts['width']}x{facts['height']} {facts['mode']}, {facts['damage'] or facts['state']}"
     yield f"  {facts['bytes']} of {facts['complete_bytes']} bytes, {facts['bpp']} bpp"
     planes, slices = f"{facts['planes']} trit planes", f"{facts['slices']} slices"
     if "planes_held" in facts:
@@ -79,25 +122,3 @@ def _lines(facts: dict[str, Any]) -> Iterable[str]:
         for nbytes, psnr in facts["quality"]:
             bpp = 8 * nbytes / (facts["width"] * facts["height"])
             yield f"  {nbytes:12d} {bpp:8.4f} {psnr:6.2f}"
-
-
-def tell_facts(inputs: Sequence[str], compute: ComputeOptions, *, planes: bool, as_json: bool) -> NoReturn:
-    """Write what is known of the inputs to stdout and exit: with 1 if one is damaged or no .ctc file."""
-    report = Reporter(len(inputs), BatchOptions(quiet=True))
-    try:
-        if planes and compute.weights is not None:
-            compute.load()  # wrong ones fail once and at once
-    except CtcError as error:
-        raise click.ClickException(str(error)) from None
-    for name in inputs:
-        try:
-            facts = _describe(name, read_input(name), compute, planes)
-            text = json.dumps(facts) if as_json else "\n".join(_lines(facts))
-            write_stdout(f"{text}\n".encode())
-            if facts["damage"]:
-                raise CtcError(facts["damage"])
-        except StdoutGone as error:
-            no_stdout(error)
-        except Exception as error:
-            report.failed(name, explain(error)[0])
-    report.finish(inputs)

@@ -14,9 +14,11 @@ from .files import STREAM, printable
 from .options import BatchOptions
 
 _UNUSABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-"""Formats that Pillow recognises, and does not read by itself: not meant when somebody names a folder."""
+"""Formats that Pillow recognises, and does not read by itself: not meant when a folder is named."""
 _BY_PLUGIN = {".heic", ".heif", ".hif", ".jxl"}
 """Suffixes of images that need a plugin. Without it they fail, rather than be left out without a word."""
+
+Suffixes = Callable[[], frozenset[str]]
 
 
 def image_suffixes() -> frozenset[str]:
@@ -28,22 +30,34 @@ def image_suffixes() -> frozenset[str]:
 
 
 def ctc_suffixes() -> frozenset[str]:
+    """The suffix of our own files."""
     return frozenset({".ctc"})
 
 
 @dataclass(frozen=True)
 class Task:
-    """An input and what it becomes. make_folder: the folder of the output may be missing."""
+    """An input and what it becomes.
+
+    source: name of the input, ``-`` for standard input.
+    target: name of the output, ``-`` for standard output; None where a command writes no file.
+    make_folder: the folder of the output may be missing.
+    """
 
     source: str
-    target: str
+    target: str | None = None
     make_folder: bool = False
 
 
 @dataclass
 class Plan:
-    """tasks: what is to be done, in order; skipped: what is done already; unusable: names that give no
-    input, and why; names: of all of these, in order; folder: the output folder, or None."""
+    """What a command line asks for.
+
+    tasks: what is to be done, in order.
+    skipped: what is done already.
+    unusable: names that give no input, and why.
+    names: of all of these, in order.
+    folder: the output folder, or None.
+    """
 
     tasks: list[Task] = field(default_factory=list)
     skipped: list[Task] = field(default_factory=list)
@@ -52,8 +66,49 @@ class Plan:
     folder: str | None = None
 
     def leave_out(self, name: str, reason: str) -> None:
+        """Note a name that gives no input."""
         self.unusable.append((name, reason))
         self.names.append(name)
+
+
+def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wanted: Suffixes) -> Plan:
+    """Tasks for inputs: to files named by -o, in a folder, or beside them.
+
+    suffix: of the outputs, in place of the inputs' own; None for a command that writes no files.
+    wanted: suffixes of the files to take from folders.
+
+    Raises UsageError where names do not fit together or two inputs would be written to one file.
+    """
+    if batch.skip_existing and batch.force:
+        raise click.UsageError("--skip-existing and --force exclude each other")
+    folders = _folders_of(inputs, batch.recursive)
+    output = STREAM if batch.output == "/dev/stdout" else batch.output
+    into_folder = _is_folder(output)
+    if folders and output is not None and not into_folder:
+        if output == STREAM or os.path.exists(output):
+            raise click.UsageError("folders need -o with a folder (or none at all)")
+        into_folder = True
+    if output is not None and not into_folder and len(inputs) > 1:
+        raise click.UsageError("several inputs need -o with a folder (or none at all)")
+
+    result = Plan(folder=output if into_folder else None)
+    tasks: list[Task] = []
+    if output is not None and not into_folder:
+        tasks.append(Task(inputs[0], output))
+        result.names.append(inputs[0])
+    else:
+        for source, relative in _expanded(inputs, wanted, result):
+            task = Task(source)
+            if suffix is not None:
+                task = _task(source, relative, suffix, result.folder, len(inputs))
+            tasks.append(task)
+            result.names.append(source)
+    _check_collisions(tasks)
+    if batch.as_json and any(task.target == STREAM for task in tasks):
+        raise click.UsageError("--json writes to standard output: use -o FILE for the result")
+    for task in tasks:
+        (result.skipped if batch.skip_existing and _is_done(task) else result.tasks).append(task)
+    return result
 
 
 def _is_folder(output: str | None) -> bool:
@@ -64,14 +119,39 @@ def _is_folder(output: str | None) -> bool:
     return output.endswith(("/", os.sep)) or os.path.isdir(output)
 
 
-def make_folder(folder: str | None) -> None:
-    """Make the output folder. Raises UsageError if that cannot be."""
-    if folder is not None:
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            reason = "not a directory" if isinstance(error, FileExistsError) else error.strerror
-            raise click.UsageError(f"{printable(folder)}: {reason}") from None
+def _is_done(task: Task) -> bool:
+    target = task.target
+    return target not in (None, STREAM) and os.path.exists(target) and not os.path.isdir(target)
+
+
+def _folders_of(inputs: tuple[str, ...], recursive: bool) -> list[str]:
+    """The inputs that are folders. Raises UsageError if they are not wanted, or stdin is read twice."""
+    if inputs.count(STREAM) > 1:
+        raise click.UsageError("standard input can be read only once")
+    folders = [name for name in inputs if name != STREAM and os.path.isdir(name)]
+    if folders and not recursive:
+        raise click.UsageError(f"{printable(folders[0])}: is a folder (use -r to take the files in it)")
+    return folders
+
+
+def _expanded(inputs: tuple[str, ...], wanted: Suffixes, result: Plan) -> Iterator[tuple[str, str]]:
+    """Every file to read, and its name below an output folder. What gives none is left out of the plan."""
+    for name in inputs:
+        if name == STREAM or not os.path.isdir(name):
+            yield name, Path(name).name
+            continue
+
+        def failed(error: OSError) -> None:
+            result.leave_out(str(error.filename), error.strerror or type(error).__name__)
+
+        before = len(result.unusable)
+        empty = True
+        for relative in _walk(name, wanted(), result.folder, failed):
+            empty = False
+            yield os.path.join(name, relative), relative
+        if empty and len(result.unusable) == before:
+            kind = "*.ctc file" if wanted is ctc_suffixes else "image (no file has the suffix of one)"
+            result.leave_out(name, f"there is no {kind} in this folder")
 
 
 def _walk(
@@ -105,76 +185,6 @@ def _may_be_read(path: str) -> bool:
         return True
 
 
-def folders_of(inputs: tuple[str, ...], recursive: bool) -> list[str]:
-    """The inputs that are folders. Raises UsageError if they are not wanted, or stdin is read twice."""
-    if inputs.count(STREAM) > 1:
-        raise click.UsageError("standard input can be read only once")
-    folders = [name for name in inputs if name != STREAM and os.path.isdir(name)]
-    if folders and not recursive:
-        raise click.UsageError(f"{printable(folders[0])}: is a folder (use -r to take the files in it)")
-    return folders
-
-
-def expanded(
-    inputs: tuple[str, ...], suffixes: Callable[[], frozenset[str]], output: str | None, plan: Plan
-) -> Iterator[tuple[str, str]]:
-    """Every file to read, and its name below an output folder. What gives none goes to ``plan.unusable``."""
-    for name in inputs:
-        if name == STREAM or not os.path.isdir(name):
-            yield name, Path(name).name
-            continue
-
-        def failed(error: OSError) -> None:
-            plan.leave_out(str(error.filename), error.strerror or type(error).__name__)
-
-        before = len(plan.unusable)
-        empty = True
-        for relative in _walk(name, suffixes(), output, failed):
-            empty = False
-            yield os.path.join(name, relative), relative
-        if empty and len(plan.unusable) == before:
-            kind = "*.ctc file" if suffixes is ctc_suffixes else "image (no file has the suffix of one)"
-            plan.leave_out(name, f"there is no {kind} in this folder")
-
-
-def plan(
-    inputs: tuple[str, ...], options: BatchOptions, suffix: str, wanted: Callable[[], frozenset[str]]
-) -> Plan:
-    """What inputs become: files named by -o, in a folder (``suffix`` in place of their own), or beside them.
-
-    wanted: suffixes of the files to take from folders. Raises UsageError where names do not fit together or
-    two inputs would be written to one file.
-    """
-    if options.skip_existing and options.force:
-        raise click.UsageError("--skip-existing and --force exclude each other")
-    folders = folders_of(inputs, options.recursive)
-    output = STREAM if options.output == "/dev/stdout" else options.output
-    into_folder = _is_folder(output)
-    if folders and output is not None and not into_folder:
-        if output == STREAM or os.path.exists(output):
-            raise click.UsageError("folders need -o with a folder (or none at all)")
-        into_folder = True
-    if output is not None and not into_folder and len(inputs) > 1:
-        raise click.UsageError("several inputs need -o with a folder (or none at all)")
-
-    result = Plan(folder=output if into_folder else None)
-    tasks: list[Task] = []
-    if output is not None and not into_folder:
-        tasks.append(Task(inputs[0], output))
-        result.names.append(inputs[0])
-    else:
-        for source, relative in expanded(inputs, wanted, result.folder, result):
-            tasks.append(_task(source, relative, suffix, result.folder, len(inputs)))
-            result.names.append(source)
-    _check_collisions(tasks)
-    if options.as_json and any(task.target == STREAM for task in tasks):
-        raise click.UsageError("--json writes to standard output: use -o FILE for the result")
-    for task in tasks:
-        done = options.skip_existing and os.path.exists(task.target) and not os.path.isdir(task.target)
-        (result.skipped if done and task.target != STREAM else result.tasks).append(task)
-    return result
-
-
 def _task(source: str, relative: str, suffix: str, folder: str | None, count: int) -> Task:
     if source == STREAM:
         if folder is not None or count > 1:
@@ -188,9 +198,22 @@ def _task(source: str, relative: str, suffix: str, folder: str | None, count: in
 
 
 def _check_collisions(tasks: list[Task]) -> None:
+    """Raise UsageError if two tasks have one output."""
     known: dict[str, Task] = {}
     for task in tasks:
+        if task.target is None:
+            continue
         other = known.setdefault(os.path.abspath(task.target), task)
         if other is not task:
             both = f"{printable(other.source)} and {printable(task.source)}"
             raise click.UsageError(f"{both} would both be written to {printable(task.target)}")
+
+
+def make_folder(folder: str | None) -> None:
+    """Make the output folder. Raises UsageError if that cannot be."""
+    if folder is not None:
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            reason = "not a directory" if isinstance(error, FileExistsError) else error.strerror
+            raise click.UsageError(f"{printable(folder)}: {reason}") from None

@@ -36,30 +36,18 @@ class ByteCount(click.ParamType[int]):
         return count
 
 
-class Positive(click.ParamType[float]):
-    name = "X"
+class Number(click.FloatRange):
+    """A finite number in a range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not 0 < number < math.inf:
-            self.fail(f"{value!r} is not a positive number", param, ctx)
-        return number
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return float(number)
 
 
-class Quality(click.ParamType[float]):
-    name = "N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = math.nan
-        if not 1 <= number <= 100:
-            self.fail(f"{value!r} is not a number from 1 to 100", param, ctx)
-        return number
+POSITIVE = Number(min=0, min_open=True)
+QUALITY = Number(min=1, max=100)
 
 
 class Jobs(click.ParamType[int]):
@@ -93,7 +81,17 @@ class Colour(click.ParamType[str]):
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What inputs become which outputs, and how it is told."""
+    """What inputs become which outputs, and how it is told.
+
+    output: file, folder or ``-``; None for names beside the inputs.
+    recursive: take the files in folders.
+    force: replace existing outputs.
+    skip_existing: leave out inputs whose output exists.
+    as_json: a JSON object per input on standard output.
+    quiet: say nothing but errors.
+    verbose: say more.
+    jobs: processes.
+    """
 
     output: str | None = None
     recursive: bool = False
@@ -107,7 +105,12 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """How images are computed. threads: of the networks; max_pixels: 0 for no limit."""
+    """How images are computed.
+
+    weights: a file, None for the packaged ones.
+    threads: of the networks, None for one per core.
+    max_pixels: limit of width times height, 0 for none.
+    """
 
     weights: str | None = None
     threads: int | None = None
@@ -115,6 +118,7 @@ class ComputeOptions:
 
     @property
     def limit(self) -> int | None:
+        """The limit as the library takes it."""
         return self.max_pixels or None
 
     def load(self) -> CodecModel:
@@ -158,11 +162,12 @@ _PATH = click.Path(readable=False)
 file names."""
 
 INPUTS = click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
-BPP = click.option("--bpp", type=Positive(), metavar="X", help="At most X bits per pixel.")
+BPP = click.option("--bpp", type=POSITIVE, metavar="X", help="At most X bits per pixel.")
 NBYTES = click.option(
     "--bytes", "nbytes", type=ByteCount(), help="At most N bytes (k = 1000, M = 1000000; Ki, Mi)."
 )
 ACCEPT_DAMAGE = click.option("--accept-damage", is_flag=True, help="Decode what stands before damaged bytes.")
+RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Take the .ctc files in folders.")
 OUTPUT = _together(
     click.option("-o", "--output", type=_PATH, metavar="FILE|DIR|-", help="Output; - is stdout."),
     click.option(

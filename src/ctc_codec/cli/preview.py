@@ -1,7 +1,4 @@
-"""``ctc preview``: one .ctc file as a web page with a slider over its bytes.
-
-Modules that need numpy are imported inside functions: ``ctc`` imports this one for every command.
-"""
+"""``ctc preview``: .ctc files as web pages with a slider over their bytes."""
 
 from __future__ import annotations
 
@@ -17,25 +14,135 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..container.file import Info, info
+from ..codec.options import DecodeOptions
+from ..container.file import Info
+from ..container.file import info as info_of
 from ..errors import CtcError, DamageError, InputError
-from .batch import route, tell
-from .files import STREAM, check_output, printable, read_input, write_output
-from .inputs import ctc_suffixes, plan
-from .options import COMPUTE, BatchOptions, ComputeOptions, collected, examples
-from .progress import on_terminal
+from .batch import on_terminal, run_batch
+from .files import STREAM, printable, read_input
+from .inputs import Task, ctc_suffixes, plan
+from .options import (
+    COMPUTE,
+    INPUTS,
+    JOBS,
+    OUTPUT,
+    WORDS,
+    BatchOptions,
+    ComputeOptions,
+    collected,
+    examples,
+)
+from .work import Result, Run, Work
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..image.source import Pixels
+    from ..codec.model import CodecModel
+    from ..image.transparency import Pixels
 
 STEPS = 20
 """Positions of the slider, unless asked for otherwise."""
+
+
+@click.command(
+    short_help="Make web pages with a slider over a file's bytes.",
+    epilog=examples(
+        "ctc preview photo.ctc                          # photo.html",
+        "ctc preview photo.ctc --original photo.png     # with the PSNR of every step",
+        "ctc preview small.ctc --frames 40 -o pages/    # pages/small.html",
+        "ctc preview -r archive -o pages --jobs auto",
+        "head -c 9k photo.ctc | ctc preview - > p.html",
+        more="Exit codes: 0 done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.",
+    ),
+)
+@INPUTS
+@OUTPUT
+@click.option(
+    "--original",
+    type=click.Path(),
+    metavar="IMAGE",
+    help="What was encoded, of one input: tells the PSNR of every step.",
+)
+@click.option(
+    "--frames",
+    "steps",
+    type=click.IntRange(min=1, max=200),
+    default=STEPS,
+    show_default=True,
+    help="Positions of the slider.",
+)
+@JOBS
+@COMPUTE
+@WORDS
+@collected(batch=BatchOptions, compute=ComputeOptions)
+def preview(
+    inputs: tuple[str, ...],
+    *,
+    original: str | None,
+    steps: int,
+    batch: BatchOptions,
+    compute: ComputeOptions,
+) -> None:
+    """Make a web page with a slider over the bytes of each .ctc file.
+
+    A page is one file that refers to nothing else; by default it is beside INPUT, with the suffix .html.
+    """
+    if original is not None and (len(inputs) > 1 or batch.recursive):
+        raise click.UsageError("--original goes with one input, without -r")
+    if original == STREAM and inputs == (STREAM,):
+        raise click.UsageError("standard input can be read only once")
+    bar = len(inputs) == 1 and not batch.quiet and on_terminal()
+    run_batch(
+        plan(inputs, batch, ".html", ctc_suffixes), PreviewWork(original, steps, bar, compute=compute), batch
+    )
+
+
+@dataclass(frozen=True)
+class PreviewWork(Work):
+    """original: name of the image that was encoded; steps: of the slider; bar: show how far it is."""
+
+    original: str | None = None
+    steps: int = STEPS
+    bar: bool = False
+
+    def prepare(self) -> Run:
+        model = self.compute.load()
+
+        def run(data: bytes, task: Task) -> Result:
+            found = info_of(data)
+            if found.damage is not None:
+                raise DamageError(found.damage)
+            size = found.header.width, found.header.height
+            limit = self.compute.limit
+            reference = None if self.original is None else _original(self.original, size, limit)
+            first = FIRST_BYTES if len(data) > FIRST_BYTES > found.header_bytes else found.header_bytes
+            counts = cuts(first, len(data), self.steps)
+            images = self._shown(frames(data, counts, model, limit), len(counts))
+            shown = [_step(count, image, reference) for count, image in zip(counts, images, strict=True)]
+            page = render(task.source, found, shown)
+            ends = {"steps": len(counts), "first_bytes": counts[0], "last_bytes": counts[-1]}
+            line = f"{len(counts)} step{'s' * (len(counts) != 1)}, {counts[0]} to {counts[-1]} bytes"
+            pixels = size[0] * size[1]
+            return Result(line, ends, output=page.encode(), nbytes=len(data), pixels=pixels)
+
+        return run
+
+    def _shown(self, images: Iterator[Image.Image], count: int) -> Iterator[Image.Image]:
+        """The same, with a bar if it is wanted."""
+        if not self.bar:
+            return images
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0
+        bar: Any = tqdm(images, total=count, unit=" steps", file=sys.stderr, leave=False, dynamic_ncols=True)
+        return iter(bar)
+
+
+# --- the page ---------------------------------------------------------------------------------------
 
 FIRST_BYTES = 100
 """The slider begins here, or where the header is complete."""
@@ -68,12 +175,13 @@ def cuts(first: int, last: int, steps: int) -> list[int]:
     return sorted({round(first * ratio ** (step / (steps - 1))) for step in range(steps)})
 
 
-def frames(data: bytes, counts: Sequence[int], compute: ComputeOptions) -> Iterator[Image.Image]:
+def frames(
+    data: bytes, counts: Sequence[int], model: CodecModel, max_pixels: int | None
+) -> Iterator[Image.Image]:
     """The image after each of the byte counts, which ascend and begin after the header. Raises CtcError."""
-    model = compute.load()
     from ..codec.decoder import Decoder
 
-    decoder = Decoder(weights=model, max_pixels=compute.limit)
+    decoder = Decoder(DecodeOptions(max_pixels=max_pixels), weights=model)
     for start, end in pairwise([0, *counts]):
         decoder.feed(data[start:end])
         yield decoder.image()
@@ -178,97 +286,3 @@ def render(name: str, found: Info, steps: Sequence[Step]) -> str:
     values["steps"] = json.dumps(listed).replace("<", "\\u003c")
     template = importlib.resources.files(__package__).joinpath("preview.html").read_text("utf-8")
     return string.Template(template).substitute(values)
-
-
-def preview_page(
-    name: str,
-    data: bytes,
-    compute: ComputeOptions,
-    *,
-    original: str | None = None,
-    steps: int = STEPS,
-    progress: TextIO | None = None,
-) -> tuple[str, list[int]]:
-    """The page for a file's bytes, and the byte counts on its slider. Raises CtcError.
-
-    original: name of the image that was encoded; progress: where a bar is drawn, if anywhere.
-    """
-    found = info(data)
-    if found.damage is not None:
-        raise DamageError(found.damage)
-    size = found.header.width, found.header.height
-    reference = None if original is None else _original(original, size, compute.limit)
-    first = FIRST_BYTES if len(data) > FIRST_BYTES > found.header_bytes else found.header_bytes
-    counts = cuts(first, len(data), steps)
-    shown = []
-    with click.progressbar(
-        zip(counts, frames(data, counts, compute), strict=True),
-        length=len(counts),
-        label=printable(name),
-        file=progress or io.StringIO(),
-    ) as bar:
-        for count, image in bar:
-            shown.append(_step(count, image, reference))
-    return render(name, found, shown), counts
-
-
-@click.command(
-    epilog=examples(
-        "ctc preview photo.ctc                          # photo.html",
-        "ctc preview photo.ctc --original photo.png     # with the PSNR of every step",
-        "ctc preview small.ctc --frames 40 -o pages/    # pages/small.html",
-        "head -c 9k photo.ctc | ctc preview - > p.html",
-    )
-)
-@click.argument("name", metavar="INPUT", type=click.Path())
-@click.option("-o", "--output", type=click.Path(), metavar="FILE|DIR|-", help="Output; - is stdout.")
-@click.option(
-    "--original", type=click.Path(), metavar="IMAGE", help="What was encoded: tells the PSNR of every step."
-)
-@click.option(
-    "--frames",
-    "steps",
-    type=click.IntRange(min=1, max=200),
-    default=STEPS,
-    show_default=True,
-    help="Positions of the slider.",
-)
-@click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
-@COMPUTE
-@click.option("--quiet", is_flag=True, help="Say nothing but errors.")
-@collected(compute=ComputeOptions)
-def preview(
-    name: str,
-    output: str | None,
-    original: str | None,
-    steps: int,
-    force: bool,
-    quiet: bool,
-    compute: ComputeOptions,
-) -> None:
-    """Make a web page with a slider over the bytes of a .ctc file.
-
-    The page is one file that refers to nothing else; by default it is beside INPUT, with the suffix .html.
-    """
-    if name == original == STREAM:
-        raise click.UsageError("standard input can be read only once")
-    planned = plan((name,), BatchOptions(output, force=force), ".html", ctc_suffixes)
-    task = planned.tasks[0]
-    try:
-        check_output(task.target, force, planned.folder is not None)
-        page, counts = preview_page(
-            name,
-            read_input(name),
-            compute,
-            original=original,
-            steps=steps,
-            progress=sys.stderr if on_terminal() and not quiet else None,
-        )
-        write_output(task.target, page.encode(), force, planned.folder is not None)
-    except CtcError as error:
-        raise click.ClickException(f"{printable(name)}: {error}") from None
-    except MemoryError:
-        raise click.ClickException(f"{printable(name)}: not enough memory") from None
-    if not quiet:
-        count = f"{len(counts)} step" + "s" * (len(counts) != 1)
-        tell(f"{route(task)}: {count}, {counts[0]} to {counts[-1]} bytes")

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..errors import CtcError
-
-if TYPE_CHECKING:
-    from ..training.data import Source
-
-CPU_BATCH, CUDA_BATCH = 4, 24
-CRR_RATE, START_CRR_RATE = 1e-3, 2e-4
-DECAY = 0.45
-CPU_USES = 6
-"""Of the states that the synthesis network learns on alone: on a CPU they take longer than a step."""
-WEIGHTS = "ctc.safetensors"
+from ..training.options import CPU_BATCH, CUDA_BATCH, TrainingOptions
+from .options import collected, examples
 
 _COUNT = click.IntRange(min=1)
 _RATE = click.FloatRange(min=0, min_open=True)
@@ -35,11 +27,15 @@ class _Widths(click.ParamType[tuple[int, ...]]):
         return tuple(int(word) for word in words)
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
-@click.command()
+@click.command(
+    "train",
+    short_help="Make weights from photographs.",
+    epilog=examples(
+        "ctc train photos/ --run runs/base --minutes 60",
+        "ctc train photos/ shard.tar --run runs/next --start ctc.safetensors --device cuda",
+        "ctc train photos/ --run runs/rehearsal --steps 10 --batch 1",
+    ),
+)
 @click.argument("sources", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="FOLDER|TAR...")
 @click.option("--run", "folder", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option(
@@ -83,26 +79,8 @@ def _say(line: str) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--threads", type=_COUNT, help="CPU threads (default: all cores).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-def train(
-    sources: tuple[Path, ...],
-    folder: Path,
-    start: Path | None,
-    networks: str,
-    minutes: float,
-    steps: int | None,
-    batch: int | None,
-    crop: int,
-    widths: tuple[int, ...] | None,
-    crr_rate: float | None,
-    synthesis_rate: float,
-    synthesis_width: int | None,
-    synthesis_blocks: int | None,
-    whole: bool,
-    exclude: tuple[str, ...],
-    seed: int,
-    threads: int | None,
-    device: str,
-) -> None:
+@collected(options=TrainingOptions)
+def train(sources: tuple[Path, ...], *, options: TrainingOptions) -> None:
     """Train CRR and the synthesis network on photographs and freeze them to RUN/ctc.safetensors.
 
     A run that was interrupted goes on from its checkpoint with what it has left. RUN/log.csv and
@@ -112,65 +90,8 @@ def train(
     if not sources:
         raise click.UsageError("give at least one folder or tar shard of photographs")
     try:
-        import torch
+        from ..training.run import run
 
-        from ..training.checkpoint import load_layers
-        from ..training.data import Source
-        from ..training.loop import train as run
-        from ..training.networks import synthesis_shape_of, widths_of
-        from ..training.trainer import Settings, begin_processes
-
-        if threads is not None:
-            torch.set_num_threads(threads)
-        found = torch.cuda.is_available()
-        if device == "cuda" and not found:
-            raise ValueError("there is no CUDA device here")
-        where = begin_processes(torch.device("cuda" if found and device != "cpu" else "cpu"))
-        cuda = where.type == "cuda"
-        layers = load_layers(start) if start else {}
-        width, blocks = synthesis_shape_of(layers)
-        settings = Settings(
-            minutes=minutes,
-            steps=steps,
-            batch=batch or (CUDA_BATCH if cuda else CPU_BATCH),
-            crop=crop,
-            seed=seed,
-            networks=networks,
-            crr_rate=crr_rate or (START_CRR_RATE if start else CRR_RATE),
-            decay=1.0 if start else DECAY,
-            synthesis_rate=synthesis_rate,
-            uses=1 if cuda else CPU_USES,
-            whole=whole,
-            widths=widths or widths_of(layers),
-            width=synthesis_width or width,
-            blocks=synthesis_blocks or blocks,
-        )
-        source = Source.read(sources, exclude)
-        checkpoint = run(source, folder, settings, where, start, _say)
-        if torch.distributed.is_initialized():
-            first = torch.distributed.get_rank() == 0
-            torch.distributed.destroy_process_group()
-            if not first:
-                return
-        _finish(checkpoint, source, folder / WEIGHTS, start)
+        run(sources, options, lambda line: click.echo(line, err=True))
     except (CtcError, ValueError, OSError, ImportError) as error:
         raise click.ClickException(str(error)) from None
-
-
-def _finish(checkpoint: Path, source: Source, weights: Path, start: Path | None) -> None:
-    """Freeze a checkpoint, and tell what the codec does with it on held-out photographs."""
-    from ..training.checkpoint import load_layers
-
-    try:
-        from ..codec.model import default_weights
-        from ..training.freeze import freeze
-        from ..training.validation import comparison
-
-        freeze(load_layers(checkpoint), source.photographs, source.held_out, weights, _say)
-    except ImportError as error:  # training needs neither onnx nor the codec's libraries
-        later = f"python -m ctc_codec.training.freeze {checkpoint} does it elsewhere"
-        raise click.ClickException(f"not frozen ({error}): {later}") from None
-    known = start if start is not None and start.suffix == ".safetensors" else default_weights()
-    if source.held_out:
-        for line in comparison(weights, known, source.held_out):
-            _say(line)

@@ -1,4 +1,4 @@
-"""What is done with one file. Records of it travel to worker processes and back."""
+"""The work on one input: what every command does around its own part. Its records travel to processes."""
 
 from __future__ import annotations
 
@@ -7,106 +7,134 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, ClassVar, Self
 
-from ..container.file import info as container_info
-from ..container.file import truncate as truncate_bytes
+from ..container.file import info
 from ..errors import CtcError
-from . import signals as _signals
+from . import signals
 from .files import OutputExists, StdoutGone, check_not_input, check_output, read_input, write_output
 from .inputs import Task
 from .options import BatchOptions, ComputeOptions
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-Tell = Callable[[str], None]
-"""Takes what else there is to say of a file: ``note: ...``, or ``warning: ...``, which is never silenced."""
-
 
 @dataclass(frozen=True)
-class Done:
-    """What came of a file.
+class Result:
+    """What a command made of one input.
 
-    nbytes, bpp: of the .ctc, written or read; width, height: of the image; seconds: all of it, less what
-    ``psnr`` took; psnr: dB, measured (infinite for equal images), or by the file's quality table, or None;
-    detail: more to say.
+    line: what there is to say of it.
+    facts: the same for JSON.
+    output: bytes to write to the task's target, or None.
+    text: for standard output, where that is what the command is for.
+    nbytes: length of the .ctc file that was written or read.
+    pixels: of its picture.
+    detail: what --verbose adds.
+    notes: ``note: ...``, or ``warning: ...``, which is never silenced.
+    error: why the input is not accepted, although all of this could be told.
+    untimed: seconds that the work itself did not take.
     """
 
-    nbytes: int
-    bpp: float
-    width: int
-    height: int
-    seconds: float
-    psnr: float | None = None
+    line: str
+    facts: dict[str, Any]
+    output: bytes | None = None
+    text: str | None = None
+    nbytes: int = 0
+    pixels: int = 0
     detail: str = ""
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    untimed: float = 0.0
 
     @classmethod
-    def of(cls, data: bytes, started: float, **more: Any) -> Done:
-        found = container_info(data)
-        size = {"width": found.header.width, "height": found.header.height}
-        by_default = {"seconds": time.perf_counter() - started, "psnr": found.psnr}
-        return cls(len(data), found.bpp, **size | by_default | more)
+    def of_file(
+        cls, data: bytes, *, size: tuple[int, int] | None = None, psnr: float | None = None, **more: Any
+    ) -> Result:
+        """Result of a .ctc file that was written or read.
 
-    def summary(self) -> str:
-        return f"{self.width}x{self.height}, {self.nbytes} bytes, {self.bpp:.4f} bpp"
-
-    def facts(self) -> dict[str, Any]:
-        """For JSON, which knows no infinity."""
-        psnr = self.psnr if self.psnr is not None and math.isfinite(self.psnr) else None
-        return {
-            "bytes": self.nbytes,
-            "bpp": round(self.bpp, 5),
-            "width": self.width,
-            "height": self.height,
-            "seconds": round(self.seconds, 3),
-            "psnr": psnr if psnr is None else round(psnr, 3),
+        size: width and height of the picture, None for the file's.
+        psnr: dB as measured, None for the quality table's.
+        more: further fields.
+        """
+        found = info(data)
+        width, height = size or (found.header.width, found.header.height)
+        psnr = found.psnr if psnr is None else psnr
+        facts = {
+            "bytes": len(data),
+            "bpp": round(found.bpp, 5),
+            "width": width,
+            "height": height,
+            # JSON knows no infinity.
+            "psnr": round(psnr, 3) if psnr is not None and math.isfinite(psnr) else None,
         }
+        line = f"{width}x{height}, {len(data)} bytes, {found.bpp:.4f} bpp"
+        return cls(line, facts, nbytes=len(data), pixels=width * height, **more)
+
+
+Run = Callable[[bytes, Task], Result]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A command with its options.
+
+    streams: the command reads and writes by itself, while bytes arrive.
+    in_place: an output may replace its own input.
+    """
+
+    streams: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
+
+    def limited(self, threads: int) -> Self:
+        """The same with so many threads."""
+        return replace(self, compute=replace(self.compute, threads=threads))
+
+    def prepare(self) -> Run:
+        """Load what is needed in this process, and return what works on a file. Raises CtcError."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a task: ``done``, or ``error`` (one line), or neither if its output exists already. told: see Tell;
-    trace: where an internal error came from."""
+    """What became of a task: a result, or an error, or neither if its output exists already.
+
+    error: one line.
+    trace: where an internal error came from.
+    seconds: that it took.
+    """
 
     task: Task
-    done: Done | None = None
+    result: Result | None = None
     error: str | None = None
-    told: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     trace: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
 
-One = Callable[[Task, Tell], Done]
-
-
-class Work(Protocol):
-    """A command with its options; can be pickled."""
-
-    @property
-    def batch(self) -> BatchOptions: ...
-
-    def with_threads(self, threads: int) -> Work:
-        """The same with so many threads."""
-
-    def prepare(self) -> One:
-        """Load what is needed in this process, and return what works on a file. Raises CtcError."""
-
-
-def attempt(one: One, task: Task, skip_existing: bool) -> Outcome:
-    """Work on a file, whatever comes of it. Raises StdoutGone, and Interrupted."""
-    told: list[str] = []
+def attempt(work: Work, run: Run, task: Task, batch: BatchOptions) -> Outcome:
+    """Work on an input, whatever comes of it. Raises StdoutGone, and Interrupted."""
+    notes: tuple[str, ...] = ()
     try:
-        return Outcome(task, done=one(task, told.append), told=told)
+        if task.target is not None and not work.streams:
+            check_output(task.target, batch.force, task.make_folder)
+            if not work.in_place:
+                check_not_input(task.source, task.target)
+        started = time.perf_counter()
+        result = run(b"" if work.streams else read_input(task.source), task)
+        notes = result.notes
+        if task.target is not None and result.output is not None:
+            write_output(task.target, result.output, batch.force, task.make_folder)
+        seconds = time.perf_counter() - started - result.untimed
+        return Outcome(task, replace(result, output=None), result.error, notes, seconds=seconds)
     except OutputExists as error:  # since the plan was made
-        return Outcome(task, error=None if skip_existing else str(error), told=told)
+        return Outcome(task, error=None if batch.skip_existing else str(error), notes=notes)
     except Exception as error:
         message, trace = explain(error)
-        return Outcome(task, error=message, told=told, trace=trace)
+        return Outcome(task, error=message, notes=notes, trace=trace)
 
 
 def explain(error: Exception) -> tuple[str, str]:
     """An error as one line, and the traceback of one that is a bug. Raises StdoutGone, and Interrupted."""
-    _signals.check()  # libraries make other exceptions of an interrupt
+    signals.check()  # libraries make other exceptions of an interrupt
     if isinstance(error, StdoutGone):
         raise error  # the other inputs cannot do better
     if isinstance(error, CtcError):
@@ -130,160 +158,5 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def internal_error(error: Exception) -> str:
+    """One line about a bug."""
     return " ".join(f"internal error, please report it: {type(error).__name__}: {error}".split())
-
-
-# --- encode -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class EncodeWork:
-    """``ctc encode``. quality, bpp, nbytes, psnr: targets; background: flatten transparency onto it."""
-
-    batch: BatchOptions
-    compute: ComputeOptions
-    effort: int
-    quality: float | None = None
-    bpp: float | None = None
-    nbytes: int | None = None
-    psnr: float | None = None
-    context: bool = True
-    background: str | None = None
-    metadata: bool = False
-    quality_table: bool = True
-
-    def with_threads(self, threads: int) -> EncodeWork:
-        return replace(self, compute=replace(self.compute, threads=threads))
-
-    def prepare(self) -> One:
-        model = self.compute.load()
-        from PIL import Image
-
-        from ..codec.decoder import decode as decode_image
-        from ..codec.encoder import encode as encode_image
-        from ..image.open import open_image
-        from ..image.source import psnr_against, source_image
-
-        Image.MAX_IMAGE_PIXELS = None  # --max-pixels takes its place
-        limit = self.compute.limit
-
-        def one(task: Task, tell: Tell) -> Done:
-            check_output(task.target, self.batch.force, task.make_folder)
-            check_not_input(task.source, task.target)
-            started = time.perf_counter()
-            # Nested, so that neither the file nor Pillow's image is held while this one is coded.
-            source = source_image(
-                open_image(read_input(task.source), limit), background=self.background, metadata=self.metadata
-            )
-            for note in source.notes:
-                tell(f"note: {note}")
-            data = encode_image(
-                source,
-                quality=self.quality,
-                bpp=self.bpp,
-                nbytes=self.nbytes,
-                psnr=self.psnr,
-                effort=self.effort,
-                quality_table=self.quality_table,
-                context=self.context,
-                weights=model,
-                max_pixels=limit,
-            )
-            write_output(task.target, data, self.batch.force, task.make_folder)
-            seconds = time.perf_counter() - started
-            measured = None
-            if self.batch.as_json:
-                decoded = decode_image(data, weights=model, max_pixels=None)
-                measured = psnr_against(source, decoded)
-            detail = f"{seconds:.2f} s, weights {model.fingerprint.hex()}"
-            return Done.of(data, started, seconds=seconds, psnr=measured, detail=detail)
-
-        return one
-
-
-# --- decode -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DecodeWork:
-    """``ctc decode``. bpp, nbytes: use no more of a file; kind: Pillow's name of the image format;
-    background: for formats without alpha; thumbnail: an eighth of each side."""
-
-    batch: BatchOptions
-    compute: ComputeOptions
-    kind: str
-    bpp: float | None = None
-    nbytes: int | None = None
-    accept_damage: bool = False
-    background: str | None = None
-    thumbnail: bool = False
-
-    def with_threads(self, threads: int) -> DecodeWork:
-        return replace(self, compute=replace(self.compute, threads=threads))
-
-    def prepare(self) -> One:
-        model = self.compute.load()
-        from ..codec.decoder import decode, thumbnail
-        from ..image.save import image_bytes
-
-        def one(task: Task, tell: Tell) -> Done:
-            check_output(task.target, self.batch.force, task.make_folder)
-            check_not_input(task.source, task.target)
-            started = time.perf_counter()
-            data = read_input(task.source)
-            if self.bpp is not None or self.nbytes is not None:
-                data = truncate_bytes(data, bpp=self.bpp, nbytes=self.nbytes)
-            how: dict[str, Any] = {
-                "weights": model,
-                "accept_damage": self.accept_damage,
-                "max_pixels": self.compute.limit,
-                "warn": lambda message: tell(f"warning: {message}"),
-            }
-            image = thumbnail(data, **how) if self.thumbnail else decode(data, **how)
-            if note := flattening_note(image, self.kind, self.background):
-                tell(note)
-            output = image_bytes(image, self.kind, background=self.background)
-            write_output(task.target, output, self.batch.force, task.make_folder)
-            size = {"width": image.width, "height": image.height}
-            seconds = time.perf_counter() - started
-            detail = f"{seconds:.2f} s, weights {model.fingerprint.hex()}"
-            return Done.of(data, started, seconds=seconds, detail=detail, **size)
-
-        return one
-
-
-def flattening_note(image: Image.Image, kind: str, background: str | None) -> str | None:
-    """What there is to tell if an image format cannot hold transparency and nobody said what is to become of
-    it."""
-    from ..image.save import flattens
-
-    if background is not None or not flattens(image, kind):
-        return None
-    return f"note: {kind} does not hold this transparency: it is flattened onto white (see --background)"
-
-
-# --- truncate ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TruncateWork:
-    """``ctc truncate``, with one of the targets."""
-
-    batch: BatchOptions
-    bpp: float | None = None
-    nbytes: int | None = None
-    psnr: float | None = None
-
-    def with_threads(self, threads: int) -> TruncateWork:
-        return self
-
-    def prepare(self) -> One:
-        def one(task: Task, tell: Tell) -> Done:
-            check_output(task.target, self.batch.force, task.make_folder)
-            started = time.perf_counter()
-            data = read_input(task.source)
-            small = truncate_bytes(data, bpp=self.bpp, nbytes=self.nbytes, psnr=self.psnr)
-            write_output(task.target, small, self.batch.force, task.make_folder)
-            return Done.of(small, started, detail=f"{len(data)} bytes before")
-
-        return one

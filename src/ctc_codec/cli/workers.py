@@ -1,39 +1,32 @@
-"""Worker processes: both ends of the pipes between them and the command.
-
-Every worker loads the model once and has one pipe, one task at a time, and no lock in common with the others.
-So it is always known who works on what: a worker that is killed fails its file and no other, and a new one
-takes its place. (concurrent.futures gives up all that is left then, and leaves its workers behind if the
-command itself is killed.)
-"""
+"""Worker processes: a pool in which one that dies fails its own file and no other."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import os
-import secrets
 import signal
 import sys
 import threading
-import time
+import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from multiprocessing import connection, resource_tracker
-from multiprocessing.context import SpawnProcess
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 
+from pebble import ProcessExpired, ProcessPool
+
+from ..container.atomic import remove_partials
 from ..errors import CtcError
-from . import files as _files
-from . import signals as _signals
+from .files import STREAM
 from .inputs import Task
-from .work import Outcome, Work, attempt, explain
-
-_Pipe = connection.Connection
+from .options import BatchOptions
+from .signals import shielded
+from .work import Outcome, Run, Work, attempt, explain
 
 _TICK = 0.1
-"""Seconds after which somebody may look whether a signal came, or redraw."""
-_GRACE = 5
-"""Seconds that a worker has to end, before it is killed."""
+"""Seconds after which it is seen whether a signal came, or the bar is redrawn."""
 
 
 class WorkerError(CtcError):
@@ -42,43 +35,106 @@ class WorkerError(CtcError):
 
 # --- in a worker ------------------------------------------------------------------------------------
 
+_prepared: tuple[Work, Run] | None = None
 
-def _serve(pipe: _Pipe, work: Work, tag: str) -> None:
-    """Load, say that it worked (None) or why not, and then turn tasks into outcomes until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C goes to the whole group: the command decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+def _begin_worker() -> None:
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, not when a network is done
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # stdout is the command's alone
-    _files.set_tag(tag)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, OSError):  # the command is gone, and nobody listens
-        try:
-            one = work.prepare()
-        except Exception as error:
-            message, trace = explain(error)
-            pipe.send(message)
-            print(trace, end="", file=sys.stderr, flush=True)
-            os._exit(1)
-        pipe.send(None)
-        while True:
-            pipe.send(attempt(one, pipe.recv(), work.batch.skip_existing))
-    os._exit(0)  # nothing is left that Python would have to tidy up, slowly
 
 
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        _files.writing.acquire(timeout=_GRACE)  # a partial file is either renamed by then or not begun
         os._exit(1)
+
+
+def _prepare(work: Work) -> None:
+    """Load in a worker. Raises WorkerError with the reason."""
+    global _prepared
+    if _prepared is None:
+        try:
+            _prepared = work, work.prepare()
+        except Exception as error:
+            message, trace = explain(error)
+            print(trace, end="", file=sys.stderr, flush=True)
+            raise WorkerError(message) from None
+
+
+def _attempt(work: Work, task: Task, batch: BatchOptions) -> Outcome:
+    _prepare(work)
+    assert _prepared is not None
+    return attempt(*_prepared, task, batch)
 
 
 # --- in the command ---------------------------------------------------------------------------------
 
 
+def outcomes(tasks: Sequence[Task], work: Work, batch: BatchOptions, jobs: int) -> Iterator[Outcome | None]:
+    """What becomes of tasks in ``jobs`` processes, none of which outlives the iterator.
+
+    None comes once they are up, and now and then while nothing is new. Raises CtcError if they do not come up
+    or cannot load.
+    """
+    waiting = deque(tasks)
+    running: dict[Future[Outcome], Task] = {}
+    with _pool(jobs, running.values()) as pool:
+        _load(pool, work)
+        yield None
+        while waiting or running:
+            with shielded():
+                while waiting and len(running) < jobs:  # no more: what is begun is known then
+                    task = waiting.popleft()
+                    running[pool.schedule(_attempt, (work, task, batch))] = task
+                done, _ = wait(running, _TICK, FIRST_COMPLETED)
+                found = [_outcome(future, running[future]) for future in done]
+                for future in done:
+                    del running[future]
+            yield from found
+            if not found:
+                yield None
+
+
+@contextlib.contextmanager
+def _pool(jobs: int, unfinished: Iterable[Task]) -> Iterator[ProcessPool]:
+    """A pool that ends with the context. What is left then of unfinished outputs is removed."""
+    pool = ProcessPool(jobs, initializer=_begin_worker, context=multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        with shielded():
+            workers = [process.pid or 0 for process in multiprocessing.active_children()]
+            pool.stop()
+            pool.join()
+            for task in unfinished:
+                _remove_partials(task, workers)
+
+
+def _load(pool: ProcessPool, work: Work) -> None:
+    """Start the workers and see one of them load. Raises WorkerError."""
+    try:
+        with shielded(), _without_sigint():
+            first = pool.schedule(_prepare, (work,))
+        while not first.done():
+            with shielded():
+                wait([first], _TICK)
+        first.result()
+    except ProcessExpired as error:
+        raise WorkerError(f"a worker process {_ending(error)} before it was ready") from None
+    except BrokenProcessPool as error:
+        reason = error.__cause__
+        words = f": {reason.strerror}" if isinstance(reason, OSError) else ""
+        raise WorkerError(f"no worker process can be started{words}") from None
+
+
 @contextlib.contextmanager
 def _without_sigint() -> Iterator[None]:
-    """A process that is started in here never sees ^C, not even while its Python comes up."""
+    """Processes and threads that are started in here never see ^C, not even while a Python comes up."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -90,141 +146,28 @@ def _without_sigint() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _ending(code: int) -> str:
-    if code >= 0:
+def _outcome(future: Future[Outcome], task: Task) -> Outcome:
+    """What a finished future says. Raises StdoutGone, WorkerError."""
+    try:
+        return future.result()
+    except ProcessExpired as error:
+        _remove_partials(task, [error.pid or 0])
+        return Outcome(task, error=f"its worker process {_ending(error)}")
+    except BrokenProcessPool:
+        raise WorkerError("the worker processes are gone") from None
+    except WorkerError as error:  # one that came later could not load
+        return Outcome(task, error=str(error))
+
+
+def _remove_partials(task: Task, workers: Iterable[int]) -> None:
+    """Remove what processes that are gone may have left beside an output."""
+    if task.target is not None and task.target != STREAM:
+        for worker in workers:
+            remove_partials(os.path.dirname(os.path.realpath(task.target)), worker)
+
+
+def _ending(error: ProcessExpired) -> str:
+    code = error.exitcode
+    if code is None or code >= 0:
         return f"ended with code {code}"
-    return f"was killed by signal {-code}" + (" (out of memory?)" if code == -9 else "")
-
-
-@dataclass
-class _Worker:
-    process: SpawnProcess
-    pipe: _Pipe
-    tag: str
-    ready: bool = False
-    task: Task | None = None
-
-
-class Pool(contextlib.AbstractContextManager["Pool"]):
-    """Runs tasks in ``jobs`` processes. None of them outlives the ``with``."""
-
-    def __init__(self, work: Work, jobs: int) -> None:
-        self._work = work
-        self._jobs = jobs
-        self._workers: list[_Worker] = []
-
-    def start(self) -> None:
-        """Return when the first worker is ready. Raises WorkerError."""
-        with _signals.shielded():
-            self._refill(self._jobs)
-        while not any(worker.ready for worker in self._workers):
-            with _signals.shielded():
-                self._collect()
-
-    def run(self, tasks: Sequence[Task]) -> Iterator[Outcome | None]:
-        """Outcomes as they come; None every now and then."""
-        waiting = deque(tasks)
-        while waiting or any(worker.task for worker in self._workers):
-            with _signals.shielded():
-                self._give(waiting)
-                outcomes = self._collect()
-                self._give(waiting)  # before anybody spends time on the outcomes
-                self._refill(len(waiting))
-            yield from outcomes
-            if not outcomes:
-                yield None
-
-    def __exit__(self, *_: object) -> None:
-        with _signals.shielded():
-            for worker in self._workers:
-                worker.process.terminate()
-            for worker in self._workers:
-                self._bury(worker)
-            self._workers.clear()
-
-    def _begin(self) -> _Worker:
-        """Raises OSError."""
-        tag = f"{secrets.token_hex(4)}-"
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_serve, args=(theirs, self._work, tag), daemon=True, name="ctc worker"
-        )
-        try:
-            resource_tracker.ensure_running()  # it unblocks signals when it starts
-            with _without_sigint():
-                process.start()
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()  # so that the pipe ends with the worker
-        return _Worker(process, ours, tag)
-
-    def _give(self, waiting: deque[Task]) -> None:
-        for worker in self._workers:
-            if waiting and worker.ready and worker.task is None:
-                with contextlib.suppress(OSError):  # it is dead: that is seen when its pipe is read
-                    worker.pipe.send(waiting[0])
-                    worker.task = waiting.popleft()
-
-    def _collect(self) -> list[Outcome]:
-        """Wait for a moment. Raises WorkerError, once no worker is left that could do anything."""
-        outcomes = []
-        for pipe in connection.wait([worker.pipe for worker in self._workers], _TICK):
-            worker = next(worker for worker in self._workers if worker.pipe is pipe)
-            try:
-                said = worker.pipe.recv()
-            except (EOFError, OSError):
-                outcomes += self._lost(worker)
-                continue
-            if isinstance(said, Outcome):
-                worker.task = None
-                outcomes.append(said)
-            elif said is None:
-                worker.ready = True
-            else:
-                self._give_up(worker, said)
-        return outcomes
-
-    def _lost(self, worker: _Worker) -> list[Outcome]:
-        """A worker is gone."""
-        self._workers.remove(worker)
-        self._bury(worker)
-        time.sleep(_TICK / 2)  # a signal to the whole group is on its way to this process too
-        how = _ending(worker.process.exitcode or 0)
-        if not worker.ready:
-            self._jobs -= 1
-            if not self._workers:
-                raise WorkerError(f"a worker process {how} before it was ready")
-        return [] if worker.task is None else [Outcome(worker.task, error=f"its worker process {how}")]
-
-    def _give_up(self, worker: _Worker, reason: str) -> None:
-        """A worker could not load: with wrong weights nobody can, and the first to say so ends it all."""
-        if not any(worker.ready for worker in self._workers):
-            raise WorkerError(reason)
-        self._jobs -= 1
-        self._workers.remove(worker)
-        self._bury(worker)
-
-    def _bury(self, worker: _Worker) -> None:
-        worker.process.join(_GRACE)
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
-        worker.pipe.close()
-        if worker.task is not None:
-            _files.remove_partials(worker.task.target, worker.tag)
-
-    def _refill(self, waiting: int) -> None:
-        """Begin workers, also in place of those that are gone, as far as there is work for them. Raises
-        WorkerError if there are none and none can be begun."""
-        busy = sum(worker.task is not None for worker in self._workers)
-        while len(self._workers) < min(self._jobs, busy + waiting):
-            try:
-                self._workers.append(self._begin())
-            except OSError as error:  # too many files are open, or processes run
-                if not self._workers:
-                    reason = error.strerror or type(error).__name__
-                    raise WorkerError(f"no worker process can be started: {reason}") from None
-                self._jobs = len(self._workers)
+    return f"was killed by signal {-code}" + (" (out of memory?)" if code == -signal.SIGKILL else "")

@@ -1,27 +1,28 @@
-"""Decoding as the bytes arrive."""
+"""Decoding: a file, or as much of it as there is, to pixels."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..container import sections as extras
-from ..container.blocks import BLOCK_BYTES, Unframer
+from ..container import sections
+from ..container.blocks import BLOCK_BYTES
 from ..container.coder import RangeDecoder
-from ..container.file import split_stream, truncate
-from ..container.header import MAX_HEADER_BYTES, MAX_PIXELS, Header, HeaderCutError, check_pixels
+from ..container.file import File, Parser, truncate
+from ..container.header import Header, check_pixels
 from ..errors import DamageError, WeightsError
-from ..image import transparency as _alpha
+from ..image import transparency
 from ..image.save import image_from_pixels
 from ..planes.state import State
 from .model import CodecModel, model_of
+from .options import DecodeKeywords, DecodeOptions
 from .picture import THUMBNAIL_SCALE, pixels, small_pixels
 from .walk import Reader, Walk
 
@@ -36,10 +37,11 @@ _STEP_SHARE = 16
 class DecodedLatent:
     """All that the bytes at hand tell about the latent.
 
-    state: every element's value, whether it is known at the state's plane, and its density; planes: in the
-    file;
-    planes_held: how many of them are complete, and the share of elements that are known at the next one;
-    low_held: the low band is there (without it, the picture is grey); slices: decoded.
+    state: every element's value, whether it is known at the state's plane, and its density.
+    planes: of trits, in the whole file.
+    planes_held: how many of them are complete, and the share of elements that are known at the next one.
+    low_held: the low band is there (without it, the picture is grey).
+    slices: decoded so far.
     """
 
     state: State
@@ -59,53 +61,51 @@ class DecodedLatent:
 
 
 class Decoder:
-    """Decodes a .ctc stream that arrives in pieces; there is an image at any time.
+    """Decodes a .ctc file that arrives in pieces; there is an image at any time.
 
         decoder = ctc_codec.Decoder()
         for chunk in response.iter_bytes():
             decoder.feed(chunk)
             show(decoder.image())        # costs a synthesis, no second reading of trits
 
-    weights, accept_damage, max_pixels, warn, refine, synthesis: as for :func:`ctc_codec.decode`.
-    header: what the file says of itself, None until its bytes are here. Not safe to share by threads.
+    Not safe to share by threads.
     """
 
     def __init__(
         self,
+        options: DecodeOptions | None = None,
         *,
         weights: str | os.PathLike[str] | CodecModel | None = None,
-        accept_damage: bool = False,
-        max_pixels: int | None = MAX_PIXELS,
-        warn: Callable[[str], Any] | None = None,
-        refine: bool = True,
-        synthesis: bool = True,
+        **changes: Unpack[DecodeKeywords],
     ) -> None:
-        self.header: Header | None = None
+        """Arguments as of :func:`ctc_codec.decode`."""
+        self._options = replace(options or DecodeOptions(), **changes)
         self._weights = weights
-        self._accept_damage, self._max_pixels, self._warn = accept_damage, max_pixels, warn
-        self._how = {"refine": refine, "synthesis": synthesis}
-        self._head = bytearray()
+        self._parser = Parser()
         self._model: CodecModel | None = None
-        self._unframer: Unframer | None = None
         self._reader: RangeDecoder | None = None
         self._walk: Walk | None = None
         self._steps: Iterator[None] = iter(())
-        self._decoded, self._decoded_whole = 0, False
-        """Bytes of the stream that have been decoded; whether they were known to be all."""
-        self._extras = b""
+        self._file: File | None = None
+        """The file as it was decoded last."""
         self._told = False
         self._no_code = False
         self._finished = False
 
     @property
+    def header(self) -> Header | None:
+        """The file's header, None until its bytes are here."""
+        return self._parser.header if self._walk is not None else None
+
+    @property
     def bytes_used(self) -> int:
         """Bytes of the file that :meth:`image` makes use of: all that came, or those before the damage."""
-        return len(self._head) if self._unframer is None else self._unframer.used
+        return self._parser.used_bytes
 
     @property
     def complete(self) -> bool:
         """The whole file has come, undamaged."""
-        return self._unframer is not None and self._unframer.complete and not self._no_code
+        return self._parser.complete and not self._no_code
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file, any number of them.
@@ -115,39 +115,44 @@ class Decoder:
         """
         if self._finished:
             raise ValueError("this decoder is finished")
-        if self._unframer is None:
-            self._head += chunk
-            try:
-                header, start = Header.parse(bytes(self._head[:MAX_HEADER_BYTES]))
-            except HeaderCutError:
-                return
-            self._begin(header, start)
-            chunk = bytes(self._head[start:])
-            self._head.clear()
-        assert self._unframer is not None
-        self._unframer.feed(chunk)
-        if self._unframer.damage is not None and not self._told:
-            self._told = True
-            if self._unframer.length < self._decoded:
+        parser = self._parser
+        parser.feed(chunk)
+        if parser.header is None:
+            return
+        if self._walk is None:
+            self._begin(parser.header)
+        decoded = self._decoded_bytes
+        if parser.damage is not None and not self._told:
+            if parser.stream_bytes < decoded:
                 self._restart()  # bytes of the damaged block have been read, before its check sum came
-            if not self._accept_damage:
-                raise DamageError(self._unframer.damage)
-            if self._warn is not None:
-                self._warn(self._unframer.damage)
-        grown = self._unframer.length - self._decoded
-        if self._unframer.complete or grown >= max(_STEP_BYTES, self._decoded // _STEP_SHARE):
+                decoded = 0
+            self._tell(DamageError(parser.damage))
+        grown = parser.stream_bytes - decoded
+        if parser.complete or grown >= max(_STEP_BYTES, decoded // _STEP_SHARE):
             self._advance()
 
-    def _begin(self, header: Header, header_bytes: int) -> None:
-        check_pixels(header.width, header.height, self._max_pixels)
+    @property
+    def _decoded_bytes(self) -> int:
+        """Bytes of code word and extras that have been decoded."""
+        return 0 if self._file is None else len(self._file.code) + len(self._file.extras)
+
+    def _tell(self, damage: DamageError) -> None:
+        """Raise the damage unless it is accepted; say it once then."""
+        if not self._options.accept_damage:
+            self._told = True
+            raise damage
+        if self._options.warn is not None and not self._told:
+            self._options.warn(str(damage))
+        self._told = True
+
+    def _begin(self, header: Header) -> None:
+        check_pixels(header.width, header.height, self._options.max_pixels)
         self._model = model_of(self._weights)
         if header.fingerprint != self._model.fingerprint:
             raise WeightsError(
                 f"made with other weights (file {header.fingerprint.hex()}, "
                 f"here {self._model.fingerprint.hex()})"
             )
-        self.header = header
-        self._unframer = Unframer(header.payload_bytes, header_bytes)
         self._restart()
 
     def _restart(self) -> None:
@@ -159,13 +164,11 @@ class Decoder:
             self._model, size, colours, header.planes, Reader(self._reader), slices=header.slices
         )
         self._steps = iter(self._walk)
-        self._decoded, self._decoded_whole = 0, False
+        self._file = None
 
     def checked_header(self) -> Header:
         """The header. Raises FormatError while it is not complete."""
-        if self.header is None:
-            return Header.parse(bytes(self._head))[0]
-        return self.header
+        return self._parser.file().header if self._parser.header is None else self._parser.header
 
     def _read(self, code: bytes, complete: bool) -> None:
         """Go on with the code word, as far as it is known. Raises DamageError."""
@@ -175,27 +178,28 @@ class Decoder:
 
     def _advance(self) -> None:
         """Decode all that has come."""
-        header = self.checked_header()
-        assert self._unframer is not None
-        if self._unframer.length > self._decoded or (self.complete and not self._decoded_whole):
-            code, self._extras = split_stream(self._unframer.data, header)
+        if self._walk is None:
+            self._begin(self._parser.file().header)  # or raises what is missing
+        before, complete = self._file, self.complete
+        grown = self._parser.stream_bytes > self._decoded_bytes
+        if before is not None and not grown and (before.complete or not complete):
+            return
+        file = self._parser.file()
+        try:
+            self._read(file.code, complete)
+        except DamageError as error:
+            if not self._options.accept_damage:
+                self._steps = _raising(error)
+                raise
+            # Check sums fit and the code word is none: it is read as one that was cut.
+            self._no_code = True
+            self._tell(error)
+            self._restart()
             try:
-                self._read(code, self.complete)
-            except DamageError as error:
-                if not self._accept_damage:
-                    self._steps = _raising(error)
-                    raise
-                # Check sums fit and the code word is none: it is read as one that was cut.
-                self._no_code = True
-                if self._warn is not None and not self._told:
-                    self._warn(str(error))
-                self._told = True
-                self._restart()
-                try:
-                    self._read(code, False)
-                except DamageError:
-                    self._steps = iter(())
-            self._decoded, self._decoded_whole = self._unframer.length, self.complete
+                self._read(file.code, False)
+            except DamageError:
+                self._steps = iter(())
+        self._file = file
 
     def finish(self) -> None:
         """No more bytes will come."""
@@ -224,9 +228,18 @@ class Decoder:
         """
         walk, header = self._current(), self.checked_header()
         assert self._model is not None
-        rows = walk.rows_now() if self._how["refine"] else None
-        shown = pixels(walk.state, self._model, (header.height, header.width), rows=rows, **self._how)
-        return self._complete_image(shown, header)
+        options, size = self._options, (header.height, header.width)
+        how = {"refine": options.refine, "synthesis": options.synthesis}
+        rows = walk.rows_now() if options.refine else None
+        image = image_from_pixels(
+            pixels(walk.state, self._model, size, rows=rows, **how), self._alpha(header)
+        )
+        for kind, name in ((sections.EXIF, "exif"), (sections.XMP, "xmp")):
+            section = self._section(kind)
+            text = sections.unpack_text(section.data) if section is not None and section.complete else None
+            if text is not None:
+                image.info[name] = text
+        return image
 
     def thumbnail(self) -> Image.Image:
         """A picture of 1/8 of each side, rounded up, fast. Raises as :meth:`latent`."""
@@ -240,27 +253,20 @@ class Decoder:
             alpha = np.asarray(Image.fromarray(padded).reduce(THUMBNAIL_SCALE))
         return image_from_pixels(small, alpha)
 
+    def _section(self, kind: int) -> sections.Section | None:
+        return None if self._file is None else self._file.section(kind)
+
     def _alpha(self, header: Header) -> Pixels | None:
+        """Transparency uint8 [height, width], as far as it is there, opaque elsewhere; None without it."""
         if not header.alpha:
             return None
         alpha = np.full((header.height, header.width), 255, np.uint8)
-        sections = extras.first_sections(self._extras)
-        if (section := sections.get(extras.ALPHA_ROUGH)) is not None:
-            rough = _alpha.unpack_rough(section.data, header.width, header.height)
+        if (section := self._section(sections.ALPHA_ROUGH)) is not None:
+            rough = transparency.unpack_rough(section.data, header.width, header.height)
             alpha = alpha if rough is None else rough
-        if (section := sections.get(extras.ALPHA)) is not None:
-            alpha = _alpha.unpack(section.data, alpha)
+        if (section := self._section(sections.ALPHA)) is not None:
+            alpha = transparency.unpack(section.data, alpha)
         return alpha
-
-    def _complete_image(self, shown: Pixels, header: Header) -> Image.Image:
-        image = image_from_pixels(shown, self._alpha(header))
-        for section in extras.first_sections(self._extras).values():
-            name = {extras.EXIF: "exif", extras.XMP: "xmp"}.get(section.kind)
-            if name is not None and section.complete:
-                text = extras.unpack_text(section.data)
-                if text is not None:
-                    image.info[name] = text
-        return image
 
 
 def _raising(error: Exception) -> Iterator[None]:
@@ -270,35 +276,27 @@ def _raising(error: Exception) -> Iterator[None]:
 
 def decode(
     data: bytes,
+    options: DecodeOptions | None = None,
     *,
     bpp: float | None = None,
     nbytes: int | None = None,
     weights: str | os.PathLike[str] | CodecModel | None = None,
-    accept_damage: bool = False,
-    max_pixels: int | None = MAX_PIXELS,
-    warn: Callable[[str], Any] | None = None,
-    refine: bool = True,
-    synthesis: bool = True,
+    **changes: Unpack[DecodeKeywords],
 ) -> Image.Image:
-    """Decode a .ctc stream, or any prefix of one, to a Pillow image of mode RGB, L, RGBA or LA.
+    """Decode a .ctc file, or any prefix of one, to a Pillow image of mode RGB, L, RGBA or LA.
 
     Kept metadata is in ``info["exif"]`` and ``info["xmp"]``, bytes.
-    bpp, nbytes: decode only the prefix that :func:`truncate` would keep.
-    accept_damage: use what stands before damaged bytes; ``warn`` gets the message.
-    refine, synthesis: with CDR, and with the synthesis network if the weights have one.
 
-    Raises FormatError, DamageError, WeightsError, LimitError.
+    options: see :class:`DecodeOptions`; None for the defaults.
+    bpp, nbytes: decode only the prefix that :func:`truncate` would keep.
+    weights: a weights file, a loaded model, or None for the packaged weights.
+    changes: fields of the options by name.
+
+    Raises FormatError, DamageError, WeightsError, LimitError, TargetError.
     """
     if bpp is not None or nbytes is not None:
         data = truncate(data, bpp=bpp, nbytes=nbytes)
-    decoder = Decoder(
-        weights=weights,
-        accept_damage=accept_damage,
-        max_pixels=max_pixels,
-        warn=warn,
-        refine=refine,
-        synthesis=synthesis,
-    )
+    decoder = Decoder(options, weights=weights, **changes)
     decoder.feed(data)
     decoder.finish()
     return decoder.image()
@@ -306,13 +304,12 @@ def decode(
 
 def thumbnail(
     data: bytes,
+    options: DecodeOptions | None = None,
     *,
     weights: str | os.PathLike[str] | CodecModel | None = None,
-    accept_damage: bool = False,
-    max_pixels: int | None = MAX_PIXELS,
-    warn: Callable[[str], Any] | None = None,
+    **changes: Unpack[DecodeKeywords],
 ) -> Image.Image:
-    """A picture of 1/8 of each side (rounded up), fast, from the first bytes of a .ctc stream.
+    """A picture of 1/8 of each side (rounded up), fast, from the first bytes of a .ctc file.
 
     No more than 1/8 bit per pixel is read: what more bytes tell cannot be seen at this size. Arguments
     and errors as for :func:`decode`.
@@ -320,7 +317,7 @@ def thumbnail(
     header, start = Header.parse(data)
     blocks = -(-(_THUMBNAIL_BYTES + header.width * header.height // 64) // BLOCK_BYTES)
     enough = start + blocks * BLOCK_BYTES  # with the last one's check sum
-    decoder = Decoder(weights=weights, accept_damage=accept_damage, max_pixels=max_pixels, warn=warn)
+    decoder = Decoder(options, weights=weights, **changes)
     decoder.feed(data[:enough])
     decoder.finish()
     return decoder.thumbnail()

@@ -1,23 +1,112 @@
-"""What ``-q`` and ``-e`` mean. Quality is a target of squared error, whatever the content.
+"""What can be asked of an encoder and of a decoder, and what quality and effort mean. Standard library only.
 
-Standard library only.
-
-A file can be cut anywhere; quality only says where it ends.
+A file can be cut anywhere; a target only says where it ends.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from ..container.header import MAX_PIXELS
+
+Colour = str | tuple[int, ...]
+"""A colour as :func:`PIL.ImageColor.getrgb` takes it, or three integers from 0 to 255."""
+
 DEFAULT_QUALITY = 85
 EFFORTS = range(1, 10)
 DEFAULT_EFFORT = 5
-"""See :class:`ctc_codec.guide.Effort`."""
+"""See :class:`ctc_codec.codec.guide.Effort`."""
 _POINTS = ((1.0, 23.0), (85.0, 40.0), (90.0, 42.0), (100.0, 50.0))
 """PSNR in dB at some qualities, linear in between; 100 has no target, but all planes."""
 
 
+@dataclass(frozen=True)
+class EncodeOptions:
+    """Options of :func:`ctc_codec.encode`. At most one of the first four says where the file ends.
+
+    quality: 1 to 100, a target of squared error whatever the content, see :func:`psnr_of_quality`; 85 (40 dB)
+        without any target.
+    bpp: bits per pixel, at most.
+    nbytes: bytes of the file, at most.
+    psnr: dB over the samples of the image without transparency, at least.
+    effort: 1 to 9; more takes longer to encode and to decode, and makes smaller files.
+    context: with CRR; without, trits are coded by tables alone.
+    background: a colour to flatten transparency onto; None keeps it.
+    metadata: keep EXIF and XMP.
+    quality_table: note in the file what PSNR its lengths have, for ``truncate(psnr=...)``: 20 bytes.
+    max_pixels: limit of width times height, None for no limit.
+
+    Raises ValueError for two targets at once and for an effort that there is not.
+    """
+
+    quality: float | None = None
+    bpp: float | None = None
+    nbytes: int | None = None
+    psnr: float | None = None
+    effort: int = DEFAULT_EFFORT
+    context: bool = True
+    background: Colour | None = None
+    metadata: bool = False
+    quality_table: bool = True
+    max_pixels: int | None = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if sum(target is not None for target in (self.quality, self.bpp, self.nbytes, self.psnr)) > 1:
+            raise ValueError("give at most one of quality, bpp, nbytes and psnr")
+        if self.effort not in EFFORTS:
+            raise ValueError(f"effort is {EFFORTS[0]} to {EFFORTS[-1]}, not {self.effort}")
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """Options of :func:`ctc_codec.decode`, :func:`ctc_codec.thumbnail` and :class:`ctc_codec.Decoder`.
+
+    accept_damage: use what stands before damaged bytes.
+    max_pixels: limit of width times height, None for no limit.
+    warn: takes the message about damage that is accepted.
+    refine: with CDR.
+    synthesis: with the synthesis network, if the weights have one.
+    """
+
+    accept_damage: bool = False
+    max_pixels: int | None = MAX_PIXELS
+    warn: Callable[[str], Any] | None = None
+    refine: bool = True
+    synthesis: bool = True
+
+
+class EncodeKeywords(TypedDict, total=False):
+    """The fields of :class:`EncodeOptions` as keyword arguments."""
+
+    quality: float | None
+    bpp: float | None
+    nbytes: int | None
+    psnr: float | None
+    effort: int
+    context: bool
+    background: Colour | None
+    metadata: bool
+    quality_table: bool
+    max_pixels: int | None
+
+
+class DecodeKeywords(TypedDict, total=False):
+    """The fields of :class:`DecodeOptions` as keyword arguments."""
+
+    accept_damage: bool
+    max_pixels: int | None
+    warn: Callable[[str], Any] | None
+    refine: bool
+    synthesis: bool
+
+
 def psnr_of_quality(quality: float) -> float:
-    """PSNR in dB that a quality from 1 to 100 stands for; 100 is all planes, about 50 dB. Raises
-    ValueError."""
+    """PSNR in dB that a quality from 1 to 100 stands for; 100 is all planes, about 50 dB.
+
+    Raises ValueError for another quality.
+    """
     if not 1 <= quality <= 100:
         raise ValueError(f"quality is 1 to 100, not {quality:g}")
     upper = next(i for i, (end, _) in enumerate(_POINTS) if quality <= end)

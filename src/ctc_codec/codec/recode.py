@@ -7,8 +7,7 @@ only if an encoder wrote them.
 from __future__ import annotations
 
 from ..container.coder import RangeDecoder, RangeEncoder, Rows, Symbols
-from ..container.file import split_stream, unframe
-from ..container.header import Header
+from ..container.file import parse
 from ..errors import DamageError
 from .decoder import Decoder
 from .model import CodecModel
@@ -33,18 +32,16 @@ def verify_code(data: bytes, model: CodecModel, max_pixels: int | None) -> None:
 
     Raises DamageError for a code word that no encoder writes, WeightsError, LimitError, FormatError.
     """
-    header, start = Header.parse(data)
-    stream = unframe(data, header, start)
+    file = parse(data)
     decoder = Decoder(weights=model, max_pixels=max_pixels)
-    if not stream.complete:
+    if not file.complete:
         decoder.feed(data)
         decoder.finish()
         return
-    decoder.feed(data[:start])  # refuses what is not to be tried
-    code = split_stream(stream.data, header)[0]
-    echo = _Echo(code)
+    decoder.feed(data[: file.header_bytes])  # refuses what is not to be tried
+    header, echo = file.header, _Echo(file.code)
     size, colours = (header.height, header.width), 1 if header.grey else 3
     for _ in Walk(model, size, colours, header.planes, Reader(echo), slices=header.slices):
         raise AssertionError("a whole code word is never short")
-    if echo.encoder.finish() != code:
+    if echo.encoder.finish() != file.code:
         raise DamageError("damaged: the code word is not one that an encoder writes")

@@ -22,9 +22,10 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, replace: bool = Tr
     target = Path(os.path.realpath(path))
     partial = target.with_name(f".ctc-{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
+        mode = _mode_of(target)
         with open(partial, "xb") as file:
-            with contextlib.suppress(OSError):
-                os.chmod(partial, stat.S_IMODE(target.stat().st_mode))
+            if mode is not None:
+                os.chmod(partial, mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -32,9 +33,20 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, replace: bool = Tr
             os.replace(partial, target)
         else:
             _rename_new(partial, target)
+    except OSError as error:
+        error.filename, error.filename2 = str(target), None
+        raise
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def _mode_of(path: Path) -> int | None:
+    """Permissions of a file, None if it is not there. Raises OSError, for a link to itself for example."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
 
 
 def _rename_new(partial: Path, target: Path) -> None:

@@ -1,25 +1,162 @@
-"""The .ctc file: cutting it and telling what is in it.
+"""The .ctc file: packed, parsed, cut, and described.
 
-Every prefix that holds the header is a valid file, so truncation is plain slicing. This module needs
-the standard library only: `ctc truncate` never loads numpy or the entropy coder.
+Every prefix that holds the header is a valid file, so truncation is plain slicing. This module needs the
+standard library only: ``ctc truncate`` never loads numpy or the entropy coder.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from ..errors import TargetError
-from . import sections as _extras
-from .blocks import Unframer
-from .header import Header
+from . import sections as _sections
+from .blocks import BLOCK_BYTES, Unframer, frame
+from .header import MAX_HEADER_BYTES, Header, HeaderCutError
 from .quality_table import QualityTable, lengths
+from .sections import Section
+
+COMPLETE, CUT, DAMAGED = "complete", "cut", "damaged"
 
 
-def unframe(data: bytes, header: Header, header_bytes: int) -> Unframer:
-    """Check and strip the frames of a file that may be cut anywhere after its header."""
-    unframer = Unframer(header.payload_bytes, header_bytes)
-    unframer.feed(data[header_bytes:])
-    return unframer
+def pack(header: Header, code: bytes, sections: Iterable[tuple[int, bytes]] = ()) -> bytes:
+    """The whole file of a code word and of sections (kind and bytes).
+
+    header: its ``code_bytes`` and ``extras_bytes`` are set here.
+    """
+    extras = _sections.join_sections(sections)
+    header = replace(header, code_bytes=len(code), extras_bytes=len(extras))
+    return header.to_bytes() + frame(_sections.mix(code, extras, header.lead_bytes))
+
+
+@dataclass(frozen=True)
+class File:
+    """What a .ctc file, or a prefix of one, holds.
+
+    header: see :class:`Header`.
+    header_bytes: its length.
+    nbytes: bytes present.
+    used_bytes: of them, those before the first damage.
+    code: the code word, as far as it is there.
+    extras: the sections as one run of bytes, as far as they are there.
+    damage: what is wrong and at which bytes, or None.
+    complete: nothing is missing and every check sum fits.
+    """
+
+    header: Header
+    header_bytes: int
+    nbytes: int
+    used_bytes: int
+    code: bytes
+    extras: bytes
+    damage: str | None
+    complete: bool
+
+    @property
+    def state(self) -> str:
+        """COMPLETE, CUT (a valid prefix) or DAMAGED."""
+        return DAMAGED if self.damage is not None else COMPLETE if self.complete else CUT
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel present."""
+        return 8 * self.nbytes / (self.header.width * self.header.height)
+
+    @property
+    def checked_bytes(self) -> int:
+        """Length of the beginning whose check sums fit."""
+        if self.damage is not None or self.complete:
+            return self.used_bytes
+        return self.header_bytes + (self.nbytes - self.header_bytes) // BLOCK_BYTES * BLOCK_BYTES
+
+    def sections(self) -> Iterator[Section]:
+        """The sections in order; the last one may be cut. Raises FormatError for bad lengths."""
+        return _sections.split_sections(self.extras)
+
+    def section(self, kind: int) -> Section | None:
+        """The first section of a kind, which alone counts. Raises FormatError for bad lengths."""
+        return _sections.first_sections(self.extras).get(kind)
+
+    @property
+    def quality_table(self) -> QualityTable | None:
+        """The quality table, if it is there whole."""
+        section = self.section(_sections.QUALITY)
+        return QualityTable.parse(section.data) if section is not None and section.complete else None
+
+
+class Parser:
+    """Parses a file that arrives in pieces and may end anywhere.
+
+    header: None until it is complete.
+    """
+
+    def __init__(self) -> None:
+        self.header: Header | None = None
+        self._head = bytearray()
+        self._header_bytes = self._nbytes = 0
+        self._stream = Unframer(0, 0)
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes. Raises FormatError, DamageError for what is no header."""
+        self._nbytes += len(piece)
+        if self.header is None:
+            self._head += piece
+            try:
+                self.header, self._header_bytes = Header.parse(bytes(self._head[:MAX_HEADER_BYTES]))
+            except HeaderCutError:
+                return
+            piece = bytes(self._head[self._header_bytes :])
+            self._head.clear()
+            self._stream = Unframer(self.header.payload_bytes, self._header_bytes)
+        self._stream.feed(piece)
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of code word and extras that are there."""
+        return self._stream.length
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the file before the first damage."""
+        return self._nbytes if self.header is None else self._stream.used
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong and at which bytes, or None."""
+        return self._stream.damage
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing and every check sum fits."""
+        return self.header is not None and self._stream.complete
+
+    def file(self) -> File:
+        """What there is now. Raises HeaderCutError while the header is not complete."""
+        header = self.header or Header.parse(bytes(self._head))[0]  # which says what is missing
+        code, extras = self._stream.data, b""
+        if header.extras_bytes:
+            code, extras = _sections.unmix(code, header.code_bytes, header.extras_bytes, header.lead_bytes)
+        stream = self._stream
+        return File(
+            header,
+            self._header_bytes,
+            self._nbytes,
+            stream.used,
+            code,
+            extras,
+            stream.damage,
+            stream.complete,
+        )
+
+
+def parse(data: bytes) -> File:
+    """Parse a file, or any prefix of one. Raises FormatError without a sound header."""
+    parser = Parser()
+    parser.feed(data)
+    return parser.file()
+
+
+# --- cutting ----------------------------------------------------------------------------------------
 
 
 def budget_bytes(header: Header, *, bpp: float | None = None, nbytes: int | None = None) -> int:
@@ -44,50 +181,51 @@ def budget_bytes(header: Header, *, bpp: float | None = None, nbytes: int | None
 def truncate(
     data: bytes, *, bpp: float | None = None, nbytes: int | None = None, psnr: float | None = None
 ) -> bytes:
-    """The first bytes of a .ctc file, as many as ``bpp`` (bits per pixel) or ``nbytes`` allow, or as few as
-    have a PSNR of ``psnr`` dB by the file's quality table.
+    """The first bytes of a .ctc file, by one of three targets; the same as ``head -c``.
 
-    A file that is small enough already comes back whole. The result equals ``head -c``: any prefix
-    is a file. Raises FormatError if ``data`` is no .ctc file, TargetError if the header does not fit, if the
-    PSNR is out of reach or the file has no quality table; ValueError unless exactly one target is given.
+    A file that is small enough already comes back whole.
+
+    bpp: bits per pixel, at most.
+    nbytes: bytes of the file, at most.
+    psnr: dB, by the file's quality table; as few bytes as have it.
+
+    Raises FormatError if ``data`` is no .ctc file, TargetError if the header does not fit, if the PSNR is out
+    of reach or the file has no quality table; ValueError unless exactly one target is given.
     """
     if sum(target is not None for target in (bpp, nbytes, psnr)) != 1:
         raise ValueError("give exactly one of bpp, nbytes and psnr")
-    header, start = Header.parse(data)
     if psnr is None:
-        return data[: budget_bytes(header, bpp=bpp, nbytes=nbytes)]
-    table = _quality_table(split_stream(unframe(data, header, start).data, header)[1])
+        return data[: budget_bytes(Header.parse(data)[0], bpp=bpp, nbytes=nbytes)]
+    file = parse(data)
+    table = file.quality_table
     if table is None:
         raise TargetError("no quality table in the file, or in what is left of it: give bpp or bytes")
-    code_bytes = table.code_bytes_for(psnr, header.code_bytes)
+    code_bytes = table.code_bytes_for(psnr, file.header.code_bytes)
     if code_bytes is None:
         raise TargetError(f"{psnr:g} dB is out of reach: the whole stream gives {table.psnr[0]:.2f} dB")
-    count = header.file_position(code_bytes)
+    count = file.header.file_position(code_bytes)
     if count > len(data):
         raise TargetError(f"{psnr:g} dB would take {count} bytes, and {len(data)} are left")
     return data[:count]
 
 
-def split_stream(stream: bytes, header: Header) -> tuple[bytes, bytes]:
-    """Code word and extras, as far as a prefix of the stream holds them."""
-    if not header.extras_bytes:
-        return stream, b""
-    return _extras.unmix(stream, header.code_bytes, header.extras_bytes, header.lead_bytes)
-
-
-def _quality_table(extras: bytes) -> QualityTable | None:
-    section = _extras.first_sections(extras).get(_extras.QUALITY)
-    return QualityTable.parse(section.data) if section is not None and section.complete else None
+# --- describing -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Info:
-    """What a file tells without its weights.
+    """What :func:`info` tells of a file without its weights.
 
-    header: see :class:`Header`; header_bytes: its length; nbytes: bytes present; bpp: bits per pixel
-    present; complete: nothing is missing; damage: what is wrong and where, or None.
+    header: see :class:`Header`.
+    header_bytes: its length.
+    nbytes: bytes present.
+    bpp: bits per pixel present.
+    complete: nothing is missing and every check sum fits.
+    damage: what is wrong and where, or None.
     quality: the quality table as (bytes of the file, PSNR in dB), ascending, for the bytes present; empty
-    without one. psnr: by it, of what is present. sections: names of the extras that are complete.
+        without one.
+    psnr: dB, by the quality table, of what is present.
+    sections: names of the sections that are there whole.
     """
 
     header: Header
@@ -103,21 +241,37 @@ class Info:
 
 def info(data: bytes) -> Info:
     """Describe a .ctc file or a prefix of one, check sums verified. Raises FormatError."""
-    header, start = Header.parse(data)
-    stream = unframe(data, header, start)
-    bpp = 8 * len(data) / (header.width * header.height)
-    code, extras = split_stream(stream.data, header)
-    held = tuple(
-        _extras.NAMES[section.kind]
-        for section in _extras.split_sections(extras)
-        if section.complete and section.kind in _extras.NAMES
-    )
-    table = _quality_table(extras)
+    file = parse(data)
+    header, table = file.header, file.quality_table
     quality: tuple[tuple[int, float], ...] = ()
     psnr = None
     if table is not None:
         points = zip(lengths(header.code_bytes), table.psnr, strict=True)
         steps = {header.file_position(length): round(db, 2) for length, db in points if length}
-        quality = tuple((count, db) for count, db in sorted(steps.items()) if count <= len(data))
-        psnr = table.at(len(code), header.code_bytes)
-    return Info(header, start, len(data), bpp, stream.complete, stream.damage, quality, psnr, held)
+        quality = tuple((count, db) for count, db in sorted(steps.items()) if count <= file.nbytes)
+        psnr = table.at(len(file.code), header.code_bytes)
+    return Info(
+        header=header,
+        header_bytes=file.header_bytes,
+        nbytes=file.nbytes,
+        bpp=file.bpp,
+        complete=file.complete,
+        damage=file.damage,
+        quality=quality,
+        psnr=psnr,
+        sections=_sections.names_of(file.sections()),
+    )
+
+
+def unframe(data: bytes, header: Header, header_bytes: int) -> Unframer:
+    """TRANSITION"""
+    unframer = Unframer(header.payload_bytes, header_bytes)
+    unframer.feed(data[header_bytes:])
+    return unframer
+
+
+def split_stream(stream: bytes, header: Header) -> tuple[bytes, bytes]:
+    """TRANSITION"""
+    if not header.extras_bytes:
+        return stream, b""
+    return _sections.unmix(stream, header.code_bytes, header.extras_bytes, header.lead_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import DamageError, FormatError, LimitError
-from . import sections as extras
+from . import sections
 from .blocks import BLOCK_DATA, CRC_BYTES, crc, framed_bytes
 from .varint import get_varint, put_varint
 
@@ -73,13 +73,13 @@ class Header:
     alpha: the image has transparency.
     planes: of trits, 0 to 10: at the plane above the first all details are zero.
     slices: of all planes together, after which the file ends.
-    extras_bytes: length of what is mixed into the code word, see :mod:`ctc_codec.container.extras`.
+    extras_bytes: length of what is mixed into the code word, see :mod:`ctc_codec.container.sections`.
     """
 
     width: int
     height: int
     fingerprint: bytes
-    code_bytes: int
+    code_bytes: int = 0
     grey: bool = False
     alpha: bool = False
     extras_bytes: int = 0
@@ -109,7 +109,7 @@ class Header:
     @property
     def lead_bytes(self) -> int:
         """Bytes of the code word before the first extras."""
-        return extras.lead_bytes(self.code_bytes, self.width, self.height)
+        return sections.lead_bytes(self.code_bytes, self.width, self.height)
 
     @property
     def file_bytes(self) -> int:
@@ -118,7 +118,7 @@ class Header:
 
     def file_position(self, code_position: int) -> int:
         """Bytes of the file up to and with the first ``code_position`` bytes of the code word."""
-        at = extras.stream_position(code_position, self.extras_bytes, self.lead_bytes)
+        at = sections.stream_position(code_position, self.extras_bytes, self.lead_bytes)
         if at == self.payload_bytes:
             return self.file_bytes  # with the last check sum
         return len(self.to_bytes()) + at + CRC_BYTES * (at // BLOCK_DATA)

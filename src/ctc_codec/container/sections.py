@@ -98,6 +98,11 @@ def first_sections(extras: bytes) -> dict[int, Section]:
     return found
 
 
+def names_of(sections: Iterable[Section]) -> tuple[str, ...]:
+    """Names of the known sections that are whole."""
+    return tuple(NAMES[section.kind] for section in sections if section.complete and section.kind in NAMES)
+
+
 def pack_text(data: bytes) -> bytes:
     """EXIF or XMP as a section holds it: deflated (zlib)."""
     return zlib.compress(data, 9)

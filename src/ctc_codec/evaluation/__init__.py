@@ -1,1 +1,1 @@
-"""Measuring the codec: the demonstration, times, and rate-distortion over a folder of images."""
+"""Measuring the codec beside others: rate, distortion, time, memory. Needs the extra ``eval``."""

@@ -1,4 +1,4 @@
-"""What each part of the codec is worth, and each effort: the same images, one part more at a time.
+"""The worth of each part of the codec, and of each effort: the same images, one part more at a time.
 
 The rungs are those of the paper (Jeon et al., CVPR 2023, table 2) and below them its peer (Lu et al.,
 "Progressive neural image compression with nested quantization and latent ordering", ICCV 2021): nested
@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 
-from ..cli.files import write_output
+from ..codec.decoder import decode
+from ..codec.encoder import encode
 from ..codec.model import load_model
 from ..codec.options import DEFAULT_EFFORT, EFFORTS
+from ..container.atomic import write_whole
 from ..errors import WeightsError
 from ..image.source import SourceImage
 from .bd_rate import bd_rate
 from .codecs import Codec, Ctc
 from .images import EvaluationImage, file_digest, read_image
-from .measure import Cache, Point, codec_key, measure_all
+from .measure import MeasurementError, Measuring, Point, codec_key, measure_all
 from .results import METHOD, curve_of, cuts, machine, mean_points, whole
+from .tables import markdown
 
 FORMAT = "ctc-ablation-3"
 RATES = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 1.4, 2.0)
@@ -46,7 +48,7 @@ Ablation = dict[str, Any]
 def without_order(weights: Path, folder: Path) -> Path:
     """A weights file in ``folder`` with one class for all trits: nothing but place orders those of a plane.
 
-    Raises WeightsError, OutputError.
+    Raises WeightsError, OSError.
     """
     # Lu et al. differ still: they cut between whole planes only, here a cut uses what a plane has so far;
     # their intervals and densities are those of a hyperprior. A plane's raster goes from coarse to fine
@@ -61,7 +63,8 @@ def without_order(weights: Path, folder: Path) -> Path:
         metadata = file.metadata()
     arrays[_CLASSES] = np.ones_like(arrays[_CLASSES])
     path = folder / "unordered.safetensors"
-    write_output(str(path), save(arrays, metadata), force=True, make_folder=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, save(arrays, metadata))
     return path
 
 
@@ -75,10 +78,12 @@ def check_control(weights: Path, control: Path) -> None:
 
 
 def rungs(weights: Path, unordered: Path, control: Path | None = None) -> list[Ctc]:
-    """Those of LADDER that can be measured, each on top of the one before; the codec is the last of them that
-    has ``weights``.
+    """The rungs of LADDER that can be measured, each on top of the one before; the codec is the last of them
+    that has ``weights``.
 
-    unordered: see :func:`without_order`; control: weights whose synthesis network was trained on whole files.
+    unordered: see :func:`without_order`.
+    control: weights whose synthesis network was trained on whole files.
+
     Raises WeightsError.
     """
 
@@ -109,9 +114,6 @@ def efforts(weights: Path) -> list[Ctc]:
 def _times(codecs: Sequence[Ctc], images: Sequence[EvaluationImage]) -> list[tuple[float, float]]:
     """Median milliseconds to encode and to decode whole default files; codecs take turns, networks have a
     thread per core."""
-    from ..codec.decoder import decode
-    from ..codec.encoder import encode
-
     found: list[list[tuple[float, float]]] = [[] for _ in codecs]
     for image in [images[0], *images]:  # the first one warms up
         source = SourceImage(read_image(image.path).pixels, False)
@@ -144,17 +146,15 @@ def _row(
 
 
 def measure_ablation(
-    steps: Sequence[Ctc],
-    images: Sequence[EvaluationImage],
-    cache: Cache,
-    code: str,
-    jobs: int,
-    *,
-    times: bool = True,
-    progress: Callable[[str], Any] = lambda done: None,
+    steps: Sequence[Ctc], images: Sequence[EvaluationImage], how: Measuring, *, times: bool = True
 ) -> Ablation:
-    """The document: "rungs" and "efforts", a row each. steps: of :func:`rungs`. Raises ClickException if one
-    fails."""
+    """The document: "rungs" and "efforts", a row each.
+
+    steps: of :func:`rungs`.
+    how: its metrics are PSNR.
+
+    Raises MeasurementError if one fails, BrokenProcessPool if a process is killed.
+    """
     by_label = {codec.label: codec for codec in steps}
     anchor, default = by_label[FREE], by_label.get(ALL_STATES, by_label[CDR])
     chosen = [*steps, *efforts(default.weights)]
@@ -163,10 +163,10 @@ def measure_ablation(
     nested, control = by_label[NESTED].weights, by_label.get(WHOLE_FILES)
     # Not that of the file: safetensors writes the same content in more than one way.
     digests[nested] = f"{digests[default.weights]} {load_model(nested).fingerprint.hex()}"
-    keys = {codec.name: codec_key(codec, codec.version(), digests[codec.weights], code) for codec in chosen}
-    measured = measure_all(images, codecs, keys, ["psnr"], cache, jobs, progress)
+    keys = {codec.name: codec_key(codec, digests[codec.weights]) for codec in chosen}
+    measured = measure_all(images, codecs, keys, how)
     for name, reason in measured.failed.items():
-        raise click.ClickException(f"{name}: {reason}")
+        raise MeasurementError(f"{name}: {reason}")
     timed = images[:: -(-len(images) // _TIMED)] if times else []
     curves = {codec.name: mean_points(measured.points[codec.name], ["psnr"])[0] for codec in chosen}
     spent = dict(zip(curves, _times(chosen, timed), strict=True)) if timed else {}
@@ -205,8 +205,6 @@ _FILE = ["whole default file", "encode ms", "decode ms"]
 
 def ablation_table(document: Ablation) -> str:
     """Markdown: BD-rates, PSNR at SHOWN and times of every rung."""
-    from .tables import markdown
-
     header = ["", "BD-rate", *(f"{rate:g} bpp" for rate in SHOWN), *_FILE]
     out = []
     for row in document["rungs"]:
@@ -221,8 +219,6 @@ def ablation_table(document: Ablation) -> str:
 
 def effort_table(document: Ablation) -> str:
     """Markdown: BD-rates, whole files and times of every effort."""
-    from .tables import markdown
-
     out = []
     for row in document["efforts"]:
         default = " (default)" if row["label"] == str(document["default_effort"]) else ""

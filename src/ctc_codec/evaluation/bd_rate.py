@@ -24,7 +24,11 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Curve:
-    """Rate and quality, both rising: bits per pixel and, for example, dB."""
+    """A rate-distortion curve.
+
+    bpp: bits per pixel, rising.
+    quality: at these, rising; in dB, for example.
+    """
 
     bpp: tuple[float, ...]
     quality: tuple[float, ...]
@@ -65,8 +69,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class BdRate:
-    """percent: bits that the codec needs more (positive) than the anchor for equal quality, on average over
-    the qualities from ``low`` to ``high`` that both reach."""
+    """A Bjontegaard delta rate.
+
+    percent: bits that the codec needs more (positive) than the anchor for equal quality, on average.
+    low, high: ends of the range of quality that it is over, which both reach.
+    """
 
     percent: float
     low: float

@@ -1,4 +1,4 @@
-"""What is measured: our codec, and the shape that every codec in the comparison has."""
+"""Our codec as it is measured, and the shape of every codec in the comparison."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ TABLE_RATES = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.4, 2.0)
 
 @dataclass(frozen=True)
 class Stream:
-    """Bytes that a decoder was given. asked: in the codec's unit, None for our whole file of default quality,
-    which is no point of a curve; decode: to uint8 [height, width, 3]."""
+    """Bytes for a decoder.
+
+    asked: in the codec's unit; None for our whole file of default quality, which is no point of a curve.
+    nbytes: how many there are.
+    decode: gives uint8 [height, width, 3]. Raises PeerError.
+    """
 
     asked: float | None
     nbytes: int
@@ -34,8 +38,14 @@ class Stream:
 
 
 class Codec(Protocol):
-    """name: for files and options; label: for people; setting: how it is run, in a line;
-    embedded: every stream of an image is a prefix of one file; unit: of what is asked, "bpp" or another."""
+    """A codec in the comparison.
+
+    name: for files and options.
+    label: for people.
+    setting: of its encoder, in a line.
+    embedded: every stream of an image is a prefix of one file.
+    unit: of ``Stream.asked``, "bpp" or another.
+    """
 
     @property
     def name(self) -> str: ...
@@ -67,10 +77,13 @@ ALL_PLANES = 100
 class Ctc:
     """This codec with a file of weights: one file of an image cut at every rate, and the default file, whole.
 
+    weights: file.
+    rates: bits per pixel of the cuts.
     quality: of the file that is cut. One of all planes goes on to about 50 dB, so that every image has every
-    rate; the default one is the same plane by plane, up to the plane in which it ends.
-    effort, context: as in :func:`ctc_codec.encode`; refine, synthesis: as in :func:`ctc_codec.decode`;
-    threads: of the networks, None for one per core.
+        rate; the default one is the same plane by plane, up to the plane in which it ends.
+    effort, context: as in :func:`ctc_codec.encode`.
+    refine, synthesis: as in :func:`ctc_codec.decode`.
+    threads: of the networks; None for one per core.
     """
 
     weights: Path
@@ -88,7 +101,7 @@ class Ctc:
 
     @property
     def setting(self) -> str:
-        """How it is run, in a line."""
+        """The settings of its encoder, in a line."""
         return (
             f"effort {self.effort}; one file of quality {self.quality:g}, cut at every rate; "
             f"whole file: quality {DEFAULT_QUALITY}"

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cli.files import read_input
 from ..errors import CtcError, InputError
 from ..image.open import open_image
 from ..image.source import SourceImage, source_image
@@ -18,7 +17,13 @@ SUFFIXES = {".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"}
 
 @dataclass(frozen=True)
 class EvaluationImage:
-    """name: unique in its set, for people; sha256: of the file's bytes, for caches."""
+    """An image of an evaluation.
+
+    name: for people, unique in its set.
+    path: of its file.
+    width, height: in pixels.
+    sha256: of the file's bytes, for caches.
+    """
 
     name: str
     path: Path
@@ -43,7 +48,9 @@ def file_digest(path: Path) -> str:
 def read_image(path: Path) -> SourceImage:
     """An image file as 8-bit RGB, transparency on white. Raises InputError, which names the file."""
     try:
-        return source_image(open_image(read_input(str(path))), background="white")
+        return source_image(open_image(path.read_bytes()), background="white")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
     except CtcError as error:
         raise InputError(f"{path}: {error}") from None
 

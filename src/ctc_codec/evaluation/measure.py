@@ -6,19 +6,23 @@ the image's bytes, the codec's version and settings, the weights, and the code t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from ..cli.files import write_output
+from tqdm import tqdm
+
+from ..container.atomic import write_whole
+from ..errors import CtcError
 from ..image.source import Pixels
 from .codecs import Codec, Ctc, PeerError
 from .images import EvaluationImage, read_image
@@ -26,6 +30,10 @@ from .metrics import quality
 
 Point = dict[str, Any]
 """asked (as of :class:`Stream`), nbytes, bpp and the metrics by name."""
+
+
+class MeasurementError(CtcError):
+    """An evaluation cannot be made: our own codec fails, or a package is not installed."""
 
 
 def measure(codec: Codec, pixels: Pixels, metrics: Sequence[str]) -> list[Point]:
@@ -54,10 +62,11 @@ def measure(codec: Codec, pixels: Pixels, metrics: Sequence[str]) -> list[Point]
     return points
 
 
-_CODEC = ("codec", "container", "crr", "planes", "synthesis", "transform")
-_MEASURING = ("codecs", "peers", "metrics", "measure", "resources")
+_CODEC = ("codec", "container", "crr", "image", "planes", "synthesis", "transform")
+_MEASURING = ("codecs", "images", "peers", "metrics", "measure", "resources")
 
 
+@functools.cache
 def code_digest() -> str:
     """SHA-256 of the code that a measurement runs through: the codec and this package's."""
     here = Path(__file__).parent
@@ -79,7 +88,7 @@ class Cache:
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
     def get(self, key: object) -> Any:
-        """What was put under a key, or None."""
+        """The value that was put under a key, or None."""
         try:
             return json.loads(self._path(key).read_text())
         except (OSError, ValueError):
@@ -87,16 +96,15 @@ class Cache:
 
     def put(self, key: object, value: object) -> None:
         """Keep a value that JSON can hold; whole or not at all."""
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_output(str(path), json.dumps(value).encode(), force=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self._path(key), json.dumps(value).encode())
 
 
-def codec_key(codec: Codec, version: str, weights_digest: str, code: str) -> dict[str, Any]:
-    """What results of a codec depend on, besides the image."""
+def codec_key(codec: Codec, weights_digest: str) -> dict[str, Any]:
+    """All that results of a codec depend on, besides the image. Raises PeerError."""
     settings = {k: str(v) for k, v in asdict(codec).items() if k != "weights"}  # type: ignore[call-overload]
     ours = {"weights": weights_digest} if isinstance(codec, Ctc) else {}
-    return {"settings": settings, "version": version, "code": code, **ours}
+    return {"settings": settings, "version": codec.version(), "code": code_digest(), **ours}
 
 
 def _leave_with_parent() -> None:
@@ -113,62 +121,99 @@ def _begin_worker() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of torch, should a metric import it
 
 
-def _measure_file(
-    codec: Codec, path: Path, metrics: Sequence[str], cache: Cache, key: object
-) -> tuple[list[Point], str | None]:
+@dataclass(frozen=True)
+class Measuring:
+    """The way in which codecs are measured.
+
+    cache: of what was measured before.
+    metrics: their names.
+    jobs: processes.
+    quiet: without a progress bar.
+    """
+
+    cache: Cache
+    metrics: Sequence[str] = ("psnr",)
+    jobs: int = 1
+    quiet: bool = True
+
+
+@dataclass(frozen=True)
+class _Task:
+    codec: Codec
+    image: EvaluationImage
+    key: object
+
+
+def _measure_task(task: _Task, how: Measuring) -> tuple[list[Point], str | None]:
     """Points, or none and the reason. Kept here, so that work in hand is not lost on an interrupt."""
+    codec, path = task.codec, task.image.path
     if isinstance(codec, Ctc):
         codec = replace(codec, threads=1)
     try:
-        points = measure(codec, read_image(path).pixels, metrics)
+        points = measure(codec, read_image(path).pixels, how.metrics)
     except Exception as error:  # a peer may fail in any way; the report names it and goes on
         return [], f"{path.name}: {type(error).__name__}: {' '.join(str(error).split())}"
-    cache.put(key, points)
+    how.cache.put(task.key, points)
     return points, None
 
 
 @dataclass(frozen=True)
 class Measured:
-    """points: by codec's name, then image's name; failed: reason by codec's name."""
+    """Results of codecs on images.
+
+    points: by codec's name, then image's name.
+    failed: reason by name of a codec that failed or cannot be run.
+    resources: by codec's name, see :func:`ctc_codec.evaluation.resources.resources_of`; empty if times were
+        not measured.
+    """
 
     points: dict[str, dict[str, list[Point]]]
-    failed: dict[str, str]
+    failed: dict[str, str] = field(default_factory=dict)
+    resources: dict[str, Any] = field(default_factory=dict)
 
 
 def measure_all(
     images: Sequence[EvaluationImage],
     codecs: Sequence[Codec],
     keys: dict[str, dict[str, Any]],
-    metrics: Sequence[str],
-    cache: Cache,
-    jobs: int,
-    progress: Callable[[str], Any] = lambda done: None,
+    how: Measuring,
 ) -> Measured:
-    """Every codec on every image, what the cache does not have in ``jobs`` processes.
+    """Every codec on every image, what the cache does not have in processes.
 
-    keys: of the codecs, by name. progress: called with a few words after each image and codec. A codec that
-    fails on one image is left out as a whole: means over fewer images would not compare.
+    A codec that fails on one image is left out as a whole: means over fewer images would not compare.
+
+    keys: of the codecs, by name, see :func:`codec_key`.
+
     Raises BrokenProcessPool if a process is killed.
     """
     points: dict[str, dict[str, list[Point]]] = {codec.name: {} for codec in codecs}
     failed: dict[str, str] = {}
+    tasks: list[_Task] = []
+    with tqdm(
+        total=len(images) * len(codecs),
+        desc=f"{len(images)} images, {len(codecs)} codecs",
+        disable=how.quiet or None,  # None: shown on a terminal
+    ) as bar:
 
-    tasks: list[tuple[Codec, EvaluationImage, object]] = []
-    for codec in codecs:
-        for image in images:
-            key = [keys[codec.name], image.sha256, sorted(metrics)]
-            found = cache.get(key)
-            if found is None:
-                tasks.append((codec, image, key))
+        def done(task: _Task) -> None:
+            bar.set_postfix_str(f"{task.image.name} {task.codec.label}", refresh=False)
+            bar.update()
+
+        for codec in codecs:
+            for image in images:
+                task = _Task(codec, image, [keys[codec.name], image.sha256, sorted(how.metrics)])
+                found = how.cache.get(task.key)
+                if found is None:
+                    tasks.append(task)
+                else:
+                    points[codec.name][image.name] = found
+                    done(task)
+        for task, (found, reason) in _in_processes(tasks, how):
+            if reason is None:
+                points[task.codec.name][task.image.name] = found
             else:
-                points[codec.name][image.name] = found
-                progress(f"{image.name} {codec.label}")
-    for codec, image, (found, reason) in _in_processes(tasks, metrics, cache, jobs):
-        if reason is None:
-            points[codec.name][image.name] = found
-        else:
-            failed.setdefault(codec.name, reason)
-        progress(f"{image.name} {codec.label}")
+                failed.setdefault(task.codec.name, reason)
+            done(task)
     for name in failed:
         del points[name]
     order = [image.name for image in images]
@@ -176,19 +221,16 @@ def measure_all(
 
 
 def _in_processes(
-    tasks: Sequence[tuple[Codec, EvaluationImage, object]], metrics: Sequence[str], cache: Cache, jobs: int
-) -> Iterator[tuple[Codec, EvaluationImage, tuple[list[Point], str | None]]]:
+    tasks: Sequence[_Task], how: Measuring
+) -> Iterator[tuple[_Task, tuple[list[Point], str | None]]]:
     if not tasks:
         return
     pool = ProcessPoolExecutor(
-        min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_begin_worker
+        min(how.jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_begin_worker
     )
     try:
-        running = {
-            pool.submit(_measure_file, codec, image.path, metrics, cache, key): (codec, image)
-            for codec, image, key in tasks
-        }
+        running = {pool.submit(_measure_task, task, how): task for task in tasks}
         for future in as_completed(running):
-            yield *running[future], future.result()
+            yield running[future], future.result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -41,9 +41,15 @@ def _ssimulacra2(original: Pixels, decoded: Pixels) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """name: in results; label: for people; axis: the same on a plot, with its unit; package: what computes
-    it, None for this one; smallest: least side in pixels that it is defined for; function: of two images,
-    uint8 [height, width, 3]."""
+    """A measure of distortion.
+
+    name: in results.
+    label: for people.
+    axis: the same on a plot, with its unit.
+    package: that computes it; None for this one.
+    smallest: least side in pixels that it is defined for.
+    function: of two images, uint8 [height, width, 3].
+    """
 
     name: str
     label: str

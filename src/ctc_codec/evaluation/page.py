@@ -51,7 +51,7 @@ def _picture(pixels: Pixels) -> str:
 
 
 def _centre(pixels: Pixels) -> Pixels:
-    """What is shown of a large image: a page of 30 pictures has to stay small."""
+    """The part of a large image that is shown: a page of 30 pictures has to stay small."""
     top, left = (max(0, side - _SHOWN_SIDE) // 2 for side in pixels.shape[:2])
     return pixels[top : top + _SHOWN_SIDE, left : left + _SHOWN_SIDE]
 
@@ -97,7 +97,10 @@ def render(
 ) -> str:
     """The page. It refers to nothing outside itself.
 
-    plots: files by name; steps: of :func:`frames`."""
+    plots: files by name.
+    shown: the image on the slider.
+    steps: of :func:`frames`.
+    """
     import jinja2
 
     anchor = anchor_of(results)

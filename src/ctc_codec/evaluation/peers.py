@@ -46,8 +46,14 @@ def opened(data: bytes) -> Pixels:
 
 @dataclass(frozen=True)
 class PillowCodec:
-    """A format that Pillow writes at one quality per file. feature: of Pillow, or the package of ``plugin``,
-    which is a module."""
+    """A format that Pillow writes at one quality per file.
+
+    kind: its name in Pillow.
+    qualities: of the files.
+    options: of Pillow's writer.
+    feature: of Pillow, or the package of ``plugin``.
+    plugin: module that registers the format; None if Pillow has it.
+    """
 
     name: str
     label: str

@@ -21,7 +21,7 @@ _COLOURS = {
     "jpegxl-progressive": "#c79be0",
 }
 _SHADES = ("#222222", "#e07b00", "#009e9e", "#8a8a00", "#d16ba5")
-"""Of published curves."""
+"""Colours of published curves."""
 
 
 def draw(results: Results, metric: Metric, log_rate: bool = False) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ file is paid once for all rates.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -16,8 +17,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-
-import click
 
 from ..codec.options import DEFAULT_QUALITY
 from ..image.source import Pixels
@@ -89,28 +88,33 @@ def measured(command: list[str]) -> tuple[float, int]:
     return seconds, peak * (1 if sys.platform == "darwin" else 1024)
 
 
-@click.command()
-@click.argument("name")
-@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--weights", type=click.Path(path_type=Path))
-def main(name: str, images: tuple[Path, ...], weights: Path | None) -> None:
-    """Print encode_s, decode_s and peak_memory of the codec called NAME as JSON."""
-    ours = [Ctc(weights, (_NEAR,), quality=DEFAULT_QUALITY)] if weights else []
-    codec = {c.name: c for c in (*ours, *PEERS)}[name]
-    pixels = [read_image(path).pixels for path in images]
-    _run(codec, pixels[0])
-    times = [_run(codec, p) for p in pixels]
-    encoding, decoding = (statistics.median(t) for t in zip(*times, strict=True))
-    click.echo(json.dumps({"encode_s": encoding, "decode_s": decoding, "peak_memory": _peak_memory()}))
-
-
 def resources_of(codec: Codec, images: list[Path]) -> dict[str, Any] | None:
-    """Run :func:`main` in a fresh process. None if it fails."""
+    """Run this module in a fresh process. None if it fails.
+
+    encode_s, decode_s: seconds, medians over the images.
+    peak_memory: bytes; None where the system does not tell.
+    """
     options = ["--weights", str(codec.weights)] if isinstance(codec, Ctc) else []
     command = [sys.executable, "-m", __name__, codec.name, *map(str, images), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     return dict(json.loads(done.stdout)) if done.returncode == 0 else None
 
 
+def main(arguments: list[str]) -> None:
+    """Print what :func:`resources_of` returns as JSON."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("images", nargs="+", type=Path)
+    parser.add_argument("--weights", type=Path)
+    chosen = parser.parse_args(arguments)
+    ours = [Ctc(chosen.weights, (_NEAR,), quality=DEFAULT_QUALITY)] if chosen.weights else []
+    codec = {c.name: c for c in (*ours, *PEERS)}[chosen.name]
+    pixels = [read_image(path).pixels for path in chosen.images]
+    _run(codec, pixels[0])
+    times = [_run(codec, p) for p in pixels]
+    encoding, decoding = (statistics.median(t) for t in zip(*times, strict=True))
+    print(json.dumps({"encode_s": encoding, "decode_s": decoding, "peak_memory": _peak_memory()}))
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -43,7 +43,7 @@ Results = dict[str, Any]
 
 
 def machine() -> dict[str, Any]:
-    """What times were measured on."""
+    """The machine that times are measured on, with the packages that matter for them."""
     cpu = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as file:
@@ -110,7 +110,7 @@ def _bd_rates(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> li
 
 
 def _rate_differences(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> list[dict[str, Any]]:
-    """Of our codec by PSNR: at TABLE_RATES, the mean over MEAN_RATES, and the BD-rate over their range."""
+    """Our codec's differences by PSNR: at TABLE_RATES, mean over MEAN_RATES, BD-rate over their range."""
     if OURS not in codecs:
         return []
     ours = curve_of(codecs[OURS]["curve"], "psnr")
@@ -137,17 +137,20 @@ def _rate_differences(codecs: dict[str, Any], published: Sequence[PublishedCurve
 def assemble(
     images: Sequence[EvaluationImage],
     codecs: Sequence[Codec],
-    versions: dict[str, str],
     measured: Measured,
-    missing: dict[str, str],
-    resources: dict[str, Any],
-    published: Sequence[PublishedCurve],
     metrics: Sequence[str],
     weights: dict[str, str],
+    published: Sequence[PublishedCurve] = (),
 ) -> Results:
-    """The document. missing: reason by name of a codec that could not be run at all."""
+    """The document of what was measured.
+
+    codecs: those that can be run here.
+    metrics: names.
+    weights: "fingerprint" and "sha256" of the weights file, in hex.
+    published: curves to compare with, if the images are those of Kodak.
+    """
     entries: dict[str, Any] = {}
-    notes = [f"{name} is missing: {reason}" for name, reason in (missing | measured.failed).items()]
+    notes = [f"{name} is missing: {reason}" for name, reason in measured.failed.items()]
     for codec in codecs:
         rows = measured.points.get(codec.name)
         if rows is None:
@@ -158,15 +161,15 @@ def assemble(
                 f"{codec.label}: at {point['asked']:g} {codec.unit} there is a picture for "
                 f"{point['images']} of {len(images)} images only: no mean"
             )
-        if resources and resources[codec.name] is None:
+        if measured.resources and measured.resources[codec.name] is None:
             notes.append(f"{codec.label}: times and memory could not be measured")
         entries[codec.name] = {
             "label": codec.label,
             "setting": codec.setting,
-            "version": versions[codec.name],
+            "version": codec.version(),
             "embedded": codec.embedded,
             "unit": codec.unit,
-            "resources": resources.get(codec.name),
+            "resources": measured.resources.get(codec.name),
             "curve": cuts(means),
             "whole": whole(means),
             "images": rows,
@@ -176,7 +179,7 @@ def assemble(
             notes.append(f"{metric}: some image is too small for it: no mean")
     if published and not is_kodak(images):
         notes.append("published curves are over the 24 Kodak images, which these are not: left out")
-        published = []
+        published = ()
     return {
         "format": FORMAT,
         "method": METHOD,

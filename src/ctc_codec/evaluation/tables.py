@@ -46,6 +46,7 @@ def _at(entry: dict[str, Any], metric: str, rate: float) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -107,7 +108,7 @@ def difference_table(results: Results) -> str:
 
 
 def whole_line(results: Results) -> str:
-    """What the default file is, in a sentence; empty without our codec."""
+    """A sentence about the default file; empty without our codec."""
     entry = results["codecs"].get(OURS)
     if entry is None:
         return ""
@@ -134,7 +135,7 @@ def resource_table(results: Results) -> str:
 
 
 def summary(results: Results) -> str:
-    """What ``ctc evaluate`` prints."""
+    """All tables and notes as text."""
     weights, count = results["weights"]["fingerprint"], len(results["images"])
     parts = [f"{count} image{'s' if count > 1 else ''}, weights {weights}"]
     for metric in METRICS:

@@ -18,10 +18,10 @@ _LEVELS = np.arange(256, dtype=np.uint8)
 
 
 def to_srgb(image: Image.Image, profile: object, notes: list[str]) -> Image.Image:
-    """An image of mode L, RGB, CMYK or LAB to one of mode L or RGB whose colours are sRGB.
+    """An image of mode L, RGB, CMYK or LAB as one of mode RGB, or still L, whose colours are sRGB.
 
-    profile: bytes of an ICC profile, or None. One that is broken or for other colours is ignored; ``notes``
-    gets a line about that, or about the conversion. Mode L stays L.
+    profile: bytes of an ICC profile, or None; one that is broken or for other colours is ignored.
+    notes: gets a line about that, or about the conversion.
     """
     if isinstance(profile, bytes) and profile:
         try:

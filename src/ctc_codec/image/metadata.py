@@ -6,35 +6,43 @@ import re
 import struct
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 EXIF_PREFIX = b"Exif\0\0"
 """Stands before a TIFF structure in JPEG; Pillow takes it everywhere when it writes."""
 
-_ORIENTATION = 0x0112
-_XMP = 700
-_IFDS = (0x8769, 0x8825)
-"""EXIF's own and GPS."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's Orientation, as in ``PIL.ImageOps.exif_transpose``, which fails where other tags are broken."""
+
+_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _TIFF_TAGS = frozenset(
-    # What may go from one TIFF into another: words, makers, dates, resolution, nothing about its pixels.
+    # Words, makers, dates and resolution, which may go from one TIFF into another; nothing about its pixels.
     [269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 33432, *range(0x9C9B, 0x9CA0), *_IFDS]
 )
 
 
-def read_orientation(image: Image.Image) -> int:
-    """EXIF's Orientation of a loaded image, or XMP's: 1 to 8, and 1 for any other."""
+def read_turn(image: Image.Image) -> Image.Transpose | None:
+    """Turn that EXIF's Orientation of a loaded image asks for, or XMP's; None: it is upright as it is."""
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
-        return value if value in range(1, 9) else 1
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata says nothing about the pixels
-        return 1
+        return None
 
 
 def read_exif(image: Image.Image, notes: list[str]) -> bytes:
-    """EXIF of a loaded image, as in :class:`ctc_codec._image.SourceImage`; empty if there is none.
+    """EXIF of a loaded image, as in :class:`ctc_codec.image.source.SourceImage`; empty if there is none.
 
     Byte by byte but for the Orientation; a TIFF's tags are written anew, less those about its own pixels.
-    ``notes`` gets a line about EXIF that cannot be read.
+
+    notes: gets a line about EXIF that cannot be read.
     """
     try:
         exif = image.info.get("exif")
@@ -50,12 +58,12 @@ def read_exif(image: Image.Image, notes: list[str]) -> bytes:
 
 
 def tiff_exif(exif: Image.Exif, xmp: bytes = b"") -> bytes:
-    """What one TIFF may say in another's place, with prefix; empty if that is nothing. xmp: to go with it."""
+    """TIFF structure, with prefix, of XMP and the tags that may go into another file; empty without any."""
     kept = Image.Exif()
     for tag in _TIFF_TAGS.intersection(exif):
         kept[tag] = exif.get_ifd(tag) if tag in _IFDS else exif[tag]
     if xmp:
-        kept[_XMP] = xmp
+        kept[ExifTags.Base.XMLPacket] = xmp
     return kept.tobytes() if len(kept) else b""
 
 
@@ -71,8 +79,8 @@ def _with_orientation_reset(exif: bytes) -> bytes:
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, start)
     for entry in range(start + 2, start + 2 + 12 * count, 12):
-        if struct.unpack_from(f"{order}H", data, entry)[0] == _ORIENTATION:
-            struct.pack_into(f"{order}HHIHH", data, entry, _ORIENTATION, 3, 1, 1, 0)
+        if struct.unpack_from(f"{order}H", data, entry)[0] == ExifTags.Base.Orientation:
+            struct.pack_into(f"{order}HHIHH", data, entry, ExifTags.Base.Orientation, 3, 1, 1, 0)
     return bytes(data)
 
 

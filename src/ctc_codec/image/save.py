@@ -1,4 +1,4 @@
-"""Images out: decoded pixels to image files."""
+"""Pixels out: decoded samples to Pillow images and image files."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ _WITH_ALPHA = (
 )  # fmt: skip
 """Formats in which Pillow writes alpha and finds it again. (BMP and PPM drop it without a word.)"""
 
+_MODES_TO_TRY = {"L": ("L", "RGB"), "LA": ("LA", "RGBA")}
+"""QOI and SGI hold no grey, or none with alpha."""
+
 
 def image_from_pixels(pixels: Pixels, alpha: Alpha | None = None) -> Image.Image:
-    """uint8 [height, width, 3] or, of a grey picture, [height, width, 1] to a Pillow image of mode RGB or L.
+    """A Pillow image of mode RGB or L, with alpha RGBA or LA.
 
-    alpha: uint8 [height, width]; with it the modes are RGBA and LA.
+    pixels: uint8 [height, width, 3] or, of a grey picture, [height, width, 1].
+    alpha: uint8 [height, width]; None: there is none.
     """
     if alpha is not None:
         pixels = np.dstack([pixels, alpha])
@@ -64,10 +68,10 @@ def image_bytes(image: Image.Image, kind: str, *, background: str | tuple[int, .
     """An image file in memory.
 
     image: of mode L, LA, RGB or RGBA. Bytes in its ``info`` under "exif" (with or without ``Exif\\0\\0``) and
-        "xmp" are written where the format can carry them (JPEG, PNG, WebP, AVIF, TIFF, HEIF, JPEG XL), less
-        what does not fit or is broken. Nothing else in ``info`` is written.
+        "xmp" are written where the format can carry them (JPEG, PNG, WebP, AVIF, TIFF, HEIF, JPEG XL), unless
+        they do not fit or are broken. Nothing else in ``info`` is written.
     kind: as from :func:`saving_format`. Lossy formats are written at a quality that adds little of their own.
-    background: what transparency is flattened onto where the format cannot hold it (see :func:`flattens`), as
+    background: colour behind transparency where the format cannot hold it (see :func:`flattens`), as
         :func:`PIL.ImageColor.getrgb` takes it; None: white.
 
     Raises OutputError; ValueError for a background that is no opaque colour.
@@ -93,10 +97,6 @@ def image_bytes(image: Image.Image, kind: str, *, background: str | tuple[int, .
             else:
                 return out.getvalue()
     raise OutputError(f"cannot write {kind}: {' '.join(str(error).split())}")
-
-
-_MODES_TO_TRY = {"L": ("L", "RGB"), "LA": ("LA", "RGBA")}
-"""QOI and SGI hold no grey, or none with alpha."""
 
 
 def _flat(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:

@@ -1,7 +1,4 @@
-"""Pixels in: any Pillow image to 8-bit sRGB, upright, with its alpha.
-
-Files are opened in ``_open`` and written in ``_save``; their functions are at hand here too.
-"""
+"""Pixels in: any Pillow image to 8-bit sRGB, upright, with its alpha."""
 
 from __future__ import annotations
 
@@ -9,30 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from ..errors import InputError
 from .colour import to_srgb
-from .metadata import read_exif, read_orientation, read_xmp
-from .open import as_input_errors, files, is_animated, load, open_image, quiet, tiff_tag
-from .save import flattens, image_bytes, image_from_pixels, saving_format
+from .metadata import read_exif, read_turn, read_xmp
+from .open import PNG_BITS, as_input_errors, files, is_animated, load
 from .transparency import Alpha, Pixels, fill_unseen, flatten, parse_colour
 
-__all__ = [
-    "Alpha",
-    "Pixels",
-    "SourceImage",
-    "flattens",
-    "image_bytes",
-    "image_from_pixels",
-    "open_image",
-    "parse_colour",
-    "psnr",
-    "psnr_against",
-    "saving_format",
-    "source_image",
-]
+__all__ = ["Pixels", "SourceImage", "psnr", "psnr_against", "source_image"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +25,7 @@ class SourceImage:
     grey: all three channels are the same one.
     notes: what was changed on the way in, for the user, a line each.
     alpha: uint8 [height, width], 0 transparent, 255 opaque; None: opaque everywhere. Where it is 0, colours
-        are made up, see :func:`ctc_codec._background.fill_unseen`.
+        are made up, see :func:`ctc_codec.image.transparency.fill_unseen`.
     exif: a TIFF structure without the prefix ``Exif\\0\\0``, its Orientation 1; empty unless asked for.
     xmp: an XMP packet, tiff:Orientation 1; empty unless asked for.
     """
@@ -67,70 +49,85 @@ def psnr_against(source: SourceImage, decoded: Image.Image) -> float:
     return psnr(source.pixels, np.asarray(decoded.convert("RGB")))
 
 
-# --- samples ----------------------------------------------------------------------------------------
+def source_image(
+    image: Image.Image,
+    *,
+    background: str | tuple[int, ...] | None = None,
+    metadata: bool = False,
+) -> SourceImage:
+    """Bring an image of any mode to 8-bit sRGB, upright.
 
+    background: put the image onto this colour, a name or number as :func:`PIL.ImageColor.getrgb` takes or
+        three integers; None: keep its alpha. Alpha that is opaque everywhere is dropped.
+    metadata: keep EXIF and XMP. Those that are not valid are dropped with a note.
 
-def _eight_bits(image: Image.Image, bits: int, notes: list[str]) -> tuple[Image.Image, Alpha | None]:
-    """Samples of up to 32 bits (Pillow's modes I) to mode L, and the alpha that a colour key makes.
-
-    The full range, 16 bits unless a TIFF's tags say otherwise, is scaled to 255 and rounded to the nearest.
+    Of an animation that has not been sought elsewhere it is the first frame. ``image`` stays as it is, and
+    threads may share it. Raises InputError for damaged images and unusable modes, ValueError for a background
+    that is no opaque colour.
     """
-    wide = np.asarray(image)
-    key = image.info.get("transparency")
-    alpha = (wide != key) * np.uint8(255) if isinstance(key, int) else None
-    top = 65535
+    behind = None if background is None else parse_colour(background)
+    if 0 in image.size:
+        raise InputError("the image has no pixels")
+    notes: list[str] = []
+    exif = xmp = b""
+    with files:
+        if is_animated(image):
+            notes.append(_frame_note(image))
+        with as_input_errors():
+            load(image)
+        turn = read_turn(image)
+        if metadata:
+            exif, xmp = read_exif(image, notes), read_xmp(image)
+    with as_input_errors():  # a palette that is missing, for example
+        bits = _bits(image)
+        if bits > 8:
+            notes.append(f"{bits}-bit samples are reduced to 8 bits")
+        plain, clear = _colour_and_alpha(image, bits, notes)
+        plain = to_srgb(plain, image.info.get("icc_profile"), notes)
+    if clear is not None and clear.getextrema()[0] == 255:
+        clear = None
+    if turn is not None:
+        plain, clear = plain.transpose(turn), clear and clear.transpose(turn)
+    grey = plain.mode == "L"
+    pixels, alpha = np.atleast_3d(np.asarray(plain)), None
+    if clear is not None:
+        alpha = np.asarray(clear)
+        if behind is None:
+            pixels = fill_unseen(pixels, alpha)
+        else:
+            grey = grey and len(set(behind)) == 1
+            pixels, alpha = flatten(pixels, alpha, behind[:1] if grey else behind), None
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return SourceImage(pixels, grey, notes, alpha, exif, xmp)
+
+
+def _frame_note(image: Image.Image) -> str:
+    which = "current" if image.tell() else "first"
+    if image.format in ("TIFF", "DCX"):
+        return f"only the {which} of several pages is coded"
+    if image.format in ("MPO", "HEIF"):
+        return f"only the {which} of several pictures is coded"
+    return f"only the {which} frame of an animation is coded"
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits per sample of a loaded image's file, as far as Pillow tells; otherwise those of its mode."""
     if image.format == "TIFF":
-        signed = np.any(np.atleast_1d(tiff_tag(image, 339, 1)) != 1)
-        if bits == 32 and not signed and wide.dtype == np.int32:
-            wide = wide.view(np.uint32) >> 16
-        elif bits < 16:
-            top = (1 << bits) - 1
-        if tiff_tag(image, 262, 1) == 0:  # white is zero, which Pillow forgets for 16 bits
-            wide = top - wide.astype(np.int64)
-    if wide.size and (wide.min() < 0 or wide.max() > top):
-        notes.append(f"samples outside 0 to {top} are clipped")
-    wide = np.clip(wide, 0, top).astype(np.uint32)
-    return Image.fromarray(((wide * 255 + top // 2) // top).astype(np.uint8)), alpha
+        return int(max(_tiff_tag(image, 258, (1,))))
+    if image.format == "PNG" and PNG_BITS in image.info:
+        return int(image.info[PNG_BITS])
+    return 16 if image.mode.startswith("I") else 8
 
 
-def _without_palette(image: Image.Image) -> Image.Image:
-    """Modes P and PA to RGB or RGBA, or to L or LA if all colours in use are grey."""
-    plain = image.copy()  # Pillow writes a palette's transparency into the image itself
-    try:
-        plain = plain.convert("RGBA" if image.has_transparency_data else "RGB")
-    except (ValueError, OverflowError):  # a transparency that is none
-        plain.info.pop("transparency", None)
-        plain = plain.convert("RGB")
-    plain.info.pop("transparency", None)
-    colours = np.asarray(plain)
-    if plain.mode == "RGBA":  # what is not seen may have any colour
-        colours = colours[colours[..., 3] > 0]
-    if (colours[..., :1] != colours[..., 1:3]).any():
-        return plain
-    bands = plain.split()
-    return bands[0] if plain.mode == "RGB" else Image.merge("LA", (bands[0], bands[3]))
+def _tiff_tag(image: Image.Image, tag: int, default: Any) -> Any:
+    return getattr(image, "tag_v2", {}).get(tag, default)
 
 
-def _key_alpha(image: Image.Image, bits: int | None) -> Alpha | None:
-    """Alpha of an image of mode L or RGB in which one colour stands for transparency.
-
-    bits: of a PNG's samples: Pillow scales those to 8 bits, but not the colour (that of 1 bit from 13.0 on).
-    """
-    key: Any = image.info.get("transparency")
-    try:
-        colour = np.atleast_1d(key).astype(np.int64)
-    except (TypeError, ValueError, OverflowError):  # none, or one that is not valid
-        return None
-    samples = np.atleast_3d(np.asarray(image))
-    if colour.shape != samples.shape[2:]:
-        return None
-    if bits is not None:
-        colour = colour >> 8 if bits == 16 else np.minimum(colour * 255 // ((1 << bits) - 1), 255)
-    return (samples != colour).any(axis=2) * np.uint8(255)
-
-
-def _colour_and_alpha(image: Image.Image, bits: int, notes: list[str]) -> tuple[Image.Image, Alpha | None]:
-    """An image of any mode as one of L, RGB, CMYK or LAB, and its alpha. Raises InputError."""
+def _colour_and_alpha(
+    image: Image.Image, bits: int, notes: list[str]
+) -> tuple[Image.Image, Image.Image | None]:
+    """An image of any mode as one of L, RGB, CMYK or LAB, and its alpha as one of L. Raises InputError."""
     mode, kind = image.mode, image.format
     if mode == "F":
         raise InputError("images of floating-point samples cannot be coded")
@@ -151,88 +148,69 @@ def _colour_and_alpha(image: Image.Image, bits: int, notes: list[str]) -> tuple[
         return image, _key_alpha(image, bits if kind == "PNG" else None)
     if image.mode not in ("LA", "RGBA"):
         return image, None
-    alpha = np.asarray(image.getchannel("A"))
+    alpha = image.getchannel("A")
     if mode == "RGBA" and kind == "PNG" and bits == 16:
         # Pillow opens 16-bit grey with alpha as colour.
-        red, green, blue, _ = (np.asarray(band) for band in image.split())
-        if np.array_equal(red, green) and np.array_equal(red, blue):
-            return Image.fromarray(red), alpha
+        red, green, blue, _ = image.split()
+        if red.tobytes() == green.tobytes() == blue.tobytes():
+            return red, alpha
     return image.convert("L" if image.mode == "LA" else "RGB"), alpha
 
 
-# --- all of it --------------------------------------------------------------------------------------
+def _eight_bits(image: Image.Image, bits: int, notes: list[str]) -> tuple[Image.Image, Image.Image | None]:
+    """Samples of up to 32 bits (Pillow's modes I) to mode L, and the alpha that a colour key makes.
 
-
-def source_image(
-    image: Image.Image,
-    *,
-    background: str | tuple[int, ...] | None = None,
-    metadata: bool = False,
-) -> SourceImage:
-    """Bring an image of any mode to 8-bit sRGB, upright.
-
-    background: put the image onto this colour, a name or number as :func:`PIL.ImageColor.getrgb` takes or
-        three integers; None: keep its alpha. Alpha that is opaque everywhere is dropped.
-    metadata: keep EXIF and XMP. What is not valid is dropped with a note.
-
-    Of an animation that has not been sought elsewhere it is the first frame. ``image`` stays as it is, and
-    threads may share it. Raises InputError for damaged images and unusable modes, ValueError for a background
-    that is no opaque colour.
+    The full range, 16 bits unless a TIFF's tags say otherwise, is scaled to 255 and rounded to the nearest.
     """
-    colour = None if background is None else parse_colour(background)
-    with quiet():
-        return _source_image(image, colour, metadata)
+    wide = np.asarray(image)
+    key = image.info.get("transparency")
+    alpha = Image.fromarray((wide != key) * np.uint8(255)) if isinstance(key, int) else None
+    top = 65535
+    if image.format == "TIFF":
+        signed = np.any(np.atleast_1d(_tiff_tag(image, 339, 1)) != 1)
+        if bits == 32 and not signed and wide.dtype == np.int32:
+            wide = wide.view(np.uint32) >> 16
+        elif bits < 16:
+            top = (1 << bits) - 1
+        if _tiff_tag(image, 262, 1) == 0:  # white is zero, which Pillow forgets for 16 bits
+            wide = top - wide.astype(np.int64)
+    if wide.size and (wide.min() < 0 or wide.max() > top):
+        notes.append(f"samples outside 0 to {top} are clipped")
+    wide = np.clip(wide, 0, top).astype(np.uint32)
+    return Image.fromarray(((wide * 255 + top // 2) // top).astype(np.uint8)), alpha
 
 
-def _frame_note(image: Image.Image) -> str:
-    which = "current" if image.tell() else "first"
-    if image.format in ("TIFF", "DCX"):
-        return f"only the {which} of several pages is coded"
-    if image.format in ("MPO", "HEIF"):
-        return f"only the {which} of several pictures is coded"
-    return f"only the {which} frame of an animation is coded"
+def _without_palette(image: Image.Image) -> Image.Image:
+    """Modes P and PA to RGB or RGBA, or to L or LA if all colours in use are grey."""
+    plain = image.copy()  # Pillow writes a palette's transparency into the image itself
+    try:
+        plain = plain.convert("RGBA" if image.has_transparency_data else "RGB")
+    except (ValueError, OverflowError):  # a transparency that is none
+        plain.info.pop("transparency", None)
+        plain = plain.convert("RGB")
+    plain.info.pop("transparency", None)
+    colours = np.asarray(plain)
+    if plain.mode == "RGBA":  # where nothing is seen, any colour will do
+        colours = colours[colours[..., 3] > 0]
+    if (colours[..., :1] != colours[..., 1:3]).any():
+        return plain
+    bands = plain.split()
+    return bands[0] if plain.mode == "RGB" else Image.merge("LA", (bands[0], bands[3]))
 
 
-def _source_image(image: Image.Image, background: tuple[int, int, int] | None, metadata: bool) -> SourceImage:
-    if 0 in image.size:
-        raise InputError("the image has no pixels")
-    notes: list[str] = []
-    exif = xmp = b""
-    with files:
-        if is_animated(image):
-            notes.append(_frame_note(image))
-        with as_input_errors():
-            bits = load(image)
-        orientation = read_orientation(image)
-        if metadata:
-            exif, xmp = read_exif(image, notes), read_xmp(image)
-    if bits > 8 or image.mode.startswith("I"):
-        notes.append(f"{bits if bits > 8 else 16}-bit samples are reduced to 8 bits")
-    with as_input_errors():  # a palette that is missing, for example
-        plain, alpha = _colour_and_alpha(image, bits, notes)
-        plain = to_srgb(plain, image.info.get("icc_profile"), notes)
-    grey = plain.mode == "L"
-    pixels = _upright(np.atleast_3d(np.asarray(plain)), orientation)
-    if alpha is not None and alpha.min() < 255:
-        alpha = _upright(alpha, orientation)
-        if background is None:
-            pixels = fill_unseen(pixels, alpha)
-        else:
-            grey = grey and len(set(background)) == 1
-            pixels, alpha = flatten(pixels, alpha, background[:1] if grey else background), None
-    else:
-        alpha = None
-    if pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, axis=2)
-    return SourceImage(pixels, grey, notes, alpha, exif, xmp)
+def _key_alpha(image: Image.Image, bits: int | None) -> Image.Image | None:
+    """Alpha of an image of mode L or RGB in which one colour stands for transparency.
 
-
-def _upright(array: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """Rows and columns as EXIF's Orientation says; array: [height, width] or [height, width, channels]."""
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return np.ascontiguousarray(array)
+    bits: of a PNG's samples: Pillow scales those to 8 bits, but not the colour (that of 1 bit from 13.0 on).
+    """
+    key: Any = image.info.get("transparency")
+    try:
+        colour = np.atleast_1d(key).astype(np.int64)
+    except (TypeError, ValueError, OverflowError):  # none, or one that is not valid
+        return None
+    samples = np.atleast_3d(np.asarray(image))
+    if colour.shape != samples.shape[2:]:
+        return None
+    if bits is not None:
+        colour = colour >> 8 if bits == 16 else np.minimum(colour * 255 // ((1 << bits) - 1), 255)
+    return Image.fromarray((samples != colour).any(axis=2) * np.uint8(255))

@@ -8,7 +8,7 @@ any prefix) packs about as small as lossless WebP does.
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,6 @@ _Floats = npt.NDArray[np.float32]
 
 _BAND = 256
 """Rows of a large image that are worked on at a time, an even number."""
-
-
-def parts(length: int, size: int) -> Iterator[slice]:
-    """Consecutive parts of a long dimension, at most so long."""
-    for start in range(0, length, size):
-        yield slice(start, min(start + size, length))
-
 
 _NOTHING_SEEN = 128
 """Colour of an image that is transparent everywhere."""
@@ -68,9 +61,10 @@ def flatten(pixels: Pixels, alpha: Alpha, background: Sequence[int]) -> Pixels:
 def fill_unseen(pixels: Pixels, alpha: Alpha) -> Pixels:
     """The same pixels where alpha is above 0; elsewhere a smooth continuation of those around.
 
-    pixels: uint8 [height, width, channels]. What an image hides there (black, white, noise) has hard edges to
-    what it shows, and those would cost bytes. Pull-push over a pyramid (Gortler et al., The Lumigraph, 1996):
-    linear time.
+    pixels: uint8 [height, width, channels].
+
+    Hidden colours (black, white, noise) have hard edges to those that are shown, and edges cost bytes.
+    Pull-push over a pyramid (Gortler et al., The Lumigraph, 1996): linear time.
     """
     seen = alpha > 0
     if seen.all():
@@ -79,17 +73,18 @@ def fill_unseen(pixels: Pixels, alpha: Alpha) -> Pixels:
         return np.full_like(pixels, _NOTHING_SEEN)
     # The largest level in bands of rows, for the sake of memory, and in integers, which is faster: four
     # values of 8 bits need 10.
+    bands = [slice(start, start + _BAND) for start in range(0, len(pixels), _BAND)]
     totals, weights = [], []
-    for rows in parts(len(pixels), _BAND):
+    for rows in bands:
         shown = seen[rows, :, None]
         totals.append(_sum_of_fours((pixels[rows] * shown).astype(np.uint16)).astype(np.float32))
         weights.append(_sum_of_fours(shown.astype(np.uint16)).astype(np.float32))
     around = _pull_push(np.concatenate(totals), np.concatenate(weights))
     out = np.empty_like(pixels)
-    for rows in parts(len(pixels), _BAND):
+    for rows in bands:
         first = max(rows.start // 2 - 1, 0)
         near = _doubled(around[first : rows.stop // 2 + 2])[rows.start - 2 * first :]
-        near = np.rint(near[: rows.stop - rows.start, : pixels.shape[1]]).astype(np.uint8)
+        near = np.rint(near[: len(out[rows]), : pixels.shape[1]]).astype(np.uint8)
         out[rows] = np.where(seen[rows, :, None], pixels[rows], near)
     return out
 
@@ -145,7 +140,7 @@ def _unpacked(data: bytes, count: int) -> Alpha:
 
 
 def pack_rough(alpha: Alpha) -> bytes:
-    """Means of 8x8 cells in 16 levels."""
+    """Section data of the rough version: means of 8x8 cells in 16 levels. alpha: uint8 [height, width]."""
     height, width = alpha.shape
     padded = np.pad(alpha, ((0, -height % CELL), (0, -width % CELL)), mode="edge").astype(np.float32)
     cells = padded.reshape(padded.shape[0] // CELL, CELL, -1, CELL).mean(axis=(1, 3))
@@ -153,7 +148,7 @@ def pack_rough(alpha: Alpha) -> bytes:
 
 
 def unpack_rough(data: bytes, width: int, height: int) -> Alpha | None:
-    """uint8 [height, width], interpolated; None unless all of it is there."""
+    """Rough alpha, uint8 [height, width], interpolated between cells; None unless all of them are there."""
     rows, columns = -(-height // CELL), -(-width // CELL)
     cells = _unpacked(data, rows * columns)
     if len(cells) < rows * columns:
@@ -164,14 +159,17 @@ def unpack_rough(data: bytes, width: int, height: int) -> Alpha | None:
 
 
 def pack(alpha: Alpha) -> bytes:
-    """The exact samples: a byte that names the prediction, then what it leaves, in raster order."""
+    """Section data of the exact samples: a byte that names the prediction, then its residual in raster order.
+
+    alpha: uint8 [height, width].
+    """
     left = np.pad(alpha, ((0, 0), (1, 0)))[:, :-1]
     ways = [bytes([PLAIN]) + _packed(alpha), bytes([LEFT]) + _packed(alpha - left)]
     return min(ways, key=len)
 
 
 def unpack(data: bytes, rough: Alpha) -> Alpha:
-    """Samples uint8 [height, width]: those of ``data``, which may be cut, and below them ``rough``."""
+    """Alpha, uint8 [height, width]: samples of ``data``, which may be cut, and below them ``rough``."""
     height, width = rough.shape
     if not data or data[0] not in (PLAIN, LEFT):
         return rough

@@ -1,8 +1,9 @@
-"""Checkpoints of runs: read whatever is in them without running it, written whole or not at all; and float
-layers of whatever a run may start from."""
+"""Checkpoints of runs, read without running what is in them, and float layers of all that a run may start
+from."""
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..container.atomic import write_whole
 from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
 from ..crr.network import SCALE_OFFSET
 from .tables import SCALE_STEP, SCALE_ZERO
@@ -32,8 +34,8 @@ def read(path: Path) -> State:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # the unpickler lets all kinds through
-        raise ValueError(f"{path}: damaged checkpoint ({reason(error)})") from None
+    except Exception:  # the unpickler lets all kinds through, with advice that is not for here
+        raise ValueError(f"{path}: damaged, or not a checkpoint") from None
     if not isinstance(state, dict):
         raise ValueError(f"{path}: not a checkpoint")
     return state
@@ -46,13 +48,10 @@ def networks_of(state: State) -> dict[str, torch.Tensor]:
 
 
 def write(path: Path, state: State) -> None:
-    """Write a checkpoint so that a kill at any moment leaves the old one or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Write a checkpoint so that a kill at any moment leaves the old one or the new one. Raises OSError."""
+    out = io.BytesIO()
+    torch.save(state, out)
+    write_whole(path, out.getvalue())
 
 
 def thawed(arrays: Mapping[str, npt.NDArray[Any]]) -> Layers:

@@ -15,7 +15,7 @@ from .data import Pixels
 _BLOCK = 16
 _SYNTHETIC_SHARE = 0.05
 _CHOICE_SHARE = 0.75
-"""Of the crops of photographs, the more detailed of two places: many photographs are half sky."""
+"""Share of the crops of photographs that are the more detailed of two: many photographs are half sky."""
 _SMALLER_SHARE, _SMALLER = 0.3, 2.0
 """So many photographs are scaled down, by up to so much: sharper than their files, without another JPEG."""
 _SIZE_POWER = 0.7
@@ -24,7 +24,11 @@ _SIZE_POWER = 0.7
 
 @dataclass(frozen=True)
 class _Picture:
-    """pixels: uint8 [h, w, 3] on the device; detail: sums over the blocks above and left of each corner."""
+    """A picture to draw crops from.
+
+    pixels: uint8 [h, w, 3] on the device.
+    detail: sums over the blocks above and left of each corner.
+    """
 
     pixels: Tensor
     detail: np.ndarray

@@ -7,16 +7,17 @@ tells what freezing costs in bits, on photographs that are held out of training.
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import click
 import numpy as np
 import numpy.typing as npt
 
-from ..cli.files import write_output
 from ..codec.model import WEIGHTS_FORMAT, CodecModel, part
+from ..container.atomic import write_whole
 from ..crr import density
 from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
 from ..crr.network import SCALE_OFFSET, WEIGHT_LIMIT
@@ -30,7 +31,7 @@ from .graphs import crr_graph, synthesis_graph
 from .tables import BIAS_RATIO, SCALE_STEP, SCALE_ZERO, Arrays, density_tables, input_tables
 
 HALO = 3
-"""Of a network of three layers of 3x3."""
+"""Halo of a network of three layers of 3x3."""
 BLOCKS = ("b.0.a", "b.1.a")
 _PICTURES = 120
 """Enough for the context-free scales."""
@@ -160,53 +161,50 @@ def save(arrays: Arrays, path: str | os.PathLike[str]) -> CodecModel:
         nothing = np.zeros((CHANNELS, 8, 8), np.float32), np.zeros((CHANNELS, 4, 4), np.float32)
         model.synthesis.correct(np.zeros((3, 16, 16), np.float32), nothing, 8.0)
     data = packed(arrays, {"format": WEIGHTS_FORMAT, "known_answer": model.known_answer})
-    write_output(os.fspath(path), data, force=True)
+    write_whole(path, data)
     return CodecModel.load(path)
 
 
-def freeze(
-    state: Layers,
-    photographs: Sequence[Pixels],
-    held_out: Sequence[Pixels],
-    path: Path,
-    report: Callable[[str], None],
-) -> CodecModel:
+def freeze(state: Layers, source: Source, path: Path, report: Callable[[str], None]) -> CodecModel:
     """Write the weights file of a state and tell what its integers cost.
 
-    photographs: for the context-free scales; held_out: to measure bits on, none if empty. Raises ValueError,
-    WeightsError, OSError.
+    source: photographs for the context-free scales, and held-out ones to measure bits on.
+    report: takes lines for people.
+
+    Raises ValueError, WeightsError, OSError.
     """
     from .networks import GROUPS
     from .rate import freezing_cost
 
-    step = max(1, len(photographs) // _PICTURES)
-    static = static_scales(photographs[::step])
+    step = max(1, len(source.photographs) // _PICTURES)
+    static = static_scales(source.photographs[::step])
     model = save(model_arrays(state, GROUPS, static), path)
     report(f"{path}: weights {model.fingerprint.hex()}, {os.path.getsize(path) / 1e6:.2f} MB")
-    if held_out:
-        report(f"bits of integer networks on {len(held_out)} held-out photographs:")
-        for line in freezing_cost(state, model, held_out):
+    if source.held_out:
+        report(f"bits of integer networks on {len(source.held_out)} held-out photographs:")
+        for line in freezing_cost(state, model, source.held_out):
             report(f"  {line}")
     else:
         report("no photographs are held out: what freezing costs was not measured")
     return model
 
 
-@click.command()
-@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("sources", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True)
-@click.option("--exclude", multiple=True, metavar="PREFIX", help="Leave out photographs named PREFIX...")
-def main(checkpoint: Path, sources: tuple[Path, ...], output: Path, exclude: tuple[str, ...]) -> None:
-    """Freeze a CHECKPOINT with the photographs of SOURCES, folders or tar shards."""
+def main(arguments: Sequence[str]) -> None:
+    """Freeze a checkpoint as the command line above says. Raises SystemExit with a line for an error."""
+    parser = argparse.ArgumentParser(prog="python -m ctc_codec.training.freeze")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("sources", nargs="+", type=Path, help="folders or tar shards of photographs")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="weights file")
+    parser.add_argument("--exclude", action="append", default=[], help="beginning of names that are left out")
+    chosen = parser.parse_args(arguments)
     try:
-        source = Source.read(sources, exclude)
-        freeze(load_layers(checkpoint), source.photographs, source.held_out, output, click.echo)
+        source = Source.read(chosen.sources, tuple(chosen.exclude))
+        freeze(load_layers(chosen.checkpoint), source, chosen.output, print)
     except KeyError as error:
-        raise click.ClickException(f"{checkpoint}: has no {error.args[0]}") from None
+        raise SystemExit(f"{chosen.checkpoint}: has no {error.args[0]}") from None
     except (CtcError, ValueError, OSError, ImportError) as error:
-        raise click.ClickException(str(error)) from None
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
+
+from ..container.atomic import write_whole
 
 COLUMNS = (
     *("step", "minutes", "bpp", "synthesis_db"),
@@ -27,12 +30,11 @@ def keep_rows(path: Path, step: int) -> None:
     rows = read_rows(path)
     kept = [row for row in rows if int(row["step"]) <= step]
     if len(kept) < len(rows):
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(kept)
-        partial.replace(path)
+        out = io.StringIO()
+        writer = csv.DictWriter(out, COLUMNS)
+        writer.writeheader()
+        writer.writerows(kept)
+        write_whole(path, out.getvalue().encode())
 
 
 def append_row(path: Path, row: Mapping[str, float]) -> None:
@@ -64,5 +66,7 @@ def draw_curves(log: Path, picture: Path) -> bool:
                 axes.plot(*zip(*points, strict=True), marker=".", label=name)
                 axes.legend()
         axes.set(title=title, xlabel="minutes")
-    figure.savefig(picture, dpi=100)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=100)
+    write_whole(picture, out.getvalue())
     return bool(rows)

@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from ..errors import CtcError
 from . import checkpoint
+from .checkpoint import Layers
 from .crops import Crops
 from .data import Source
 from .log import append_row, draw_curves, keep_rows
+from .settings import Settings
 from .synthetic import synthetic_pictures
-from .trainer import Settings, Trainer
+from .trainer import Trainer
 from .validation import middles
 
 Report = Callable[[str], None]
@@ -26,7 +27,7 @@ Report = Callable[[str], None]
 CHECKPOINT, LOG, CURVES = "checkpoint.pt", "log.csv", "curves.png"
 _SAVE_MINUTES = 2.0
 _ROWS = 28
-"""Of a log; a quarter of the run is a whole number of them."""
+"""Rows of a log; a quarter of the run is a whole number of them."""
 _VALIDATED = 4
 _SYNCHRONISED = 8
 
@@ -53,31 +54,39 @@ def _told_to_end() -> Iterator[Callable[[], bool]]:
 
 
 def train(
-    source: Source, folder: Path, settings: Settings, device: torch.device, start: Path | None, report: Report
+    source: Source,
+    folder: Path,
+    settings: Settings,
+    device: torch.device,
+    start: Layers | None,
+    report: Report,
 ) -> Path:
     """Train for what is left of the run; return its checkpoint.
 
-    folder: of the run, goes on from its checkpoint if there is one, else from ``start`` (a weights file, a
-    checkpoint, or a plain state) or from nothing. A checkpoint is written every two minutes and at the end;
-    log.csv grows by a row every 28th of the run, with figures of held-out photographs in every seventh.
-    Of several processes (torchrun) the first one writes and reports.
+    A checkpoint is written every two minutes and at the end; log.csv grows by a row every 28th of the run,
+    with figures of held-out photographs in every seventh. Of several processes (torchrun) the first one
+    writes and reports.
+
+    folder: of the run, which goes on from its checkpoint if there is one.
+    start: layers that it begins with otherwise; None for new ones.
 
     Raises Interrupted; Diverged, a ValueError, when a weight is not finite: the checkpoint is then the last
     good one. ValueError for unusable data, settings or checkpoints, WeightsError, OSError.
     """
     path, log = folder / CHECKPOINT, folder / LOG
-    first = not dist.is_initialized() or dist.get_rank() == 0
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.backends.cuda.matmul.allow_tf32 = True
     synthetic = synthetic_pictures(source.photographs, settings.seed)
     crops = Crops(source.photographs, synthetic, settings.crop, device)
     trainer = Trainer(settings, crops, device)
+    first = trainer.process == 0
     if path.exists():
         trainer.load(checkpoint.read(path))
-        report(f"{folder}: goes on from step {trainer.step}{', not from the given start' if start else ''}")
+        ignored = "" if start is None else ", not from the given start"
+        report(f"{folder}: goes on from step {trainer.step}{ignored}")
     elif start is not None:
-        trainer.begin_with({name: torch.from_numpy(a) for name, a in checkpoint.load_layers(start).items()})
+        trainer.begin_with(start)
     elif settings.networks == "synthesis":
         raise ValueError("the synthesis network learns from a trained CRR: name a --start")
     report(f"{len(crops.photographs)} photographs, {crops.megapixels:.0f} megapixels, on {device}")
@@ -101,8 +110,7 @@ def train(
         taken, seconds = trainer.step - trainer.told[0], trainer.seconds - trainer.told[1]
         figures = trainer.figures() if taken else {}
         if taken:
-            processes = dist.get_world_size() if dist.is_initialized() else 1
-            pixels = taken * settings.batch * settings.crop**2 * processes
+            pixels = taken * settings.batch * settings.crop**2 * trainer.processes
             figures["mpixel_per_s"] = pixels / 1e6 / max(seconds, 1e-9)
         figures["lr_factor"] = settings.factor(settings.share(trainer.seconds, trainer.step))
         if first:

@@ -27,7 +27,7 @@ WIDTHS = (32, 48, 64)
 BLOCKS = 2
 SYNTHESIS_WIDTH, SYNTHESIS_BLOCKS = 96, 6
 FIRST_LOG_SCALE = -1.2
-"""Of an untrained network: most details are zero."""
+"""Log scale that an untrained network tells: most details are zero."""
 LEAST_LOG_SCALE, LARGEST_LOG_SCALE = -SCALE_ZERO, 63 / SCALE_STEP - SCALE_ZERO
 
 Density = tuple[Tensor, Tensor]
@@ -170,7 +170,11 @@ def synthesis_shape_of(state: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def thirds(middle: Tensor, width: Tensor | float, density: Density) -> tuple[Tensor, Tensor, Tensor]:
-    """Masses of the three thirds of intervals, as shares of the whole; middle, width: in units."""
+    """Masses of the three thirds of intervals, as shares of the whole.
+
+    middle: of the intervals, in units.
+    width: of the intervals, in units.
+    """
     centre, log_scale = density
     steepness = torch.exp(-log_scale.clamp(-5, 6))
     x = middle - centre
@@ -254,7 +258,9 @@ class Synthesis(nn.Module):
 def synthesis_inputs(planes: Tensor, deviations: tuple[Tensor, Tensor], unit: Tensor) -> Tensor:
     """As :func:`ctc_codec.synthesis.network.network_inputs`, of a batch.
 
-    planes: [B, 3, H, W]; deviations: of the two finest levels, [B, 9, h, w] each; unit: [B].
+    planes: [B, 3, H, W].
+    deviations: of the two finest levels, [B, 9, h, w] each.
+    unit: [B].
     """
     picture = F.pixel_unshuffle(planes, synthesis.SCALE) / 64
     fine = F.avg_pool2d(deviations[0], 2)

@@ -1,4 +1,4 @@
-"""What a batch teaches: trits to come to CRR, the picture to the synthesis network.
+"""Losses of a batch: bits of the trits to come for CRR, the picture's error for the synthesis network.
 
 The synthesis network learns on partial latents of all planes (the decoder's retraining of Jeon et al., CVPR
 2023, section 3.4).
@@ -23,8 +23,13 @@ _LEAST_RATE, _LEAST_ERROR = 0.01, 0.02
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops uint8 [B, 3, side, side]; of each, float32 [B]: unit of the plane, the share of its bits that is
-    known (1.5: all of it), standard deviation of noise in grey levels."""
+    """A batch of crops, each at a state of its own.
+
+    pixels: uint8 [B, 3, side, side].
+    unit: of the plane, float32 [B].
+    known: share of the plane's bits that is known, float32 [B]; 1.5: all of it.
+    noise: standard deviation in grey levels, float32 [B].
+    """
 
     pixels: Tensor
     unit: Tensor
@@ -46,8 +51,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Example:
-    """What the synthesis network learns on, float32: the picture and that of the means [B, 3, H, W], its
-    inputs [B, 72, h, w], units [B]."""
+    """A batch for the synthesis network, float32.
+
+    planes: the picture, [B, 3, H, W].
+    refined: the picture of the conditional means, [B, 3, H, W].
+    inputs: [B, 72, h, w].
+    unit: of the plane, [B].
+    """
 
     planes: Tensor
     refined: Tensor
@@ -75,8 +85,12 @@ def partial(crr: CRR, batch: Batch) -> tuple[Tensor, list[Tensor], PartialLatent
 
 @torch.no_grad()
 def example(planes: Tensor, latent: PartialLatent, now: list[Density], means: Tensor) -> Example:
-    """See :class:`Example`. now: densities after a last look; means: the tensor of that name of weights
-    files."""
+    """The example of a partial latent.
+
+    planes: the picture, [B, 3, H, W].
+    now: densities after a last look.
+    means: the tensor of that name of weights files.
+    """
     refined = latent.picture(now, means)
     inputs = synthesis_inputs(refined, latent.deviations(now), latent.unit)
     return Example(planes, refined, inputs, latent.unit.clone())  # the batch's is filled anew

@@ -1,4 +1,4 @@
-"""What freezing costs: bits of trits by the float networks, and by the integer networks of a weights file."""
+"""The cost of freezing: bits of trits by float networks and by the integer networks of a weights file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .data import Pixels
 from .networks import CRR, bits, thirds, widths_of
 from .state import PartialLatent
 from .tables import SCALE_STEP, SCALE_ZERO
-from .validation import middles, partial_latent
+from .validation import Transformed, middles
 
 _PICTURES = 6
 _PLANES = (1, 2, 3, 4)
@@ -54,7 +54,7 @@ class CodedPlane(Walk):
             state.level(self._value, level)[:] = latent.value[level][0].short().numpy()
 
     def trits(self, walk: Walk, elements: Elements) -> Symbols:
-        """What the coder is to code: this is its own guide."""
+        """The trits to code: this walk is its own guide."""
         return (self._value[elements] - walk.state.value[elements] + 1).astype(np.int32)
 
     def rest_bits(self) -> tuple[float, int]:
@@ -80,9 +80,10 @@ def freezing_cost(state: Layers, model: CodecModel, pictures: Sequence[Pixels]) 
     pixels = sum(p.shape[0] * p.shape[1] for p in seen)
     sums = np.zeros((len(_PLANES), len(_SHARES), 4))
     for middle in seen:
+        picture = Transformed.of(middle)
         for i, plane in enumerate(_PLANES):
             for j, share in enumerate(_SHARES):
-                latent = partial_latent(middle, plane)
+                latent = picture.at(plane)
                 crr.quantised.fill_(1)
                 latent.reveal(torch.tensor([share]), latent.look(crr))
                 rounded = float(latent.trit_bits(latent.look(crr)))

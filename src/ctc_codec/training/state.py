@@ -1,4 +1,4 @@
-"""What is known of a batch of latents while a plane is coded: :mod:`ctc_codec.planes.state` in tensors."""
+"""A batch of latents while a plane is coded: :mod:`ctc_codec.planes.state` in tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .tables import CLASS_SCALE, SCALE_STEP, SCALE_ZERO
 from .wavelet import synthesise, synthesise_level
 
 _BINS = 2048
-"""Of priorities, in place of a sort."""
+"""Bins of priorities, in place of a sort."""
 
 
 def _doubled(x: Tensor) -> Tensor:
@@ -37,9 +37,13 @@ def _less_local_mean(x: Tensor) -> Tensor:
 class PartialLatent:
     """Latents at a plane of their own each.
 
-    unit: of the plane, grey levels, float32 [B]; low: the low band at the plane, grey levels [B, 3, h, w].
-    Of every level, finest first, float32 [B, 9, h, w]: value, at the plane; above, at the plane above; trit;
-    known, 1 where the trit is known.
+    unit: of the plane, grey levels, float32 [B].
+    size: the same, [B, 1, 1, 1].
+    low: the low band at the plane, grey levels, [B, 3, h, w].
+    value: of every level, finest first, the elements at the plane, float32 [B, 9, h, w].
+    above: likewise, the elements at the plane above.
+    trit: likewise, -1, 0 or 1.
+    known: likewise, 1 where the trit is known.
     """
 
     def __init__(self, low: Tensor, details: list[Tensor], unit: Tensor) -> None:
@@ -72,9 +76,9 @@ class PartialLatent:
         return torch.sign(seen) * (seen.abs() - drawn / ONE)
 
     def inputs(self, level: int, context: Tensor) -> Tensor:
-        """What the network sees of a level, see :mod:`ctc_codec.crr.inputs`, not yet rounded: [B, 72, h, w].
+        """The network's inputs of a level, see :mod:`ctc_codec.crr.inputs`, not yet rounded: [B, 72, h, w].
 
-        context: what coarser levels alone predict, in units, [B, 3, h, w].
+        context: prediction of the coarser levels alone, in units, [B, 3, h, w].
         """
         seen, known = self.seen(level), self.known[level]
         if level + 1 < LEVELS:
@@ -176,7 +180,7 @@ class PartialLatent:
         return synthesise(self.low, self.means(densities, table))
 
     def deviations(self, densities: list[Density]) -> tuple[Tensor, Tensor]:
-        """What the synthesis network sees of the two finest levels' densities."""
+        """The synthesis network's inputs of the two finest levels' densities, [B, 9, h, w] each."""
         fine, coarse = (
             torch.minimum(densities[level][1] / math.log(2), torch.log2(self.width(level) / 2)) / 4
             for level in range(2)

@@ -8,36 +8,37 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ..planes.trits import unit
 from . import checkpoint
+from .checkpoint import Layers
 from .crops import Crops
 from .data import Pixels
-from .networks import CRR, GROUPS, SYNTHESIS_BLOCKS, SYNTHESIS_WIDTH, WIDTHS, Synthesis, has_fast_bfloat16
+from .networks import CRR, Synthesis, has_fast_bfloat16
 from .objective import Batch, Example, crr_loss, error_left, example, partial
+from .settings import Settings
 from .tables import density_tables
 from .validation import validate
 
 _PLANE_WEIGHTS = np.array([0.6, 1.2, 1.5, 1.4, 1.1, 0.5, 0.2])
-"""How often planes 0, 1, ... are drawn."""
+"""Relative frequencies of the planes 0, 1, ... that are drawn."""
 _START, _END = 0.3, 0.06
-"""Of the states: nothing of the plane is known, everything; in between the share is uniform."""
+"""Shares of states in which nothing of the plane is known, and everything; uniform in between."""
 _ALL = 1.5
 _NOISE = 4.0
 """Up to so many grey levels on half of the crops: photographs are JPEGs, their finest details are zero."""
 _AVERAGE = 0.9985
-_WARM_UP = 0.02
+"""Decay of the running averages of weights, after their own warm-up."""
 _GRAPH_WARM_UP = 3
 _ROUND = 256
 """Crops whose states are held at a time where they are used more than once."""
@@ -45,50 +46,6 @@ _ROUND = 256
 
 class Diverged(ValueError):
     """Weights are no longer finite."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is like.
-
-    minutes: of the whole run, without interruptions, unless it has a number of steps; batch: crops a step;
-    crop: their side, a multiple of 64; crr_rate, synthesis_rate: learning rates; decay: share of the run in
-    which they fall, and in which CRR computes what integers do (all of it for weights that are good already).
-    networks: that are trained, "both", "crr" or "synthesis", which leaves files readable; uses: of a state if
-    the synthesis network is trained alone; whole: states of whole files only (the control of the ablation);
-    widths: of CRR's networks; width, blocks: of the synthesis network.
-    """
-
-    minutes: float = 9.0
-    steps: int | None = None
-    batch: int = 16
-    crop: int = 256
-    crr_rate: float = 1e-3
-    synthesis_rate: float = 5e-4
-    decay: float = 0.45
-    seed: int = 1
-    networks: str = "both"
-    uses: int = 1
-    whole: bool = False
-    widths: tuple[int, ...] = WIDTHS
-    width: int = SYNTHESIS_WIDTH
-    blocks: int = SYNTHESIS_BLOCKS
-
-    def __post_init__(self) -> None:
-        if self.crop % 64:
-            raise ValueError(f"crops of {self.crop}: the side must be a multiple of 64")
-        if len(self.widths) != len(set(GROUPS)):
-            raise ValueError(f"CRR has {len(set(GROUPS))} networks, there are {len(self.widths)} widths")
-
-    def share(self, seconds: float, step: int) -> float:
-        """How much of the run is over."""
-        return step / self.steps if self.steps else seconds / 60 / self.minutes
-
-    def factor(self, share: float) -> float:
-        """Of the learning rates: warm-up, constant, cosine."""
-        into = (share - 1 + self.decay) / self.decay
-        cosine = 1.0 if into < 0 else 0.5 * (1 + math.cos(math.pi * min(into, 1.0))) + 0.002
-        return min(1.0, (share + 1e-4) / _WARM_UP) * cosine
 
 
 class _Parameters:
@@ -111,20 +68,28 @@ class _Parameters:
 
 
 class Trainer:
-    """A run's networks; ``step`` and ``seconds`` are of the run, ``told`` is both when figures were told."""
+    """Networks of a run and all that they learn with.
+
+    step: steps done of the run.
+    seconds: of the run.
+    told: step and seconds when figures were told last.
+    processes: how many share the run.
+    process: number of this one.
+    """
 
     def __init__(self, settings: Settings, crops: Crops, device: torch.device) -> None:
         self.settings, self.device = settings, device
         self.step, self.seconds = 0, 0.0
         self.told = [0, 0.0]
         self._crops = crops
-        self._processes = dist.get_world_size() if dist.is_initialized() else 1
-        self._process = dist.get_rank() if dist.is_initialized() else 0
+        self.processes = dist.get_world_size() if dist.is_initialized() else 1
+        self.process = dist.get_rank() if dist.is_initialized() else 0
         torch.manual_seed(settings.seed)
         self.crr, self.synthesis = CRR(settings.widths), Synthesis(settings.width, settings.blocks)
         self.networks = nn.ModuleDict({"crr": self.crr, "synthesis": self.synthesis}).to(device)
         self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
+        self._averaged = [*self.average.parameters()], [*self.networks.parameters()]
         for network in (*self.crr.c, self.synthesis):
             network.in_bfloat16 = has_fast_bfloat16(device)
         rates = {"crr": settings.crr_rate, "synthesis": settings.synthesis_rate}
@@ -139,13 +104,11 @@ class Trainer:
             capturable=device.type == "cuda",
             foreach=True,
         )
-        self._move = torch.ones((), device=device)
-        """Of the averages to the weights, at each step."""
         self.means = torch.from_numpy(density_tables()["means"]).to(device)
         self._batch = Batch.empty(settings.batch, settings.crop, device)
         self._sums = torch.zeros(4, device=device)
-        self._rng = np.random.default_rng([settings.seed, self._process])
-        torch.manual_seed(settings.seed + 1000 * self._process)
+        self._rng = np.random.default_rng([settings.seed, self.process])
+        torch.manual_seed(settings.seed + 1000 * self.process)
         self._drawn = self._random()
         self._examples: Iterator[Example] = iter(())
         self._run: Callable[[], None] = self._compute
@@ -176,7 +139,7 @@ class Trainer:
         return max(1, _ROUND // self.settings.batch) * self.settings.uses if reused else 1
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
+        """The content of a checkpoint."""
         for buffer, mean in zip(self.networks.buffers(), self.average.buffers(), strict=True):
             mean.copy_(buffer)
         return {
@@ -203,10 +166,10 @@ class Trainer:
             self.step, self.seconds = state["step"], state["seconds"]
             *self.told, sums = state["told"]
             self._sums.copy_(sums)
-            if self._process == 0:
+            if self.process == 0:
                 self._set_random(state["random"])
             else:
-                self._rng = np.random.default_rng([self.settings.seed, self._process, self.step])
+                self._rng = np.random.default_rng([self.settings.seed, self.process, self.step])
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
             raise ValueError(f"not a checkpoint of these networks ({checkpoint.reason(error)})") from None
         for group, part in zip(self._optimizer.param_groups, self._learning, strict=True):
@@ -217,12 +180,14 @@ class Trainer:
             for _ in range(into):
                 next(self._examples)
 
-    def begin_with(self, state: dict[str, Tensor]) -> None:
+    def begin_with(self, layers: Layers) -> None:
         """Take the weights of another run, or those of CRR alone. Raises ValueError if they do not fit."""
         try:
             for name, network in self.networks.items():
                 own = {
-                    key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")
+                    key.removeprefix(f"{name}."): torch.from_numpy(array)
+                    for key, array in layers.items()
+                    if key.startswith(f"{name}.")
                 }
                 if own or name == "crr":
                     network.load_state_dict(own)
@@ -293,14 +258,12 @@ class Trainer:
         (loss + left.mean()).backward()
 
         for part in self._learning:
-            if self._processes > 1:
+            if self.processes > 1:
                 dist.all_reduce(part.gradient)
-                part.gradient.div_(self._processes)
+                part.gradient.div_(self.processes)
             part.gradient.mul_(torch.clamp(1 / (torch.linalg.vector_norm(part.gradient) + 1e-6), max=1.0))
         self._optimizer.step()
         with torch.no_grad():
-            for mean, weight in zip(self.average.parameters(), self.networks.parameters(), strict=True):
-                mean.lerp_(weight, self._move)
             whole = (self._batch.known <= 0).float()
             gain = -10 * torch.log10(left.detach().median())
             self._sums += torch.stack(((rate * whole).sum(), whole.sum(), gain, torch.ones_like(gain)))
@@ -313,7 +276,7 @@ class Trainer:
         for part in self._learning:
             assert isinstance(part.rate, Tensor)
             part.rate.zero_()
-        self._move.zero_()  # the warm-up's steps change nothing but moments
+        # With rates of zero the warm-up's steps change nothing but moments.
         started = time.monotonic()
         try:
             stream = torch.cuda.Stream()
@@ -343,18 +306,23 @@ class Trainer:
             else:
                 group["lr"] = part.base * factor
         self.crr.quantised.fill_(float(settings.networks == "synthesis" or share >= 1 - settings.decay))
-        self._move.fill_(1 - min(_AVERAGE, (1 + self.step) / (10 + self.step)))
         if self._round == 1:
             self._draw()
         elif self.step % self._round == 0:
             self._examples = self._draw_examples()
         self._run()
+        self._average()
         self.step += 1
+
+    def _average(self) -> None:
+        """Move the averages toward the weights."""
+        # AveragedModel itself asks its counter how it stands: the device would be waited for at every step.
+        get_ema_multi_avg_fn(min(_AVERAGE, (1 + self.step) / (10 + self.step)))(*self._averaged, self.step)
 
     def figures(self) -> dict[str, float]:
         """Means since the last call: bits per pixel of planes from their beginning, gain of the synthesis
         network in dB (median crop). Waits for the device."""
-        if self._processes > 1:
+        if self.processes > 1:
             dist.all_reduce(self._sums)
         rate, count, gain, steps = self._sums.tolist()
         self._sums.zero_()
@@ -363,15 +331,16 @@ class Trainer:
         return {name: value for name, value in told.items() if name != unknown}
 
     def validate(self, pictures: Sequence[Pixels]) -> dict[str, float]:
-        """What the averaged weights do on pictures, see :func:`ctc_codec.training.validation.validate`."""
-        crr, synthesis = CRR(self.settings.widths), Synthesis(self.settings.width, self.settings.blocks)
-        crr.load_state_dict(self.average["crr"].state_dict())
-        synthesis.load_state_dict(self.average["synthesis"].state_dict())
-        return validate(crr.to(self.device), synthesis.to(self.device), pictures, self.means)
+        """Figures of the averaged weights on pictures, see
+        :func:`ctc_codec.training.validation.validate`."""
+        crr, synthesis = self.average["crr"], self.average["synthesis"]
+        assert isinstance(crr, CRR)
+        assert isinstance(synthesis, Synthesis)
+        return validate(crr, synthesis, pictures, self.means)
 
     def agree(self, seconds: float) -> None:
         """Take the first process's clock, so that all have the same schedule."""
-        if self._processes > 1:
+        if self.processes > 1:
             told = torch.tensor([seconds], dtype=torch.float64, device=self.device)
             dist.broadcast(told, 0)
             seconds = float(told)
@@ -387,3 +356,12 @@ def begin_processes(device: torch.device) -> torch.device:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
+
+
+def end_processes() -> bool:
+    """Leave the other processes, if there are any; whether this is the first one."""
+    if not dist.is_initialized():
+        return True
+    first = dist.get_rank() == 0
+    dist.destroy_process_group()
+    return first

@@ -1,9 +1,11 @@
-"""How good networks are, on photographs that no run trains on: while they are trained, and as a codec."""
+"""Figures of networks on photographs that no run trains on: while they are trained, and as a codec."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..image.source import psnr
 from ..planes.trits import unit
 from .data import Pixels
 from .networks import CRR, Synthesis
@@ -39,39 +42,52 @@ def middles(pictures: Sequence[Pixels], side: int = SIDE, count: int = _PICTURES
     return found[:count]
 
 
-def partial_latent(pixels: Pixels, plane: int, device: torch.device | None = None) -> PartialLatent:
-    """A picture uint8 [h, w, 3], sides multiples of 64, at a plane's beginning."""
-    size = torch.tensor([unit(plane)], device=device)
-    return PartialLatent(*analyse(_planes(pixels, device)), size)
+@dataclass(frozen=True)
+class Transformed:
+    """A picture and its wavelet coefficients, a batch of one.
 
+    planes: float32 [1, 3, H, W].
+    low: float32 [1, 3, h, w], grey levels.
+    details: float32 [1, 9, h, w] of every level, finest first, grey levels.
+    """
 
-def _planes(pixels: Pixels, device: torch.device | None) -> Tensor:
-    return rotate(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(device).float())
+    planes: Tensor
+    low: Tensor
+    details: list[Tensor]
+
+    @classmethod
+    def of(cls, pixels: Pixels, device: torch.device | None = None) -> Transformed:
+        """From uint8 [H, W, 3], sides multiples of 64."""
+        planes = rotate(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(device).float())
+        return cls(planes, *analyse(planes))
+
+    def at(self, plane: int) -> PartialLatent:
+        """The latent at a plane's beginning."""
+        return PartialLatent(self.low, self.details, torch.tensor([unit(plane)], device=self.low.device))
 
 
 @torch.no_grad()
 def validate(crr: CRR, synthesis: Synthesis, pictures: Sequence[Pixels], means: Tensor) -> dict[str, float]:
-    """Bits per pixel of the trits to come, as integers would tell them; PSNR of the picture of conditional
-    means, and gain of the synthesis network, in dB; means over pictures uint8 [h, w, 3], planes and shares
-    known.
+    """The figures FIGURES, means over pictures, planes and shares known: bits per pixel of the trits to come
+    by integer networks; PSNR of the picture of conditional means and gain of the synthesis network, in dB.
 
-    pictures: with sides of multiples of 64; means: the tensor of that name of weights files.
+    pictures: uint8 [h, w, 3] with sides of multiples of 64.
+    means: the tensor of that name of weights files.
     """
     device, before = means.device, float(crr.quantised)
     crr.quantised.fill_(1)
     rows = []
     for pixels in pictures:
-        planes = _planes(pixels, device)
-        for plane in _PLANES:
-            for share in _SHARES:
-                latent = partial_latent(pixels, plane, device)
-                latent.reveal(torch.tensor([share], device=device), latent.look(crr))
-                now = latent.look(crr)
-                shown = example(planes, latent, now, means)
-                error = (shown.refined - planes).square().mean() / 255**2
-                rate = latent.trit_bits(now).mean() / (pixels.shape[0] * pixels.shape[1])
-                left = error_left(synthesis, shown).mean()
-                rows.append(torch.stack((rate, -10 * error.log10(), -10 * left.log10())))
+        picture = Transformed.of(pixels, device)
+        for plane, share in itertools.product(_PLANES, _SHARES):
+            latent = picture.at(plane)
+            latent.reveal(torch.tensor([share], device=device), latent.look(crr))
+            now = latent.look(crr)
+            shown = example(picture.planes, latent, now, means)
+            error = (shown.refined - picture.planes).square().mean() / 255**2
+            rate = latent.trit_bits(now).mean() / (pixels.shape[0] * pixels.shape[1])
+            left = error_left(synthesis, shown).mean()
+            rows.append(torch.stack((rate, -10 * error.log10(), -10 * left.log10())))
     crr.quantised.fill_(before)
     return dict(zip(FIGURES, torch.stack(rows).mean(0).tolist(), strict=True))
 
@@ -85,11 +101,7 @@ def coded_figures(weights: Path, pictures: Sequence[Pixels]) -> list[float]:
     for pixels in middles(pictures, _CODED_SIDE):
         area = pixels.shape[0] * pixels.shape[1]
         data = encode(Image.fromarray(pixels), weights=model)
-        row = []
-        for rate in _RATES:
-            shown = np.asarray(decode(data[: int(rate * area / 8)], weights=model))
-            error = np.square(shown.astype(np.float32) - pixels).mean()
-            row.append(10 * np.log10(255**2 / max(float(error), 1e-3)))
+        row = [psnr(pixels, np.asarray(decode(data, bpp=rate, weights=model))) for rate in _RATES]
         found.append([*row, 8 * len(data) / area])
     return [statistics.fmean(column) for column in zip(*found, strict=True)]
 

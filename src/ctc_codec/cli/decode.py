@@ -1,0 +1,257 @@
+"""``ctc decode``: .ctc files to images, or to one after every so many bytes."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import click
+
+from ..codec.options import DecodeOptions
+from ..container.file import truncate
+from ..container.header import HeaderCutError
+from ..errors import InputError
+from .batch import run_batch
+from .files import STREAM, check_output, read_input, write_output
+from .inputs import Plan, Task, ctc_suffixes, plan
+from .options import (
+    ACCEPT_DAMAGE,
+    BPP,
+    COMPUTE,
+    INPUTS,
+    JOBS,
+    NBYTES,
+    OUTPUT,
+    WORDS,
+    BatchOptions,
+    ByteCount,
+    Colour,
+    ComputeOptions,
+    collected,
+    examples,
+    exclusive,
+)
+from .work import Result, Run, Work
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Output:
+    """Images as they are written.
+
+    image_format: Pillow's name of a format, in any case, or of its suffix; None for the output's suffix.
+    background: behind transparency, in formats without it.
+    thumbnail: an eighth of each side.
+    """
+
+    image_format: str | None = None
+    background: str | None = None
+    thumbnail: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How much of each file is decoded.
+
+    bpp, nbytes: bits per pixel, or bytes, at most.
+    every: an image after every so many bytes.
+    """
+
+    bpp: float | None = None
+    nbytes: int | None = None
+    every: int | None = None
+
+
+@click.command(
+    short_help=".ctc files, whole or cut anywhere, to images.",
+    epilog=examples(
+        "ctc decode photo.ctc                         # photo.png",
+        "ctc decode photo.ctc --bpp 0.3 -o small.jpg",
+        "ctc decode -r archive -o pictures --format webp --jobs auto",
+        "ctc decode photo.ctc --thumbnail -o icon.png # an eighth of each side, fast",
+        "ctc decode logo.ctc --background '#ffffff' -o logo.jpg",
+        "curl -s https://example.org/a.ctc | ctc decode - --progressive-every 10k -o frame-%03d.png",
+        more="Exit codes: 0 done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.",
+    ),
+)
+@INPUTS
+@OUTPUT
+@BPP
+@NBYTES
+@click.option("--format", "image_format", metavar="NAME", help="Image format (default: suffix, or png).")
+@ACCEPT_DAMAGE
+@click.option(
+    "--background",
+    type=Colour(),
+    metavar="COLOR",
+    help="What is behind transparency, for formats without it.",
+)
+@click.option("--thumbnail", is_flag=True, help="An eighth of each side, much faster.")
+@click.option(
+    "--progressive-every",
+    "every",
+    type=ByteCount(),
+    help="An image after every N bytes, as they arrive, and one at the end; needs -o NAME%03d.png.",
+)
+@JOBS
+@COMPUTE
+@WORDS
+@collected(batch=BatchOptions, compute=ComputeOptions, output=Output, cut=Cut)
+def decode(
+    inputs: tuple[str, ...],
+    *,
+    accept_damage: bool,
+    output: Output,
+    cut: Cut,
+    batch: BatchOptions,
+    compute: ComputeOptions,
+) -> None:
+    """Decode .ctc files, whole or cut anywhere, to images (by default PNG beside each input)."""
+    exclusive(bpp=cut.bpp, bytes=cut.nbytes, progressive_every=cut.every)
+    exclusive(thumbnail=output.thumbnail, progressive_every=cut.every)
+    if cut.every is not None and (len(inputs) > 1 or batch.recursive or batch.skip_existing):
+        raise click.UsageError("--progressive-every takes one input, without -r and --skip-existing")
+    try:
+        chosen, kind = _plan(inputs, batch, output.image_format, cut.every is not None)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    options = DecodeOptions(accept_damage, max_pixels=compute.limit)
+    if cut.every is None:
+        run_batch(chosen, DecodeWork(options, output, kind, cut, compute=compute), batch)
+    run_batch(chosen, FramesWork(options, output, kind, cut.every, batch.force, compute=compute), batch)
+
+
+def _plan(
+    inputs: tuple[str, ...], batch: BatchOptions, image_format: str | None, frames: bool
+) -> tuple[Plan, str]:
+    """What is to be done, and Pillow's name of the image format. Raises UsageError, ValueError."""
+    from ..image.save import saving_format
+
+    suffix = f".{image_format}" if image_format else ".png"
+    kind = saving_format(suffix)
+    names: list[str | None] = [frame_name(batch.output or "", 1)] if frames else []
+    chosen = plan(inputs, batch, suffix.lower(), ctc_suffixes)
+    names += [task.target for task in [*chosen.tasks, *chosen.skipped]]
+    if not image_format and names and names[0] not in (None, STREAM):
+        kind = saving_format(os.path.splitext(names[0])[1])
+    return chosen, kind
+
+
+@dataclass(frozen=True)
+class DecodeWork(Work):
+    """kind: Pillow's name of the image format."""
+
+    options: DecodeOptions
+    output: Output
+    kind: str
+    cut: Cut
+
+    def prepare(self) -> Run:
+        model = self.compute.load()
+        from ..codec.decoder import decode, thumbnail
+        from ..image.save import image_bytes
+
+        def run(data: bytes, task: Task) -> Result:
+            if self.cut.bpp is not None or self.cut.nbytes is not None:
+                data = truncate(data, bpp=self.cut.bpp, nbytes=self.cut.nbytes)
+            notes: list[str] = []
+            options = replace(self.options, warn=lambda message: notes.append(f"warning: {message}"))
+            image = (thumbnail if self.output.thumbnail else decode)(data, options, weights=model)
+            notes += flattening_notes(image, self.kind, self.output.background)
+            output = image_bytes(image, self.kind, background=self.output.background)
+            detail = f"weights {model.fingerprint.hex()}"
+            return Result.of_file(data, size=image.size, output=output, detail=detail, notes=tuple(notes))
+
+        return run
+
+
+def flattening_notes(image: Image.Image, kind: str, background: str | None) -> list[str]:
+    """What there is to tell if an image format cannot hold transparency and no background was given."""
+    from ..image.save import flattens
+
+    if background is not None or not flattens(image, kind):
+        return []
+    return [f"note: {kind} does not hold this transparency: it is flattened onto white (see --background)"]
+
+
+# --- images as bytes arrive -------------------------------------------------------------------------
+
+_FIELD = re.compile(r"%(?:%|0?\d{0,2}d)")
+
+
+def frame_name(pattern: str, number: int) -> str:
+    """``frame-%03d.png``, 7 to ``frame-007.png``; %% stands for %. Raises ValueError unless there is exactly
+    one such field."""
+    fields = _FIELD.findall(pattern)
+    if len(fields) - fields.count("%%") != 1 or "%" in _FIELD.sub("", pattern):
+        raise ValueError(
+            f"{pattern!r} does not number frames: it needs one field like that of frame-%03d.png"
+        )
+    return pattern % number
+
+
+@dataclass(frozen=True)
+class FramesWork(Work):
+    """Decode one input to many images; its target is a pattern of names.
+
+    kind: Pillow's name of the image format.
+    every: bytes between two images.
+    """
+
+    streams: ClassVar[bool] = True
+    options: DecodeOptions
+    output: Output
+    kind: str
+    every: int
+    force: bool
+
+    def prepare(self) -> Run:
+        model = self.compute.load()
+        from ..codec.decoder import Decoder
+        from ..image.save import image_bytes
+
+        def run(_: bytes, task: Task) -> Result:
+            assert task.target is not None
+            check_output(frame_name(task.target, 1), self.force)
+            notes: list[str] = []
+            options = replace(self.options, warn=lambda message: notes.append(f"warning: {message}"))
+            decoder = Decoder(options, weights=model)
+            data, frames = bytearray(), 0
+            for piece in _pieces(task.source, self.every):
+                data += piece
+                decoder.feed(piece)
+                try:
+                    image = decoder.image()
+                except HeaderCutError:
+                    continue
+                frames += 1
+                if frames == 1:
+                    notes += flattening_notes(image, self.kind, self.output.background)
+                output = image_bytes(image, self.kind, background=self.output.background)
+                write_output(frame_name(task.target, frames), output, self.force)
+            if not frames:
+                decoder.image()  # says why
+            return Result.of_file(bytes(data), detail=f"{frames} frames", notes=tuple(notes))
+
+        return run
+
+
+def _pieces(name: str, size: int) -> Iterator[bytes]:
+    """The bytes of a file in pieces of ``size``, the last one shorter; those of stdin once they are there."""
+    if name != STREAM:
+        data = read_input(name)
+        yield from (data[start : start + size] for start in range(0, len(data), size))
+        return
+    if sys.stdin is None:
+        raise InputError("it is closed")
+    try:
+        while piece := sys.stdin.buffer.read(size):
+            yield piece
+    except OSError as error:
+        raise InputError(error.strerror or type(error).__name__) from None

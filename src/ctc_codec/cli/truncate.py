@@ -1,0 +1,76 @@
+"""``ctc truncate``: the first bytes of .ctc files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import click
+
+from ..container import file
+from .batch import run_batch
+from .files import STREAM
+from .inputs import Task, ctc_suffixes, plan
+from .options import (
+    BPP,
+    INPUTS,
+    JOBS,
+    NBYTES,
+    OUTPUT,
+    POSITIVE,
+    WORDS,
+    BatchOptions,
+    collected,
+    examples,
+    exclusive,
+)
+from .work import Result, Run, Work
+
+
+@click.command(
+    short_help="Keep the first bytes of .ctc files.",
+    epilog=examples(
+        "ctc truncate photo.ctc --bpp 0.5 -o small.ctc",
+        "ctc truncate photo.ctc --psnr 34 -o good.ctc # needs no weights",
+        "ctc truncate -r archive --bytes 20k -o web",
+        "curl -s https://example.org/a.ctc | ctc truncate - --bytes 9000 > a.ctc",
+        more="Exit codes: 0 done, 1 an input failed (the others are done), 2 wrong usage, 130 interrupted.",
+    ),
+)
+@INPUTS
+@OUTPUT
+@BPP
+@NBYTES
+@click.option(
+    "--psnr", type=POSITIVE, metavar="DB", help="About as many as give DB dB, by the file's quality table."
+)
+@JOBS
+@WORDS
+@collected(batch=BatchOptions)
+def truncate(
+    inputs: tuple[str, ...], *, bpp: float | None, nbytes: int | None, psnr: float | None, batch: BatchOptions
+) -> None:
+    """Keep the first bytes of .ctc files (the same as head -c)."""
+    exclusive(bpp=bpp, bytes=nbytes, psnr=psnr)
+    if bpp is None and nbytes is None and psnr is None:
+        raise click.UsageError("give --bpp, --bytes or --psnr")
+    if batch.output is None and inputs != (STREAM,):
+        raise click.UsageError("give -o: the result does not replace its input by default")
+    run_batch(plan(inputs, batch, ".ctc", ctc_suffixes), TruncateWork(bpp, nbytes, psnr), batch)
+
+
+@dataclass(frozen=True)
+class TruncateWork(Work):
+    """One of the targets of :func:`ctc_codec.truncate`."""
+
+    in_place: ClassVar[bool] = True
+    bpp: float | None = None
+    nbytes: int | None = None
+    psnr: float | None = None
+
+    def prepare(self) -> Run:
+        def run(data: bytes, task: Task) -> Result:
+            small = file.truncate(data, bpp=self.bpp, nbytes=self.nbytes, psnr=self.psnr)
+            return Result.of_file(small, output=small, detail=f"{len(data)} bytes before")
+
+        return run

@@ -1,0 +1,114 @@
+"""Pixels out: modes, formats, and the alpha that they hold or give up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from ctc_codec.errors import OutputError
+from ctc_codec.image.open import open_image
+from ctc_codec.image.save import flattens, image_bytes, image_from_pixels, saving_format
+from ctc_codec.image.source import psnr, source_image
+from support.image_samples import composed, disc, grey3, la, picture, rgba, shades, with_metadata
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_images_from_pixels(grey: bool, alpha: bool) -> None:
+    pixels = grey3(shades()) if grey else picture()
+    image = image_from_pixels(pixels[..., :1] if grey else pixels, disc() if alpha else None)
+    assert image.mode == ("L" if grey else "RGB") + "A" * alpha
+    source = source_image(image)
+    seen = disc() > 0 if alpha else slice(None)
+    assert np.array_equal(source.pixels[seen], pixels[seen])
+    assert source.alpha is None or np.array_equal(source.alpha, disc())
+
+
+_OUT = {  # format: (holds alpha, PSNR that it writes with)
+    "PNG": (True, np.inf),
+    "TIFF": (True, np.inf),
+    "WEBP": (True, np.inf),
+    "AVIF": (True, 40),
+    "JPEG2000": (True, np.inf),
+    "TGA": (True, np.inf),
+    "ICO": (True, np.inf),
+    "DDS": (True, np.inf),
+    "SGI": (True, np.inf),
+    "QOI": (True, np.inf),
+    "JPEG": (False, 40),
+    "BMP": (False, np.inf),
+    "DIB": (False, np.inf),
+    "PCX": (False, np.inf),
+    "PPM": (False, np.inf),
+}
+
+
+@pytest.mark.parametrize("kind", _OUT)
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_every_mode_in_every_format(kind: str, mode: str) -> None:
+    Image.init()
+    if kind not in Image.SAVE:
+        pytest.skip(f"this Pillow is without {kind}")
+    holds_alpha, floor = _OUT[kind]
+    image = with_metadata(mode)
+    before = (image.tobytes(), dict(image.info))
+    background = "#203040" if mode == "RGBA" else "#555"
+    data = image_bytes(image, kind, background=background)
+    assert (image.tobytes(), dict(image.info)) == before
+    back = source_image(open_image(data))
+    assert back.notes == []
+    colours = picture() if mode.startswith("RGB") else grey3(shades())
+    clear = mode.endswith("A")
+    assert flattens(image, kind) == (clear and not holds_alpha)
+    assert (back.alpha is not None) == (clear and holds_alpha)
+    seen = np.ones(disc().shape, bool)
+    if back.alpha is not None:
+        assert psnr(back.alpha, disc()) >= floor
+        seen = disc() > 8
+    elif clear:
+        colours = composed(colours, disc(), ImageColor.getrgb(background))
+    assert psnr(back.pixels[seen], colours[seen]) >= floor
+    if kind in ("PNG", "TIFF", "JPEG", "JPEG2000", "BMP", "PPM", "TGA"):
+        assert back.grey == mode.startswith("L")
+
+
+def test_flattening_is_onto_white_unless_told_otherwise() -> None:
+    back = source_image(open_image(image_bytes(Image.fromarray(rgba()), "BMP")))
+    assert np.array_equal(back.pixels, composed(picture(), disc(), (255, 255, 255)))
+    back = source_image(open_image(image_bytes(Image.fromarray(la()), "BMP", background="red")))
+    assert np.array_equal(back.pixels, composed(grey3(shades()), disc(), (255, 0, 0)))
+
+
+def test_opaque_alpha_is_nothing_to_flatten() -> None:
+    image = Image.fromarray(picture()).convert("RGBA")
+    assert not flattens(image, "JPEG")
+    assert np.array_equal(source_image(open_image(image_bytes(image, "BMP"))).pixels, picture())
+    assert not flattens(Image.fromarray(picture()), "JPEG")
+
+
+def test_gif_holds_alpha_of_nothing_or_all() -> None:
+    soft, hard = Image.fromarray(rgba()), Image.fromarray(rgba(soft=False))
+    assert flattens(soft, "GIF")
+    assert not flattens(hard, "GIF")
+    assert source_image(open_image(image_bytes(soft, "GIF"))).alpha is None
+    back = source_image(open_image(image_bytes(hard, "GIF")))
+    assert back.alpha is not None
+    assert np.array_equal(back.alpha, disc(soft=False))
+    assert psnr(back.pixels[back.alpha > 0], picture()[back.alpha > 0]) > 25
+
+
+def test_what_pillow_cannot_write_is_one_error() -> None:
+    with pytest.raises(OutputError, match="cannot write XBM") as caught:
+        image_bytes(Image.fromarray(picture()), "XBM")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(OutputError, match="JPEG"):
+        image_bytes(Image.new("L", (1, 65536)), "JPEG")
+
+
+def test_formats_by_suffix() -> None:
+    assert saving_format(".JPG") == "JPEG"
+    assert saving_format(".tif") == "TIFF"
+    for suffix in ("", ".txt", ".psd"):
+        with pytest.raises(ValueError, match="cannot choose an image format"):
+            saving_format(suffix)
