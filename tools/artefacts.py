@@ -24,7 +24,8 @@ from ctc_codec.codec.model import default_weights
 from ctc_codec.evaluation.codecs import Ctc
 from ctc_codec.evaluation.images import image_files, read_image
 from ctc_codec.evaluation.peers import LayeredJpeg2000
-from ctc_codec.image.source import Pixels, psnr
+from ctc_codec.image.source import psnr
+from ctc_codec.image.transparency import Pixels
 from ctc_codec.synthesis.network import SCALE
 from ctc_codec.transform.lifting import LEVELS
 from montage import montage, panel

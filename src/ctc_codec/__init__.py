@@ -18,6 +18,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .codec.options import DecodeOptions, EncodeOptions
 from .container.file import Info, info, truncate
 from .container.header import Header
 from .errors import (
@@ -55,8 +56,10 @@ __all__ = [
     "CodecModel",
     "CtcError",
     "DamageError",
+    "DecodeOptions",
     "DecodedLatent",
     "Decoder",
+    "EncodeOptions",
     "FormatError",
     "Header",
     "Info",
@@ -79,3 +82,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

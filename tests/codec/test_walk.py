@@ -12,7 +12,7 @@ from ctc_codec.crr.inputs import Level, inputs
 from ctc_codec.planes.order import GROUP
 from ctc_codec.planes.trits import at_plane
 from ctc_codec.transform.lifting import LEVELS
-from support.coding import PlainGuide, empty_state
+from support.coding import PlainGuide, empty_state, header_of
 
 # --- what is sent -----------------------------------------------------------------------------------
 
@@ -24,7 +24,7 @@ def test_every_element_is_sent_once_a_plane(model: CodecModel) -> None:
     values = (rng.normal(0, 9, state.count) * (rng.random(state.count) < 0.05)).astype(np.int32).clip(-40, 40)
     low_band = rng.integers(-40, 41, state.low.shape).astype(np.int32)
     guide = PlainGuide(values, low_band)
-    walk = Walk(model, size, 3, planes, Writer(), guide)
+    walk = Walk(model, header_of(size, 3, planes), Writer(), guide)
     run(walk)
     assert np.array_equal(walk.state.value, values)
     assert np.array_equal(walk.state.low, low_band)
@@ -59,7 +59,8 @@ def test_one_tile_is_the_same_as_no_tiles(model: CodecModel) -> None:
     for cut in (False, True):
         state, writer = empty_state((40, 50), 3, 3), Writer()
         values = np.random.default_rng(8).integers(-13, 14, state.count).astype(np.int32)
-        walk = Walk(model, (40, 50), 3, 3, writer, PlainGuide(values, np.zeros(state.low.shape, np.int32)))
+        guide = PlainGuide(values, np.zeros(state.low.shape, np.int32))
+        walk = Walk(model, header_of((40, 50), 3, 3), writer, guide)
         if cut:  # a second tile, which holds nothing
             walk._tiles.append(type(walk._tiles[0])([(slice(0, 0), slice(0, 0))] * LEVELS))
         run(walk)
@@ -72,7 +73,7 @@ def test_one_tile_is_the_same_as_no_tiles(model: CodecModel) -> None:
 
 def _walk(model: CodecModel, size: tuple[int, int], colours: int, window: int, seed: int = 1) -> Walk:
     """Amid plane 2, half of the elements known, level 3 asleep."""
-    walk = Walk(model, size, colours, 7, Writer(), window=window)
+    walk = Walk(model, header_of(size, colours, 7), Writer(), window=window)
     state, rng = walk.state, np.random.default_rng(seed)
     state.low[:] = rng.integers(-900, 900, state.low.shape)
     state.value[:] = (rng.standard_cauchy(state.count) * 2).clip(-400, 400).astype(np.int16)

@@ -46,12 +46,17 @@ def empty_state(size: tuple[int, int], colours: int, planes: int) -> State:
     return State(level_sides(*size), colours, planes)
 
 
+def header_of(size: tuple[int, int], colours: int, planes: int) -> Header:
+    """Of a picture of that height and width, in a file by no weights in particular."""
+    return Header(size[1], size[0], bytes(4), grey=colours == 1, planes=planes)
+
+
 def chance_file(model: CodecModel, header: Header, seed: int) -> bytes:
     """A file that no encoder writes; header: its size, grey, planes, and slices at most."""
     size, colours = (header.height, header.width), 1 if header.grey else 3
     guide = ChanceGuide(seed, header.slices, empty_state(size, colours, header.planes))
     writer = Writer()
-    walk = Walk(model, size, colours, header.planes, writer, guide)
+    walk = Walk(model, header, writer, guide)
     run(walk)
     header = dataclasses.replace(header, fingerprint=model.fingerprint, slices=walk.slices)
     return pack(header, writer.encoder.finish())

@@ -53,7 +53,7 @@ def run_batch(plan: Plan, work: Work, batch: BatchOptions) -> NoReturn:
 def _outcomes(
     tasks: Sequence[Task], work: Work, batch: BatchOptions
 ) -> Generator[Outcome | None, None, None]:
-    """What becomes of each task; None once all is loaded, and now and then while nothing is new."""
+    """The outcome of each task; None once all is loaded, and now and then while nothing is new."""
     jobs = min(batch.jobs, len(tasks))
     # What comes through a pipe, from <(command) for example, comes to this process only.
     if jobs > 1 and not any(is_pipe(task.source) for task in tasks):

@@ -59,7 +59,11 @@ def check(
 
 @dataclass(frozen=True)
 class CheckWork(Work):
-    """complete: a file that is cut is not accepted; decode: read the trits too, which needs the weights."""
+    """Check a file.
+
+    complete: a file that is cut is not accepted.
+    decode: read the trits too, which needs the weights.
+    """
 
     complete: bool = False
     decode: bool = False

@@ -57,7 +57,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Cut:
-    """How much of each file is decoded.
+    """The part of each file that is decoded.
 
     bpp, nbytes: bits per pixel, or bytes, at most.
     every: an image after every so many bytes.
@@ -130,7 +130,7 @@ def decode(
 def _plan(
     inputs: tuple[str, ...], batch: BatchOptions, image_format: str | None, frames: bool
 ) -> tuple[Plan, str]:
-    """What is to be done, and Pillow's name of the image format. Raises UsageError, ValueError."""
+    """The tasks, and Pillow's name of the image format. Raises UsageError, ValueError."""
     from ..image.save import saving_format
 
     suffix = f".{image_format}" if image_format else ".png"
@@ -145,7 +145,10 @@ def _plan(
 
 @dataclass(frozen=True)
 class DecodeWork(Work):
-    """kind: Pillow's name of the image format."""
+    """Decode a file to an image.
+
+    kind: Pillow's name of the image format.
+    """
 
     options: DecodeOptions
     output: Output
@@ -172,7 +175,7 @@ class DecodeWork(Work):
 
 
 def flattening_notes(image: Image.Image, kind: str, background: str | None) -> list[str]:
-    """What there is to tell if an image format cannot hold transparency and no background was given."""
+    """A note if an image format cannot hold the transparency and no background was given."""
     from ..image.save import flattens
 
     if background is not None or not flattens(image, kind):

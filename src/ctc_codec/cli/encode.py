@@ -92,7 +92,10 @@ def encode(inputs: tuple[str, ...], *, batch: BatchOptions, compute: ComputeOpti
 
 @dataclass(frozen=True)
 class EncodeWork(Work):
-    """measure: decode what was written, for its PSNR."""
+    """Encode an image.
+
+    measure: decode the result, for its PSNR.
+    """
 
     options: EncodeOptions
     measure: bool = False

@@ -1,4 +1,4 @@
-"""``ctc info``: what there is to tell about .ctc files."""
+"""``ctc info``: descriptions of .ctc files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ def info(inputs: tuple[str, ...], *, header_only: bool, batch: BatchOptions, com
 
 @dataclass(frozen=True)
 class InfoWork(Work):
-    """planes: read them, which needs the weights."""
+    """Describe a file.
+
+    planes: read them, which needs the weights.
+    """
 
     planes: bool = True
 
@@ -84,7 +87,7 @@ class InfoWork(Work):
         return facts
 
     def _planes(self, data: bytes, facts: dict[str, Any]) -> dict[str, Any]:
-        """What the trit planes tell. Raises CtcError."""
+        """Facts about the trit planes. Raises CtcError."""
         model = self.compute.load()
         from ..codec.decoder import Decoder
 

@@ -50,7 +50,7 @@ class Task:
 
 @dataclass
 class Plan:
-    """What a command line asks for.
+    """The tasks of a command line, and the inputs that give none.
 
     tasks: what is to be done, in order.
     skipped: what is done already.

@@ -81,7 +81,7 @@ class Colour(click.ParamType[str]):
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What inputs become which outputs, and how it is told.
+    """Options of inputs, outputs and words.
 
     output: file, folder or ``-``; None for names beside the inputs.
     recursive: take the files in folders.
@@ -105,7 +105,7 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """How images are computed.
+    """Options of computing.
 
     weights: a file, None for the packaged ones.
     threads: of the networks, None for one per core.

@@ -103,7 +103,12 @@ def preview(
 
 @dataclass(frozen=True)
 class PreviewWork(Work):
-    """original: name of the image that was encoded; steps: of the slider; bar: show how far it is."""
+    """Make a page.
+
+    original: name of the image that was encoded, or None.
+    steps: of the slider.
+    bar: show how far it is.
+    """
 
     original: str | None = None
     steps: int = STEPS
@@ -244,7 +249,9 @@ def _step(count: int, image: Image.Image, original: Pixels | None) -> Step:
 def render(name: str, found: Info, steps: Sequence[Step]) -> str:
     """The page. It refers to nothing outside itself.
 
-    name: of the file; found: what the file says; steps: ascending, at least one.
+    name: of the file.
+    found: its description.
+    steps: ascending, at least one.
     """
     header, shown = found.header, steps[-1]
     full = f"{header.width}\N{MULTIPLICATION SIGN}{header.height}"

@@ -81,7 +81,7 @@ def check() -> None:
 
 
 def exit_code(error: BaseException | None = None) -> int:
-    """What to exit with after an interrupt. From here on signals are ignored, so that the end is orderly."""
+    """Exit code after an interrupt. From here on signals are ignored, so that the end is orderly."""
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_IGN)
     return error.code if isinstance(error, Interrupted) else 128 + (_state.received or signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The work on one input: what every command does around its own part. Its records travel to processes."""
+"""The work on one input that all commands have in common. Its records travel to processes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .options import BatchOptions, ComputeOptions
 
 @dataclass(frozen=True)
 class Result:
-    """What a command made of one input.
+    """The result of one input.
 
-    line: what there is to say of it.
+    line: for people.
     facts: the same for JSON.
     output: bytes to write to the task's target, or None.
     text: for standard output, where that is what the command is for.
@@ -95,7 +95,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: a result, or an error, or neither if its output exists already.
+    """The outcome of a task: a result, or an error, or neither if its output exists already.
 
     error: one line.
     trace: where an internal error came from.

@@ -76,7 +76,7 @@ def _attempt(work: Work, task: Task, batch: BatchOptions) -> Outcome:
 
 
 def outcomes(tasks: Sequence[Task], work: Work, batch: BatchOptions, jobs: int) -> Iterator[Outcome | None]:
-    """What becomes of tasks in ``jobs`` processes, none of which outlives the iterator.
+    """Outcomes of tasks in ``jobs`` processes, none of which outlives the iterator.
 
     None comes once they are up, and now and then while nothing is new. Raises CtcError if they do not come up
     or cannot load.
@@ -147,7 +147,7 @@ def _without_sigint() -> Iterator[None]:
 
 
 def _outcome(future: Future[Outcome], task: Task) -> Outcome:
-    """What a finished future says. Raises StdoutGone, WorkerError."""
+    """The outcome of a finished future. Raises StdoutGone, WorkerError."""
     try:
         return future.result()
     except ProcessExpired as error:

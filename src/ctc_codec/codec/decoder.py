@@ -159,10 +159,7 @@ class Decoder:
         header = self.checked_header()
         assert self._model is not None
         self._reader = RangeDecoder()
-        size, colours = (header.height, header.width), 1 if header.grey else 3
-        self._walk = Walk(
-            self._model, size, colours, header.planes, Reader(self._reader), slices=header.slices
-        )
+        self._walk = Walk(self._model, header, Reader(self._reader))
         self._steps = iter(self._walk)
         self._file = None
 
@@ -207,8 +204,11 @@ class Decoder:
         self._finished = True
 
     def latent(self) -> DecodedLatent:
-        """What is known of the latent now; later bytes do not change it. Raises FormatError while the header
-        is not complete, DamageError for a whole stream that no encoder writes."""
+        """The latent as far as it is known now; later bytes do not change the answer.
+
+        Raises FormatError while the header is not complete, DamageError for a whole stream that no encoder
+        writes.
+        """
         walk = self._current()
         state = walk.state if self._finished else walk.state.copy()
         held = 0.0

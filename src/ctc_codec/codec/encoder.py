@@ -55,18 +55,27 @@ def encode(
     kept = _sections(source)
     target = _target(options, width * height)
 
-    size, colours = (height, width), 1 if source.grey else 3
     low, details = analyse(rotate(source.pixels, source.grey))
     writer = Writer()
     original = Original(
         low,
         details,
         3 * height * width,
-        lambda walk: _mean_squared_error(source, pixels(walk.state, model, size, rows=walk.rows_now())),
+        lambda walk: _mean_squared_error(
+            source, pixels(walk.state, model, (height, width), rows=walk.rows_now())
+        ),
     )
     effort = options.effort if options.context else 0
     guide = PictureGuide(model, original, effort, target, lambda: writer.encoder.nbytes)
-    walk = Walk(model, size, colours, guide.planes, writer, guide)
+    header = Header(
+        width,
+        height,
+        model.fingerprint,
+        grey=source.grey,
+        alpha=source.alpha is not None,
+        planes=guide.planes,
+    )
+    walk = Walk(model, header, writer, guide)
     run(walk)
     if options.psnr is not None and (reached := guide.check(walk)) > mse_of_psnr(options.psnr):
         best = 10 * math.log10(255**2 / reached)
@@ -76,23 +85,14 @@ def encode(
     if options.quality_table:
         guide.check(walk)
         kept.insert(0, (sections.QUALITY, guide.table(len(code)).to_bytes()))
-    header = Header(
-        width,
-        height,
-        model.fingerprint,
-        grey=source.grey,
-        alpha=source.alpha is not None,
-        planes=guide.planes,
-        slices=walk.slices,
-    )
-    data = pack(header, code, kept)
+    data = pack(replace(header, slices=walk.slices), code, kept)
     if options.bpp is None and options.nbytes is None:
         return data
     return truncate(data, bpp=options.bpp, nbytes=options.nbytes)
 
 
 def _target(options: EncodeOptions, count: int) -> Target:
-    """Where a file of ``count`` pixels ends. Raises TargetError, ValueError."""
+    """The end of a file of ``count`` pixels. Raises TargetError, ValueError."""
     for name, value in (("bpp", options.bpp), ("psnr", options.psnr)):
         if value is not None and not 0 < value < 1e9:
             raise TargetError(f"{name} must be positive, not {value}")

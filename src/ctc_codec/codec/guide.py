@@ -1,4 +1,4 @@
-"""What an encoder decides: how many slices a plane has, where CRR looks, and where the file ends."""
+"""The encoder's decisions: how many slices a plane has, where CRR looks, and where the file ends."""
 
 from __future__ import annotations
 
@@ -32,9 +32,12 @@ _HIGHEST_PSNR = 99.99
 
 @dataclass(frozen=True)
 class Effort:
-    """slices: of a plane, at most, before each of which all levels but the finest are looked at; fine: looks
-    at the finest level among them, which takes most of the time. coarse_fine: the same for planes above
-    _FINE_PLANE, where the finest level holds few bits."""
+    """Looks and slices of an effort.
+
+    slices: of a plane, at most; before each, all levels but the finest are looked at.
+    fine: looks at the finest level among them, which takes most of the time.
+    coarse_fine: the same for planes above _FINE_PLANE, where the finest level holds few bits.
+    """
 
     slices: int
     fine: int
@@ -58,8 +61,11 @@ _EFFORTS = {
 
 @dataclass(frozen=True)
 class Target:
-    """Where a file ends: at a mean squared error over its samples, or once it has so many bytes; None: with
-    the last plane."""
+    """The end of a file; with the last plane if neither is given.
+
+    mse: mean squared error over its samples.
+    nbytes: of code.
+    """
 
     mse: float | None = None
     nbytes: int | None = None
@@ -69,10 +75,10 @@ class Target:
 class Original:
     """A picture that is encoded.
 
-    low, details: its coefficients in grey levels, float32 [colours, h, w] and, finest first, [channels, h,
-    w].
-    samples: of the picture, three for each pixel. measure: the mean squared error over samples of what a
-    decoder would show.
+    low: its low band in grey levels, float32 [colours, h, w].
+    details: its other coefficients, finest level first, float32 [channels, h, w] each.
+    samples: of the picture, three for each pixel.
+    measure: mean squared error over samples that a decoder's picture has now.
     """
 
     low: Floats
@@ -82,16 +88,21 @@ class Original:
 
 
 class PictureGuide:
-    """A guide (see :class:`ctc_codec.stream.Guide`) that knows the picture.
+    """A guide (see :class:`ctc_codec.codec.walk.Guide`) that knows the picture.
 
-    planes: of trits that the picture has; moments: bytes of code and squared error of the coefficients by the
-    number of samples, after each slice; measured: such errors, and those of pixels that go with them.
+    planes: of trits that the picture has.
+    moments: bytes of code, and squared error of the coefficients by the number of samples, after each slice.
+    measured: such errors, and those of pixels that go with them.
     """
 
     def __init__(
         self, model: CodecModel, original: Original, effort: int, target: Target, nbytes: Callable[[], int]
     ) -> None:
-        """effort: 0 (no context) to 9; nbytes: bytes of code so far."""
+        """Arguments besides the obvious ones.
+
+        effort: 0 (no context) to 9.
+        nbytes: bytes of code so far.
+        """
         self._model, self._original = model, original
         self._effort, self._target, self._nbytes = _EFFORTS[effort], target, nbytes
         self._low = quantise(original.low)
@@ -236,7 +247,7 @@ class PictureGuide:
         return total / self._original.samples
 
     def table(self, code_bytes: int) -> QualityTable:
-        """What PSNR the code word's lengths have."""
+        """The quality table: PSNR of the code word's lengths."""
         known = sorted(self.measured)
         ratios = [(found - _ROUNDING) / max(error, 1e-9) for error, found in known]
         points = []

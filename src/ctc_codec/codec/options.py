@@ -1,4 +1,4 @@
-"""What can be asked of an encoder and of a decoder, and what quality and effort mean. Standard library only.
+"""Options of encoding and decoding, and the meaning of quality and effort. Standard library only.
 
 A file can be cut anywhere; a target only says where it ends.
 """

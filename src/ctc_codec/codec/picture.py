@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..crr.density import SCALES, Rows
+from ..crr.density import SCALE_STEP, SCALE_ZERO, SCALES, Rows
 from ..errors import CtcError
 from ..planes.state import State
 from ..planes.trits import unit
@@ -29,8 +29,10 @@ def coefficients(
 ) -> list[Floats]:
     """Details of every level from ``first`` on, float32 [channels, h, w] in grey levels, finest first.
 
-    rows: of all elements now, see :meth:`ctc_codec.stream.Walk.rows_now`; of a known one, two means are
-    better than either, that of its density now and that of the one that it was coded with.
+    refine: at conditional means (CDR) instead of the middles of intervals.
+    rows: of all elements now, see :meth:`ctc_codec.codec.walk.Walk.rows_now`. Of a known element, the mean of
+        two means is better than either, that of its density now and that of the one that it was coded with.
+    first: the finest level that is wanted.
     """
     means = model.densities.means if refine else None
     out = []
@@ -59,8 +61,11 @@ def reconstruct(
     synthesis: bool = True,
     rows: Rows | None = None,
 ) -> Floats:
-    """Planes float32 [colours, height, width] of what is known. refine: with CDR; synthesis: with the
-    network; rows: as for :func:`coefficients`.
+    """Planes float32 [colours, height, width] of a latent as far as it is known.
+
+    refine: with CDR.
+    synthesis: with the network.
+    rows: as for :func:`coefficients`.
 
     Raises CtcError should a number come out that is not finite.
     """
@@ -88,7 +93,7 @@ def _projected(planes: Floats, state: State, size: tuple[int, int]) -> Floats:
 
 def _deviations(state: State, rows: Rows) -> tuple[Floats, Floats]:
     """See :func:`ctc_codec.synthesis.network.network_inputs`."""
-    log_scale = (np.arange(SCALES, dtype=np.float32) / 8 - 5) / np.float32(np.log(2) * 4)
+    log_scale = (np.arange(SCALES, dtype=np.float32) / SCALE_STEP - SCALE_ZERO) / np.float32(np.log(2) * 4)
     out = []
     for level in range(2):
         known = state.level(state.known, level)
@@ -101,7 +106,7 @@ def _deviations(state: State, rows: Rows) -> tuple[Floats, Floats]:
 
 
 def pixels(state: State, model: CodecModel, size: tuple[int, int], **how: Any) -> Pixels:
-    """uint8 [height, width, 1 or 3] of what is known. Arguments and errors as of :func:`reconstruct`."""
+    """Samples uint8 [height, width, 1 or 3] of a latent. Arguments and errors as of :func:`reconstruct`."""
     return unrotate(reconstruct(state, model, size, **how))
 
 

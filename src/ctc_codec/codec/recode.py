@@ -39,9 +39,8 @@ def verify_code(data: bytes, model: CodecModel, max_pixels: int | None) -> None:
         decoder.finish()
         return
     decoder.feed(data[: file.header_bytes])  # refuses what is not to be tried
-    header, echo = file.header, _Echo(file.code)
-    size, colours = (header.height, header.width), 1 if header.grey else 3
-    for _ in Walk(model, size, colours, header.planes, Reader(echo), slices=header.slices):
+    echo = _Echo(file.code)
+    for _ in Walk(model, file.header, Reader(echo)):
         raise AssertionError("a whole code word is never short")
     if echo.encoder.finish() != file.code:
         raise DamageError("damaged: the code word is not one that an encoder writes")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..container.coder import CHUNK, RangeDecoder, RangeEncoder, Rows, Symbols, rows_of
+from ..container.header import Header
 from ..crr import density
 from ..crr.inputs import CONTEXT_BITS, Level, inputs, reconstruction
 from ..crr.network import LEAST_WINDOW, WINDOW, Centres, Scales
@@ -42,7 +43,7 @@ Take = Callable[[int, Centres, Scales, Window], None]
 
 
 class Guide(Protocol):
-    """What an encoder decides. Masks have bit l set for level l."""
+    """Decisions of an encoder. Masks have bit l set for level l."""
 
     @property
     def ended(self) -> bool:
@@ -105,29 +106,32 @@ def _uniform(symbols: int) -> Rows:
 class Walk:
     """The state of a latent while it is coded. Iterating codes it; a None comes where data is missing.
 
-    low_held: the first plane of the low band is known; slices: coded so far.
+    low_held: the first plane of the low band is known.
+    slices: coded so far.
     """
 
     def __init__(
         self,
         model: CodecModel,
-        size: tuple[int, int],
-        colours: int,
-        planes: int,
+        header: Header,
         coder: Writer | Reader,
         guide: Guide | None = None,
-        slices: int | None = None,
         window: int = WINDOW,
     ) -> None:
-        """size: height and width of the picture; guide: of an encoder; slices: of the file, of a decoder."""
-        height, width = size
+        """Walk over the latent of a file from its beginning.
+
+        header: of the file; its slices are not asked for where a guide decides.
+        guide: of an encoder.
+        window: sides of levels that a network sees at a time, at most.
+        """
+        height, width = size = header.height, header.width
         self.model = model
         self.size = size
-        self.planes = planes
+        self.planes = header.planes
         self.slices = 0
         self.low_held = False
         self._sides = [size, *level_sides(height, width)]
-        self.state = State(self._sides[1:], colours, planes)
+        self.state = State(self._sides[1:], 1 if header.grey else 3, header.planes)
         self.classes: npt.NDArray[np.uint8] = np.zeros(self.state.count, np.uint8)
         """Of elements whose trit is still to come at this plane; KNOWN of the others."""
         self._awake = 0
@@ -139,7 +143,7 @@ class Walk:
         self._tiles = tiles(height, width, LEVELS)
         self._coder = coder
         self._guide = guide
-        self._last = slices
+        self._last = header.slices
         self._window = window
         self._rows = rows_of(model.densities.frequencies)
 

@@ -1,4 +1,4 @@
-"""How transparency is written, FORMAT.md section 11. Standard library only."""
+"""The format of transparency, FORMAT.md section 11. Standard library only."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def frame(payload: bytes) -> bytes:
 class Unframer:
     """Checks and strips the frames of a stream that arrives in pieces and may end anywhere.
 
-    data: bytes of the stream up to the end of the pieces, or up to the first damaged block; complete: nothing
-    is missing and every check sum fits; damage: what is wrong and at which byte of the file, or None.
+    complete: nothing is missing and every check sum fits.
+    damage: what is wrong and at which byte of the file, or None.
     """
 
     def __init__(self, stream_bytes: int, at: int) -> None:
@@ -53,6 +53,7 @@ class Unframer:
 
     @property
     def data(self) -> bytes:
+        """Bytes of the stream up to the end of the pieces, or up to the first damaged block."""
         return bytes(self._checked + self._block[: min(BLOCK_DATA, self._left)])
 
     @property

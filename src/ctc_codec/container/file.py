@@ -31,7 +31,7 @@ def pack(header: Header, code: bytes, sections: Iterable[tuple[int, bytes]] = ()
 
 @dataclass(frozen=True)
 class File:
-    """What a .ctc file, or a prefix of one, holds.
+    """Contents of a .ctc file, or of a prefix of one.
 
     header: see :class:`Header`.
     header_bytes: its length.
@@ -122,7 +122,7 @@ class Parser:
 
     @property
     def damage(self) -> str | None:
-        """What is wrong and at which bytes, or None."""
+        """The first damage and its bytes, or None."""
         return self._stream.damage
 
     @property
@@ -131,7 +131,7 @@ class Parser:
         return self.header is not None and self._stream.complete
 
     def file(self) -> File:
-        """What there is now. Raises HeaderCutError while the header is not complete."""
+        """The contents now. Raises HeaderCutError while the header is not complete."""
         header = self.header or Header.parse(bytes(self._head))[0]  # which says what is missing
         code, extras = self._stream.data, b""
         if header.extras_bytes:
@@ -214,7 +214,7 @@ def truncate(
 
 @dataclass(frozen=True)
 class Info:
-    """What :func:`info` tells of a file without its weights.
+    """Facts about a file that need no weights, see :func:`info`.
 
     header: see :class:`Header`.
     header_bytes: its length.
@@ -261,17 +261,3 @@ def info(data: bytes) -> Info:
         psnr=psnr,
         sections=_sections.names_of(file.sections()),
     )
-
-
-def unframe(data: bytes, header: Header, header_bytes: int) -> Unframer:
-    """TRANSITION"""
-    unframer = Unframer(header.payload_bytes, header_bytes)
-    unframer.feed(data[header_bytes:])
-    return unframer
-
-
-def split_stream(stream: bytes, header: Header) -> tuple[bytes, bytes]:
-    """TRANSITION"""
-    if not header.extras_bytes:
-        return stream, b""
-    return _sections.unmix(stream, header.code_bytes, header.extras_bytes, header.lead_bytes)

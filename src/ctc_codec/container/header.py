@@ -64,7 +64,7 @@ MAX_SLICES = 16 * MAX_PLANES
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says before its stream.
+    """Header of a file: all that is told before its stream.
 
     width, height: pixels, 1 to 2^24 - 1.
     fingerprint: 4 bytes naming the entropy model that the stream was made with.

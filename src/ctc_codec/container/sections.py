@@ -1,4 +1,4 @@
-"""What a file says besides the picture's colours: quality table, transparency, metadata.
+"""Sections: quality table, transparency and metadata beside the picture's colours.
 
 They are sections of one byte stream, the extras, which is mixed into the code word: first comes the beginning
 of the code word, enough for a rough picture, then pieces of the extras and of the code word in turn, until
@@ -65,7 +65,12 @@ def stream_position(code_position: int, extras_bytes: int, lead: int) -> int:
 
 @dataclass(frozen=True)
 class Section:
-    """kind: QUALITY, ...; data: its bytes, or the first of them; complete: all are there."""
+    """A section, or the beginning of one.
+
+    kind: QUALITY, ...
+    data: its bytes, or the first of them.
+    complete: all are there.
+    """
 
     kind: int
     data: bytes

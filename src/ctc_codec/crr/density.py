@@ -18,6 +18,8 @@ import numpy.typing as npt
 Rows = npt.NDArray[np.uint16]
 
 SCALES, DISTANCES = 64, 128
+SCALE_STEP, SCALE_ZERO = 8, 5
+"""The natural logarithm of scale s is s / SCALE_STEP - SCALE_ZERO."""
 ROWS = DISTANCES * SCALES
 SIDE = ROWS
 """Bit of a row that is set where the interval lies below the density's centre."""
@@ -34,13 +36,15 @@ MAGNITUDES = 4
 class Densities:
     """Tables over all 2 ROWS rows.
 
-    frequencies: uint16 [rows, 3], of the trits -1, 0, 1, sum 2^16; classes: uint8 [rows], 1..255; quiet: bool
-    [rows]; zero_cost: uint16 [rows], bits of a zero in 1/2^16, 0 for rows that are not quiet; group: uint16,
-    the frequency of "all zero" by the sum of zero costs in steps of 2^GROUP_STEP_BITS.
-    bits: float32 [rows], expected bits of a trit (encoder only).
+    frequencies: uint16 [rows, 3], of the trits -1, 0, 1, sum 2^16.
+    classes: uint8 [rows], 1 to 255, see :mod:`ctc_codec.planes.order`.
+    quiet: bool [rows].
+    zero_cost: uint16 [rows], bits of a zero in 1/2^16, 0 for rows that are not quiet.
+    group: uint16, frequency of "all zero" by the sum of zero costs in steps of 2^GROUP_STEP_BITS.
+    bits: float32 [rows], expected bits of a trit; for the encoder.
     static: uint8 [planes, levels, channels, MAGNITUDES], scale of context-free coding.
-    means: float32 [4, rows], conditional mean less the middle of the interval in units: of an element that is
-    not known yet, and of ones whose trit turned out -1, 0 or 1. For the decoder's pixels only.
+    means: float32 [4, rows], conditional mean less the middle of the interval in units, of an element that is
+        not known yet, and of ones whose trit turned out -1, 0 or 1; for the decoder's pixels.
     """
 
     frequencies: npt.NDArray[np.uint16]
@@ -97,7 +101,9 @@ def _checked(array: npt.NDArray[Any], kind: type, shape: tuple[int, ...]) -> npt
 def rows_of(value: npt.NDArray[np.int16], centre: npt.NDArray[np.int8], scale: npt.NDArray[np.uint8]) -> Rows:
     """Rows of elements that are not known yet.
 
-    value: middle of the interval in units; centre: of the density, in 1/16 units; scale: 0..63. Same shapes.
+    value: middle of the interval, in units.
+    centre: of the density, in 1/16 units.
+    scale: 0 to 63. All three have one shape.
     """
     # Beyond 9 units every distance is the largest, as centres are within 8.
     distance = np.clip(value, -16, 16) << np.int16(CENTRE_BITS)

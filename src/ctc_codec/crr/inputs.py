@@ -1,4 +1,4 @@
-"""What the networks see of a level: 72 planes of 8-bit integers, by table lookup.
+"""Inputs of the networks: 72 planes of 8-bit integers, by table lookup.
 
     0..5    what coarser levels alone predict, less its local mean, in two scalings, by colour
     6..14   the parents' values, 15..23 their magnitudes, 24..32 whether they are known at this plane
@@ -86,11 +86,14 @@ def look_up(table: Bytes, values: Values) -> Bytes:
 
 @dataclass(frozen=True)
 class Level:
-    """What is known of a level and around it, at the resolution of each.
+    """Known values of a level and around it, at the resolution of each.
 
-    number: 0 is the finest. context: int32 [colours, h, w], what the coarser levels predict, in 1/16 of the
-    plane's unit. value, known: of the level, [channels, h, w]; parents: the same of the next coarser level,
-    None for the coarsest; children: values of the next finer, None for the finest.
+    number: 0 is the finest.
+    plane: that is being coded.
+    context: int32 [colours, h, w], what the coarser levels predict, in 1/16 of the plane's unit.
+    value, known: of the level, [channels, h, w].
+    parents: the same of the next coarser level, None for the coarsest.
+    children: values of the next finer level, None for the finest.
     """
 
     number: int

@@ -14,7 +14,8 @@ from .. import __version__
 from ..codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY
 from ..container.file import truncate
 from ..errors import TargetError
-from ..image.source import Pixels, SourceImage
+from ..image.source import SourceImage
+from ..image.transparency import Pixels
 
 RATES = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.2, 1.4, 2.0, 3.0)
 """Bits per pixel at which files are cut."""

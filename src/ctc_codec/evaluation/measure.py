@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ..container.atomic import write_whole
 from ..errors import CtcError
-from ..image.source import Pixels
+from ..image.transparency import Pixels
 from .codecs import Codec, Ctc, PeerError
 from .images import EvaluationImage, read_image
 from .metrics import quality

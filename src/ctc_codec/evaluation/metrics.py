@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ..image.source import Pixels, psnr
+from ..image.source import psnr
+from ..image.transparency import Pixels
 
 PSNR_OF_EQUALS = 100.0
 """dB, so that equal images do not make means infinite."""

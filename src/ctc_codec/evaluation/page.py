@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from ..codec.options import DEFAULT_QUALITY
-from ..image.source import Pixels
+from ..image.transparency import Pixels
 from .codecs import Ctc, PeerError
 from .images import EvaluationImage, read_image
 from .metrics import METRICS, quality

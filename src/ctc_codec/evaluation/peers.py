@@ -18,7 +18,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageFile, features
 
-from ..image.source import Pixels
+from ..image.transparency import Pixels
 from .codecs import Codec, PeerError, Stream
 
 _TIMEOUT = 120

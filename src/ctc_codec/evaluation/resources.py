@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..codec.options import DEFAULT_QUALITY
-from ..image.source import Pixels
+from ..image.transparency import Pixels
 from .codecs import Codec, Ctc, PeerError
 from .images import read_image
 from .peers import PEERS

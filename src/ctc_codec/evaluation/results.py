@@ -84,7 +84,7 @@ def cuts(points: Sequence[Point]) -> list[Point]:
 
 
 def whole(points: Sequence[Point]) -> Point | None:
-    """That of the whole default file."""
+    """The point of the whole default file."""
     return next((p for p in points if p["asked"] is None), None)
 
 

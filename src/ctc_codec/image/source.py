@@ -14,8 +14,6 @@ from .metadata import read_exif, read_turn, read_xmp
 from .open import PNG_BITS, as_input_errors, files, is_animated, load
 from .transparency import Alpha, Pixels, fill_unseen, flatten, parse_colour
 
-__all__ = ["Pixels", "SourceImage", "psnr", "psnr_against", "source_image"]
-
 
 @dataclass(frozen=True)
 class SourceImage:

@@ -1,5 +1,5 @@
-"""In which order a slice's trits are coded: by tile, in a tile by class, then coarse to fine, then raster;
-after them the quiet ones, coarse to fine and raster.
+"""The order of a slice's trits: by tile, in a tile by class, then coarse to fine, then raster; after them the
+quiet ones, coarse to fine and raster.
 
 A class says how much squared error an element's trit is expected to take away per bit (priority of DPICT,
 section 3.3). On every other position of a level (a checkerboard) it counts as DEMOTION less, so that
@@ -29,7 +29,7 @@ GROUP = 64
 
 
 def demotion(state: State) -> npt.NDArray[np.uint8]:
-    """What every element's class counts less, uint8 [n]."""
+    """Reduction of every element's class, uint8 [n]."""
     out = np.empty(state.count, np.uint8)
     for level, (height, width) in enumerate(state.sides):
         odd = np.add.outer(np.arange(height), np.arange(width)) & 1
@@ -38,7 +38,7 @@ def demotion(state: State) -> npt.NDArray[np.uint8]:
 
 
 def demoted(classes: Classes, demotion: npt.NDArray[np.uint8]) -> Classes:
-    """Classes 1..255 less what they count less, at least 1."""
+    """Classes 1 to 255 less their reduction, at least 1."""
     return np.maximum(classes, demotion + np.uint8(1)) - demotion
 
 
@@ -84,7 +84,8 @@ def slice_elements(
 ) -> tuple[Elements, Elements]:
     """Elements of classes from a threshold on, in coding order: those coded one by one, and the quiet ones.
 
-    classes: uint8 [n], quiet: bool [n], of a tile.
+    classes: uint8 [n], of a tile.
+    quiet: bool [n].
     """
     chosen = classes >= threshold
     calm = chosen & quiet

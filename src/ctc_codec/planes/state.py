@@ -1,4 +1,4 @@
-"""What encoder and decoder both know of the latent while a plane is coded."""
+"""The state of the latent that encoder and decoder share while a plane is coded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ ORIENTATIONS = 3
 class State:
     """Every element's value and whether it is known at the present plane or at the one above only.
 
-    sides: height and width of each level's details, finest first; colours: 1 or 3.
-    plane: the one that is being coded. value: int16 [n], in its units: three times the value of the plane
-    above where the trit is not known yet. known: bool [n]. row: uint16 [n], the density that the element was
-    coded with, or would be now, see :mod:`ctc_codec.crr.density`.
-    low: int32 [colours, h, w], the low band in units of ``low_plane``; low_known: bool, alike.
+    sides: height and width of each level's details, finest first.
+    colours: 1 or 3.
+    plane: that is being coded.
+    value: int16 [n], in its units: three times the value of the plane above where the trit is not known yet.
+    known: bool [n].
+    row: uint16 [n], the density that the element was coded with, or would be now, see
+        :mod:`ctc_codec.crr.density`.
+    low: int32 [colours, h, w], the low band in units of ``low_plane``.
+    low_known: bool [colours, h, w].
     Elements lie level by level, coarsest first, and in a level by channel (orientation, then colour) and
     raster.
     """
@@ -52,13 +56,13 @@ class State:
         return array[self.spans[level]].reshape(self.channels, *self.sides[level])
 
     def begin_low(self, plane: int) -> None:
-        """The low band goes on to a plane, whose trits are not known yet."""
+        """Take the low band on to a plane, whose trits are not known yet."""
         self.low_plane = plane
         self.low *= 3
         self.low_known[:] = False
 
     def begin_plane(self, plane: int, awake: Sequence[int]) -> None:
-        """The details go on to a plane; levels that are not awake are zero there."""
+        """Take the details on to a plane; levels that are not awake are zero there."""
         self.plane = plane
         self.value *= 3
         self.known[:] = True

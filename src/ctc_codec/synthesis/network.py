@@ -54,8 +54,10 @@ def _pad(planes: Floats, height: int, width: int) -> Floats:
 def network_inputs(planes: Floats, deviations: tuple[Floats, Floats], unit: float) -> Floats:
     """Inputs float32 [72, ceil(H / 4), ceil(W / 4)].
 
-    planes: float32 [3, H, W]; deviations: log2 of what is uncertain, in units of the plane, over 4, of the
-    two finest levels, float32 [9, h, w] each.
+    planes: float32 [3, H, W].
+    deviations: of the two finest levels, float32 [9, h, w] each: log2 of the uncertainty of each element, in
+        units of the plane, over 4.
+    unit: of the plane, in grey levels.
     """
     height, width = (-(-side // SCALE) for side in planes.shape[1:])
     fine = _pad(deviations[0], 2 * height, 2 * width)

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 
 from ..container.atomic import write_whole
+from ..crr.density import SCALE_STEP, SCALE_ZERO
 from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
 from ..crr.network import SCALE_OFFSET
-from .tables import SCALE_STEP, SCALE_ZERO
 
 State = dict[str, Any]
 Layers = Mapping[str, npt.NDArray[np.float32]]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ..codec.model import WEIGHTS_FORMAT, CodecModel, part
 from ..container.atomic import write_whole
 from ..crr import density
+from ..crr.density import SCALE_STEP, SCALE_ZERO
 from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
 from ..crr.network import SCALE_OFFSET, WEIGHT_LIMIT
 from ..errors import CtcError
@@ -28,7 +29,7 @@ from ..transform.lifting import LEVELS, analyse
 from .checkpoint import Layers, load_layers
 from .data import Pixels, Source
 from .graphs import crr_graph, synthesis_graph
-from .tables import BIAS_RATIO, SCALE_STEP, SCALE_ZERO, Arrays, density_tables, input_tables
+from .tables import BIAS_RATIO, Arrays, density_tables, input_tables
 
 HALO = 3
 """Halo of a network of three layers of 3x3."""

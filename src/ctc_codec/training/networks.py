@@ -15,13 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..crr.density import SCALE_STEP, SCALE_ZERO
 from ..crr.inputs import CHANNELS, INPUTS, ONE
 from ..crr.network import WEIGHT_LIMIT
 from ..synthesis import network as synthesis
-from .tables import BIAS_RATIO, GATED_LEAK, LEAK, MIXTURE, SCALE_STEP, SCALE_ZERO
+from .tables import BIAS_RATIO, GATED_LEAK, LEAK, MIXTURE
 
 GROUPS = (0, 1, 2, 2, 2, 2)
-"""Which network serves a level, finest first."""
+"""The network that serves each level, finest first."""
 WIDTHS = (32, 48, 64)
 """Channels of each."""
 BLOCKS = 2

@@ -11,14 +11,14 @@ import torch
 from ..codec.model import CodecModel
 from ..codec.walk import Elements, Guide, Walk, Writer, run
 from ..container.coder import Symbols
-from ..crr.density import DISTANCES, SCALES
+from ..container.header import Header
+from ..crr.density import DISTANCES, SCALE_STEP, SCALE_ZERO, SCALES
 from ..crr.inputs import ONE
 from ..transform.lifting import LEVELS
 from .checkpoint import Layers, reason
 from .data import Pixels
 from .networks import CRR, bits, thirds, widths_of
 from .state import PartialLatent
-from .tables import SCALE_STEP, SCALE_ZERO
 from .validation import Transformed, middles
 
 _PICTURES = 6
@@ -43,7 +43,8 @@ class CodedPlane(Walk):
     def __init__(self, latent: PartialLatent, model: CodecModel, plane: int) -> None:
         height, width = (2 * side for side in latent.value[0].shape[2:])
         self._writer = Writer()
-        super().__init__(model, (height, width), 3, plane + 1, self._writer, cast(Guide, self))
+        header = Header(width, height, model.fingerprint, planes=plane + 1)
+        super().__init__(model, header, self._writer, cast(Guide, self))
         state = self.state
         state.plane = state.low_plane = plane
         state.low[:] = (latent.low / latent.size)[0].round().int().numpy()

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..crr.density import DISTANCES, ROWS, SCALES
+from ..crr.density import DISTANCES, ROWS, SCALE_STEP, SCALE_ZERO, SCALES
 from ..crr.inputs import ONE
 from ..planes.order import DEMOTION
 from ..transform.lifting import LEVELS
 from .networks import CRR, Density, bits, priority, thirds
-from .tables import CLASS_SCALE, SCALE_STEP, SCALE_ZERO
+from .tables import CLASS_SCALE
 from .wavelet import synthesise, synthesise_level
 
 _BINS = 2048

@@ -13,8 +13,6 @@ from ..crr.inputs import ONE
 Arrays = dict[str, npt.NDArray[Any]]
 Numbers = npt.NDArray[np.float64]
 
-SCALE_STEP, SCALE_ZERO = 8, 5
-"""Log scale s is coded as 8 (s + 5), 0 to 63."""
 MIXTURE = ((0.75, 2.2), (0.25, 0.8))
 """Shares and steepness of the two logistics."""
 LEAST_FREQUENCY = 16
@@ -42,7 +40,9 @@ def _masses(low: Numbers, high: Numbers) -> Numbers:
 def density_tables() -> Arrays:
     """All tables that follow from the mixture, see :class:`ctc_codec.crr.density.Densities`."""
     distance = np.repeat(np.arange(density.DISTANCES) / ONE, density.SCALES)[:, None]
-    scale = np.tile(np.exp(np.arange(density.SCALES) / SCALE_STEP - SCALE_ZERO), density.DISTANCES)[:, None]
+    scale = np.tile(
+        np.exp(np.arange(density.SCALES) / density.SCALE_STEP - density.SCALE_ZERO), density.DISTANCES
+    )[:, None]
     edges = distance + np.array([-1.5, -0.5, 0.5, 1.5])
     p = np.maximum(_masses(edges[:, :-1] / scale, edges[:, 1:] / scale), 1e-8)
     p /= p.sum(axis=1, keepdims=True)

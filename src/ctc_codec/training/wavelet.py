@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..transform.colour import CENTRE
-from ..transform.lifting import _HIGH, _LOW, _STEPS, LEVELS
+from ..transform.lifting import HIGH, LEVELS, LOW, STEPS
 
 
 def rotate(samples: Tensor) -> Tensor:
@@ -32,19 +32,19 @@ def _split(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Low and high band along an axis."""
     x = x.transpose(dim, -1)
     even, odd = x[..., ::2], x[..., 1::2]
-    odd = odd + _STEPS[0] * (even + _next(even))
-    even = even + _STEPS[1] * (odd + _previous(odd))
-    odd = odd + _STEPS[2] * (even + _next(even))
-    even = even + _STEPS[3] * (odd + _previous(odd))
-    return (even * _LOW).transpose(dim, -1), (odd * _HIGH).transpose(dim, -1)
+    odd = odd + STEPS[0] * (even + _next(even))
+    even = even + STEPS[1] * (odd + _previous(odd))
+    odd = odd + STEPS[2] * (even + _next(even))
+    even = even + STEPS[3] * (odd + _previous(odd))
+    return (even * LOW).transpose(dim, -1), (odd * HIGH).transpose(dim, -1)
 
 
 def _join(low: Tensor, high: Tensor, dim: int) -> Tensor:
-    even, odd = low.transpose(dim, -1) / _LOW, high.transpose(dim, -1) / _HIGH
-    even = even - _STEPS[3] * (odd + _previous(odd))
-    odd = odd - _STEPS[2] * (even + _next(even))
-    even = even - _STEPS[1] * (odd + _previous(odd))
-    odd = odd - _STEPS[0] * (even + _next(even))
+    even, odd = low.transpose(dim, -1) / LOW, high.transpose(dim, -1) / HIGH
+    even = even - STEPS[3] * (odd + _previous(odd))
+    odd = odd - STEPS[2] * (even + _next(even))
+    even = even - STEPS[1] * (odd + _previous(odd))
+    odd = odd - STEPS[0] * (even + _next(even))
     return torch.stack((even, odd), -1).flatten(-2).transpose(dim, -1)
 
 

@@ -16,9 +16,9 @@ Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32]
 
 LEVELS = 6
-_STEPS = (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971)
+STEPS = (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971)
 _GAIN = 1.230174104914001
-_LOW, _HIGH = 2**0.5 / _GAIN, _GAIN / 2**0.5
+LOW, HIGH = 2**0.5 / _GAIN, _GAIN / 2**0.5
 
 Sides = tuple[int, int]
 """Height and width."""
@@ -80,20 +80,20 @@ def _split(x: Floats, axis: Axis) -> tuple[Floats, Floats]:
     odd[_at(axis, slice(size // 2))] = x[_at(axis, slice(1, None, 2))]
     if size % 2:
         odd[_at(axis, slice(-1, None))] = x[_at(axis, slice(-1, None))]
-    weights = [np.float32(step) for step in _STEPS]
+    weights = [np.float32(step) for step in STEPS]
     _add_to_odd(odd, even, weights[0], axis)
     _add_to_even(even, odd, weights[1], axis)
     _add_to_odd(odd, even, weights[2], axis)
     _add_to_even(even, odd, weights[3], axis)
-    even *= np.float32(_LOW)
-    odd *= np.float32(_HIGH)
+    even *= np.float32(LOW)
+    odd *= np.float32(HIGH)
     return even, odd
 
 
 def _join(low: Floats, high: Floats, size: int, axis: Axis) -> Floats:
     """The inverse of :func:`_split` for ``size`` samples."""
-    even, odd = low * np.float32(1 / _LOW), high * np.float32(1 / _HIGH)
-    weights = [np.float32(-step) for step in _STEPS]
+    even, odd = low * np.float32(1 / LOW), high * np.float32(1 / HIGH)
+    weights = [np.float32(-step) for step in STEPS]
     _add_to_even(even, odd, weights[3], axis)
     _add_to_odd(odd, even, weights[2], axis)
     _add_to_even(even, odd, weights[1], axis)
@@ -147,8 +147,8 @@ def fixed_constant(value: float) -> int:
     return round(value * (1 << FIXED_BITS))
 
 
-FIXED_STEPS = tuple(fixed_constant(step) for step in _STEPS)
-FIXED_LOW, FIXED_HIGH = fixed_constant(1 / _LOW), fixed_constant(1 / _HIGH)
+FIXED_STEPS = tuple(fixed_constant(step) for step in STEPS)
+FIXED_LOW, FIXED_HIGH = fixed_constant(1 / LOW), fixed_constant(1 / HIGH)
 
 
 def _scale(x: Integers, constant: int) -> Integers:
