@@ -19,9 +19,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "ctc_codec"
 
 PUBLIC = [
-    "CodecModel", "CtcError", "DamageError", "DecodeOptions", "DecodedLatent", "Decoder", "EncodeOptions",
-    "FormatError", "Header", "Info", "InputError", "LimitError", "OutputError", "TargetError", "WeightsError", "decode", "encode", "info",
-    "load_model", "register_pillow", "thumbnail", "truncate",
+    "CodecModel", "CtcError", "DamageError", "DecodeOptions", "DecodedLatent", "Decoder",
+    "EncodeOptions", "FormatError", "Header", "Info", "InputError", "LimitError", "OutputError",
+    "TargetError", "WeightsError", "decode", "encode", "info", "load_model", "register_pillow",
+    "thumbnail", "truncate",
 ]  # fmt: skip
 
 LAYERS = (

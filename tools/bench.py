@@ -50,13 +50,16 @@ _STAGES = {
     "image IO": ("image.open:open_image", "image.source:source_image", "image.save:image_bytes"),
     "transform": ("codec.encoder:rotate", "codec.encoder:analyse"),
     "decisions": (
-        *(f"codec.guide:PictureGuide.{name}" for name in ("__init__", "low", "awake", "looks", "threshold")),
+        *(
+            f"codec.guide:PictureGuide.{name}"
+            for name in ("__init__", "low", "begin_plane", "looks", "threshold")
+        ),
         *(f"codec.guide:PictureGuide.{name}" for name in ("trits", "after_slice", "check", "table")),
         "codec.encoder:_mean_squared_error",
     ),
-    "context": ("codec.walk:Walk.look", "codec.walk:reconstruction", "codec.walk:fixed_synthesise_level"),
-    "inputs": ("codec.walk:inputs",),
-    "networks": ("crr.network:Network.look",),
+    "context": ("codec.walk:Walk.look", "crr.context:reconstruction", "crr.context:fixed_synthesise_level"),
+    "inputs": ("crr.context:inputs",),
+    "networks": ("crr.network:Network.predict",),
     "rows": (
         "crr.density:rows_of",
         *(f"codec.walk:Walk.{name}" for name in ("_begin_plane", "_set_rows", "_trits", "_quiet")),
@@ -75,7 +78,7 @@ _STAGES = {
     "state": ("codec.walk:Walk._learn", "planes.state:State.begin_plane", "planes.state:State.begin_low"),
     "means": ("codec.picture:coefficients",),
     "inverse wavelet": ("codec.picture:synthesise", "codec.picture:unrotate"),
-    "synthesis": ("codec.picture:_deviations", "synthesis.network:SynthesisNetwork.correct"),
+    "synthesis": ("codec.picture:deviations", "synthesis.network:SynthesisNetwork.correct"),
     "projection": ("codec.picture:_projected",),
     "container": ("codec.encoder:pack", "codec.decoder:Parser.feed", "codec.decoder:Parser.file"),
 }

@@ -23,6 +23,8 @@ SAVE_OPTIONS = ("quality", "bpp", "nbytes", "psnr", "effort", "background", "met
 
 
 class CtcImageFile(ImageFile.ImageFile):
+    """A .ctc file as Pillow opens it."""
+
     format = "CTC"
     format_description = "Progressive image of ctc-codec"
 
@@ -77,7 +79,7 @@ class CtcImageFile(ImageFile.ImageFile):
         """Its existence tells ImageFile.Parser not to decode the data itself."""
 
     def getexif(self) -> Image.Exif:
-        self.load()  # until then nobody knows, as with PNG
+        self.load()  # it is known then only, as with PNG
         return super().getexif()
 
     def verify(self) -> None:

@@ -6,8 +6,6 @@ import base64
 import io
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -16,23 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
 import ctc_codec
 from ctc_codec.cli import preview as _preview
-from ctc_codec.cli.main import main
 from ctc_codec.cli.preview import cuts
 from ctc_codec.container.header import Header
 from ctc_codec.image.source import psnr
+from support.command import assert_refused, ctc, names, touch
+from support.streams import changed
 
 MakePhoto = Callable[..., Image.Image]
-
-pytestmark = pytest.mark.usefixtures("process_state")
-
-
-def run(*arguments: object, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(main, ["preview", *map(str, arguments)], input=stdin)
 
 
 class Page(HTMLParser):
@@ -78,45 +70,39 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def photo_file(photo_ctc: bytes, tmp_path: Path) -> Path:
-    path = tmp_path / "photo.ctc"
-    path.write_bytes(photo_ctc)
-    return path
+def photo_file(photo_ctc: bytes, here: Path) -> Path:
+    (here / "photo.ctc").write_bytes(photo_ctc)
+    return here / "photo.ctc"
 
 
 def page_of(path: Path, *arguments: object) -> Page:
-    done = run(path, *arguments)
-    assert done.exit_code == 0, done.output
+    result = ctc("preview", path, *arguments)
+    assert result.code == 0, result
     return Page(path.with_suffix(".html").read_text("utf-8"))
 
 
-# Where it is cut
+# --- where it is cut --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "steps"), [(100, 40_000, 20), (20, 25, 20), (23, 23, 5), (100, 101, 2), (100, 9, 3)]
+    ("first", "last", "steps"),
+    [(100, 40_000, 20), (20, 25, 20), (23, 23, 5), (100, 101, 2), (100, 9, 3), (100, 5000, 1)],
 )
 def test_cuts_are_spaced_by_their_logarithm(first: int, last: int, steps: int) -> None:
     counts = cuts(first, last, steps)
     assert counts == sorted(set(counts))
     assert counts[-1] == last
     assert len(counts) <= steps
-    if last > 1000:
+    if steps > 1 and last > 1000:
         assert (counts[0], len(counts)) == (first, steps)
         ratios = [b / a for a, b in pairwise(counts)]
         assert max(ratios) < 1.02 * min(ratios)
 
 
-def test_one_step_is_the_whole_file() -> None:
-    assert cuts(100, 5000, 1) == [5000]
+# --- the page ---------------------------------------------------------------------------------------
 
 
-# The page
-
-
-def test_page_shows_what_prefixes_decode_to(
-    photo_file: Path, photo_ctc: bytes, photo_png: Path, weights: str | None
-) -> None:
+def test_page_shows_what_prefixes_decode_to(photo_file: Path, photo_ctc: bytes, photo_png: Path) -> None:
     page = page_of(photo_file, "--original", photo_png, "--frames", 4)
     assert page.counts[0] == 100
     assert page.counts[-1] == len(photo_ctc)
@@ -124,7 +110,7 @@ def test_page_shows_what_prefixes_decode_to(
     original = np.asarray(Image.open(photo_png))
     decibels = []
     for i, count in enumerate(page.counts):
-        decoded = np.asarray(ctc_codec.decode(photo_ctc[:count], weights=weights))
+        decoded = np.asarray(ctc_codec.decode(photo_ctc[:count]))
         assert page.steps[i]["rate"] == f"{8 * count / (120 * 88):.4f}"
         assert page.steps[i]["psnr"] == f"{psnr(original, decoded):.2f}"
         decibels.append(psnr(original, decoded))
@@ -202,10 +188,8 @@ def test_file_of_a_header_alone(photo_file: Path, photo_ctc: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 1)])
-def test_tiny_images(
-    tmp_path: Path, make_photo: MakePhoto, weights: str | None, size: tuple[int, int]
-) -> None:
-    data = ctc_codec.encode(make_photo(40, 40).crop((0, 0, *size)), weights=weights)
+def test_tiny_images(tmp_path: Path, make_photo: MakePhoto, size: tuple[int, int]) -> None:
+    data = ctc_codec.encode(make_photo(40, 40).crop((0, 0, *size)))
     (tmp_path / "tiny.ctc").write_bytes(data)
     page = page_of(tmp_path / "tiny.ctc", "--frames", 5)
     assert page.counts[0] == (100 if len(data) > 100 else Header.parse(data)[1])
@@ -215,22 +199,20 @@ def test_tiny_images(
     assert "small" in page.by_id("stage")["class"]
 
 
-def test_grey_images(tmp_path: Path, make_photo: MakePhoto, weights: str | None) -> None:
+def test_grey_images(tmp_path: Path, make_photo: MakePhoto) -> None:
     grey = make_photo(40, 24).convert("L")
     grey.save(tmp_path / "grey.png")
-    (tmp_path / "grey.ctc").write_bytes(ctc_codec.encode(grey, weights=weights))
+    (tmp_path / "grey.ctc").write_bytes(ctc_codec.encode(grey))
     page = page_of(tmp_path / "grey.ctc", "--original", tmp_path / "grey.png", "--frames", 2)
     assert " L, " in page.said["facts"]
     assert float(page.steps[-1]["psnr"]) > 25
 
 
-def test_transparency_is_shown_on_a_checkerboard(
-    tmp_path: Path, make_photo: MakePhoto, weights: str | None
-) -> None:
+def test_transparency_is_shown_on_a_checkerboard(tmp_path: Path, make_photo: MakePhoto) -> None:
     photo = make_photo(64, 48)
     photo.putalpha(Image.linear_gradient("L").resize(photo.size))
     photo.save(tmp_path / "alpha.png")
-    data = ctc_codec.encode(photo, weights=weights)
+    data = ctc_codec.encode(photo)
     (tmp_path / "alpha.ctc").write_bytes(data)
     page = page_of(tmp_path / "alpha.ctc", "--original", tmp_path / "alpha.png", "--frames", 3)
     assert "alpha" in page.by_id("stage")["class"]
@@ -290,68 +272,54 @@ def test_original_is_turned_upright(photo_file: Path, photo_png: Path, tmp_path:
     assert turned == upright
 
 
-# The command
+# --- the command ------------------------------------------------------------------------------------
 
 
-def test_output_is_beside_the_input_and_kept_unless_forced(photo_file: Path) -> None:
-    done = run(photo_file, "--frames", 2)
-    assert done.exit_code == 0
+def test_outputs(photo_file: Path, photo_ctc: bytes) -> None:
+    result = ctc("preview", photo_file, "--frames", 2)
     target = photo_file.with_suffix(".html")
-    assert done.stderr == f"{photo_file} -> {target}: 2 steps, 100 to {photo_file.stat().st_size} bytes\n"
-    assert done.stdout == ""
-    target.write_text("mine")
-    done = run(photo_file, "--frames", 1)
-    assert done.exit_code == 1
-    assert done.stderr == f"ctc: {photo_file}: {target}: exists already (use -f to overwrite)\n"
-    assert target.read_text() == "mine"
-    done = run(photo_file, "--frames", 1, "-f", "--quiet")
-    assert (done.exit_code, done.output) == (0, "")
+    assert (result.code, result.out) == (0, b"")
+    assert result.err == f"{photo_file} -> {target}: 2 steps, 100 to {len(photo_ctc)} bytes\n"
     assert target.read_text("utf-8").startswith("<!DOCTYPE html>")
-    assert sorted(p.name for p in photo_file.parent.iterdir()) == ["photo.ctc", "photo.html"]
+    assert names(photo_file.parent) == ["photo.ctc", "photo.html"]
+    assert ctc("preview", photo_file, "--frames", 2, "-o", "x.htm").code == 0
+    result = ctc("preview", photo_file, "--frames", 2, "-o", "-")
+    assert result.err.startswith(f"{photo_file} -> standard output: 2 steps, ")
+    assert result.out == target.read_bytes() == Path("x.htm").read_bytes()
+    result = ctc("preview", "-", "--frames", 2, stdin=photo_ctc)
+    assert result.out == target.read_bytes().replace(b"photo.ctc", b"standard input")
 
 
-def test_outputs_elsewhere(photo_file: Path, photo_ctc: bytes, tmp_path: Path) -> None:
-    assert run(photo_file, "--frames", 1, "-o", tmp_path / "x.htm").exit_code == 0
-    assert run(photo_file, "--frames", 1, "-o", f"{tmp_path}/").exit_code == 0
-    done = run(photo_file, "--frames", 1, "-o", "-")
-    assert done.exit_code == 0
-    assert done.stderr.startswith(f"{photo_file} -> standard output: 1 step, ")
-    pages = [(tmp_path / name).read_bytes() for name in ("x.htm", "photo.html")]
-    assert pages == [done.stdout_bytes] * 2
-    done = run("-", "--frames", 1, stdin=photo_ctc)
-    assert done.stdout_bytes == pages[0].replace(b"photo.ctc", b"standard input")
+def test_several_files_and_folders_become_pages_in_a_folder(shelf: Path, photo_ctc: bytes) -> None:
+    (shelf / "photo.ctc").write_bytes(photo_ctc[:900])
+    result = ctc("preview", "-r", "in", "photo.ctc", "--frames", 1, "-o", "pages")
+    assert (result.code, result.counts) == (0, (5, 0, 0))
+    written = sorted(str(path.relative_to("pages")) for path in Path("pages").rglob("*.html"))
+    assert written == ["a/w.html", "b/c/x.html", "b/y.html", "photo.html", "z.html"]
+    assert Page(Path("pages/b/y.html").read_text("utf-8")).counts == [len(photo_ctc)]
+    assert Page(Path("pages/photo.html").read_text("utf-8")).counts == [900]
 
 
 def test_errors_are_a_line_each_and_leave_no_page(
     photo_file: Path, photo_ctc: bytes, photo_png: Path
 ) -> None:
-    small = photo_file.with_name("small.png")
-    Image.new("RGB", (40, 30)).save(small)
-    damaged = photo_file.with_name("damaged.ctc")
-    damaged.write_bytes(photo_ctc[:-20] + b"\0" + photo_ctc[-19:])
-    cases: list[tuple[list[object], int, str]] = [
-        ([photo_file, "--original", small], 1, "small.png: is 40x30, and the file 120x88"),
-        ([photo_file, "--original", photo_file], 1, "not an image"),
-        ([photo_file, "--original", "missing.png"], 1, "missing.png: No such file"),
-        ([photo_png, "-o", photo_file.with_name("x.html")], 1, "not a .ctc file"),
-        ([damaged], 1, "wrong check sum"),
-        ([photo_file.with_name("missing.ctc")], 1, "No such file"),
-        ([photo_file, "--weights", "missing.safetensors"], 1, "no such weights"),
-        ([photo_file, "--max-pixels", 100], 1, "more than the limit of 100 pixels"),
-        ([photo_file, "-o", photo_file.with_name("no") / "x.html"], 1, "no such directory"),
-        ([photo_file, "--frames", 0], 2, "--frames"),
-        (["-", "--original", "-"], 2, "only once"),
-        ([photo_file.parent], 2, "is a folder"),
-        ([], 2, "INPUT"),
-    ]
-    if ".ctc" in Image.registered_extensions():  # by the plugin, in another test
-        cases.pop(1)
-    for arguments, code, words in cases:
-        done = run(*arguments)
-        assert done.exit_code == code, done.output
-        assert words in done.stderr, done.stderr
-        assert len(done.stderr.splitlines()) <= (1 if code == 1 else 4)
-    assert not list(photo_file.parent.glob("*.html"))
+    Image.new("RGB", (40, 30)).save("small.png")
+    touch("none.png")
+    Path("damaged.ctc").write_bytes(changed(photo_ctc, -20, 1))
+    before = names(photo_file.parent)
+    for arguments, words in (
+        (["photo.ctc", "--original", "small.png"], "small.png: is 40x30, and the file 120x88"),
+        (["photo.ctc", "--original", "none.png"], "none.png: empty, not an image"),
+        (["photo.ctc", "--original", "missing.png"], "missing.png: No such file"),
+        ([photo_png, "-o", "x.html"], "not a .ctc file"),
+        (["damaged.ctc"], "wrong check sum"),
+        (["missing.ctc"], "No such file"),
+        (["photo.ctc", "--weights", "missing.safetensors"], "no such weights"),
+        (["photo.ctc", "--max-pixels", 100], "more than the limit of 100 pixels"),
+        (["photo.ctc", "-o", "no/x.html"], "no such directory"),
+    ):
+        assert_refused(ctc("preview", *arguments), words)
+    assert names(photo_file.parent) == before
 
 
 def test_damage_is_found_before_anything_is_decoded(
@@ -362,18 +330,10 @@ def test_damage_is_found_before_anything_is_decoded(
 
     monkeypatch.setattr(_preview, "frames", frames)
     photo_file.write_bytes(photo_ctc + b"more")
-    assert "4 bytes follow" in run(photo_file).stderr
+    assert_refused(ctc("preview", photo_file), "4 bytes follow")
 
 
-def test_importing_the_command_loads_nothing_heavy() -> None:
-    code = "import sys, ctc_codec.cli.preview; print({'onnxruntime', 'numpy', 'PIL'} & sys.modules.keys())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout == "set()\n"
-
-
-# The page in a browser
+# --- the page in a browser --------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -215,7 +215,7 @@ def test_a_latent_says_how_much_of_it_is_held(small_ctc: bytes, model: CodecMode
         assert latent.low_held
         held.append(latent.planes_held)
     assert held == sorted(held)
-    header = decoder.checked_header()
+    header = decoder.header
     assert latent.slices == header.slices
     assert header.planes - 2 < held[-1] < header.planes == latent.planes  # the file ends amid a plane
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -73,7 +75,10 @@ def test_one_tile_is_the_same_as_no_tiles(model: CodecModel) -> None:
 
 def _walk(model: CodecModel, size: tuple[int, int], colours: int, window: int, seed: int = 1) -> Walk:
     """Amid plane 2, half of the elements known, level 3 asleep."""
-    walk = Walk(model, header_of(size, colours, 7), Writer(), window=window)
+    model = copy.copy(model)
+    model.context = copy.copy(model.context)
+    model.context.window = window
+    walk = Walk(model, header_of(size, colours, 7), Writer())
     state, rng = walk.state, np.random.default_rng(seed)
     state.low[:] = rng.integers(-900, 900, state.low.shape)
     state.value[:] = (rng.standard_cauchy(state.count) * 2).clip(-400, 400).astype(np.int16)
@@ -127,7 +132,7 @@ def test_densities_now_are_those_of_one_more_look(colours: int, model: CodecMode
     context = np.clip(state.low, -(1 << 17), 1 << 17) << np.int32(4)
     level = Level(5, 2, context, view, known, None, state.level(state.value, 4))
     sides = slice(0, view.shape[1]), slice(0, view.shape[2])
-    centre, scale = model.networks[5].look(inputs(level, *sides, model.input_tables))
+    centre, scale = model.context.networks[5].predict(inputs(level, *sides, model.context.tables))
     above = 3 * ((view.astype(int) + 1) // 3)
     right = density.rows_of(above.astype(np.int16), centre[:: 3 // colours], scale[:: 3 // colours])
     assert np.array_equal(state.level(rows, 5), right)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ctc_codec import DamageError
-from ctc_codec.container.coder import RangeDecoder, RangeEncoder, rows_of, self_check
+from ctc_codec.container.coder import RangeDecoder, RangeEncoder, coder_frequencies, self_check
 from reference import coder
 
 
@@ -26,7 +26,7 @@ def _random_message(
 
 def _encode(message: np.ndarray, frequencies: np.ndarray) -> bytes:
     encoder = RangeEncoder()
-    encoder.encode(message, rows_of(frequencies))
+    encoder.encode(message, coder_frequencies(frequencies))
     return encoder.finish()
 
 
@@ -51,7 +51,7 @@ def test_words_are_the_literal_ones_of_the_format() -> None:
 
 def test_several_calls_equal_one_and_rows_may_lie_in_any_memory_order() -> None:
     message, frequencies = _random_message(np.random.default_rng(5), 1000, 3, 0.5)
-    rows = np.asfortranarray(rows_of(frequencies))
+    rows = np.asfortranarray(coder_frequencies(frequencies))
     encoder = RangeEncoder()
     for start in range(0, 1000, 77):
         encoder.encode(message[start : start + 77], rows[start : start + 77])
@@ -72,10 +72,10 @@ def test_every_cut_gives_a_true_and_nearly_full_prefix(peak: float) -> None:
     position = np.cumsum(bits) / 8
     for cut in range(len(data)):
         decoder = RangeDecoder(data[:cut], complete=False)
-        known = decoder.decode(rows_of(frequencies))
+        known = decoder.decode(coder_frequencies(frequencies))
         assert np.array_equal(known, message[: len(known)])
         assert len(known) == 3000 or decoder.exhausted
-        assert len(known) == 3000 or len(decoder.decode(rows_of(frequencies))) == 0
+        assert len(known) == 3000 or len(decoder.decode(coder_frequencies(frequencies))) == 0
         # All but at most 8 bytes' worth of what the bytes determine.
         assert len(known) >= np.searchsorted(position, cut - 8)
 
@@ -92,11 +92,14 @@ def test_cut_words_give_the_symbols_of_a_decoder_in_plain_integers() -> None:
             except coder.CodeEnds:
                 assert cut < len(word)
             assert known == message[: len(known)].tolist()
-            assert known == RangeDecoder(word[:cut], complete=False).decode(rows_of(frequencies)).tolist()
+            assert (
+                known
+                == RangeDecoder(word[:cut], complete=False).decode(coder_frequencies(frequencies)).tolist()
+            )
 
 
 def test_impossible_code_is_reported_as_damage() -> None:
-    rows = rows_of(np.full((400, 3), [21845, 21846, 21845], dtype=np.uint16))
+    rows = coder_frequencies(np.full((400, 3), [21845, 21846, 21845], dtype=np.uint16))
     with pytest.raises(DamageError):
         RangeDecoder(b"\xff" * 100, complete=True).decode(rows)
     assert len(RangeDecoder(b"\xff" * 100, complete=False).decode(rows)) < 400
@@ -105,7 +108,7 @@ def test_impossible_code_is_reported_as_damage() -> None:
 @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 3, 64, 1000])
 def test_data_that_grows_gives_at_every_size_what_a_cut_there_gives(step: int) -> None:
     message, frequencies = _random_message(np.random.default_rng(7), 20_000, 3, 0.5)
-    rows = rows_of(frequencies)
+    rows = coder_frequencies(frequencies)
     data = _encode(message, frequencies)
     decoder, known = RangeDecoder(), 0
     for size in range(0, len(data) if step > 3 else 400, step):
@@ -142,7 +145,7 @@ def test_complete_words_give_all_symbols() -> None:
         zero_ended += len(data) > 4 and data.endswith(bytes(4))
         decoder = RangeDecoder(data, complete=True)
         half = len(message) // 2
-        rows = rows_of(frequencies)
+        rows = coder_frequencies(frequencies)
         assert np.array_equal(decoder.decode(rows[:half]), message[:half])
         assert np.array_equal(decoder.decode(rows[half:]), message[half:])
         assert not decoder.exhausted
@@ -155,7 +158,7 @@ def test_long_near_certain_words_give_all_symbols() -> None:
     message = np.ones(300_000, np.int32)
     data = _encode(message, frequencies)
     assert len(data) == 4
-    assert np.array_equal(RangeDecoder(data, complete=True).decode(rows_of(frequencies)), message)
+    assert np.array_equal(RangeDecoder(data, complete=True).decode(coder_frequencies(frequencies)), message)
 
 
 def _bits_until_damage(decoder: RangeDecoder, frequencies: np.ndarray) -> float:
@@ -163,7 +166,7 @@ def _bits_until_damage(decoder: RangeDecoder, frequencies: np.ndarray) -> float:
     bits = 0.0
     for _ in range(1000):
         try:
-            symbol = decoder.decode(rows_of(frequencies[None]))
+            symbol = decoder.decode(coder_frequencies(frequencies[None]))
         except DamageError:
             return bits
         bits -= float(np.log2(frequencies[symbol[0]] / 65536))
@@ -174,7 +177,7 @@ def test_a_complete_word_holds_no_more_symbols_than_its_bits_do() -> None:
     frequencies = np.array([13107, 19661, 32768], dtype=np.uint16)
     for message, rows, data in _streams(2, 300):
         decoder = RangeDecoder(data, complete=True)
-        decoder.decode(rows_of(rows))
+        decoder.decode(coder_frequencies(rows))
         used = -np.log2(rows[np.arange(len(message)), message] / 65536).sum()
         assert used + _bits_until_damage(decoder, frequencies) < 8 * len(data) + 1e-3
 
@@ -183,7 +186,7 @@ def test_a_complete_word_holds_no_more_symbols_than_its_bits_do() -> None:
     "data", [b"", b"\0", bytes(4), bytes(8), bytes(92), b"\xff" * 4, b"\x80" + bytes(7)], ids=bytes.hex
 )
 def test_few_bytes_do_not_stand_for_millions_of_symbols(data: bytes) -> None:
-    rows = rows_of(np.full((8192, 3), [21845, 21846, 21845], dtype=np.uint16))
+    rows = coder_frequencies(np.full((8192, 3), [21845, 21846, 21845], dtype=np.uint16))
     decoder = RangeDecoder(data, complete=True)
     with pytest.raises(DamageError):
         decoder.decode(rows)
@@ -194,7 +197,7 @@ def test_a_word_that_lacks_its_end_is_damaged_or_right() -> None:
     for message, frequencies, data in _streams(3, 300):
         for cut in range(max(len(data) - 9, 0), len(data)):
             try:
-                symbols = RangeDecoder(data[:cut], complete=True).decode(rows_of(frequencies))
+                symbols = RangeDecoder(data[:cut], complete=True).decode(coder_frequencies(frequencies))
             except DamageError:
                 damaged += 1
             else:
@@ -204,7 +207,7 @@ def test_a_word_that_lacks_its_end_is_damaged_or_right() -> None:
 
 def test_growing_data_may_become_complete_at_any_size() -> None:
     message, frequencies = _random_message(np.random.default_rng(9), 600, 3, 0.5)
-    rows, data = rows_of(frequencies), _encode(message, frequencies)
+    rows, data = coder_frequencies(frequencies), _encode(message, frequencies)
     for size in range(0, len(data) + 1, 5):
         decoder = RangeDecoder()
         decoder.extend(data[:size], complete=False)

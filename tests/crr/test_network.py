@@ -90,14 +90,14 @@ def _grid(seen: np.ndarray) -> tuple[tuple[tuple[int, ...], ...], ...]:
 @pytest.mark.parametrize("group", [0, 1, 2])
 def test_networks_compute_what_python_integers_do(group: int, model: CodecModel) -> None:
     """Also where every sum is as large as it can be, which is where kernels that saturate are wrong."""
-    network = model.networks[group]
+    network = model.context.networks[group]
     weights = _weights()
     extreme = np.where(_noise(5, 6, 2) & 1, np.uint8(255), np.uint8(0))
     sign = np.sign(load_file(default_weights())[f"exact.crr.{group}.enter.weight"][3].transpose(0, 1, 2))
     worst = np.zeros((1, INPUTS, 3, 3), np.uint8)
     worst[0] = np.where(sign > 0, 255, 0)
     for seen in (_noise(6, 5), extreme, np.full_like(extreme, 255), np.zeros_like(extreme), worst):
-        centre, scale = network.look(seen)
+        centre, scale = network.predict(seen)
         expected = slow.network(_grid(seen), group, weights)
         assert (centre.dtype, scale.dtype) == (np.int8, np.uint8)
         assert centre.tolist() == expected[0]
@@ -107,11 +107,11 @@ def test_networks_compute_what_python_integers_do(group: int, model: CodecModel)
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on
 def test_a_network_is_made_again_in_a_forked_process(model: CodecModel) -> None:
     seen = _noise(9, 9)
-    expected = model.networks[0].look(seen)
+    expected = model.context.networks[0].predict(seen)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        found = model.networks[0].look(seen)
+        found = model.context.networks[0].predict(seen)
         os.write(writer, bytes([all(map(np.array_equal, found, expected))]))
         os._exit(0)
     os.close(writer)

@@ -19,7 +19,7 @@ from ctc_codec import (
     load_model,
     thumbnail,
 )
-from ctc_codec.codec.recode import verify_code
+from ctc_codec.codec.verify import verify_code
 from ctc_codec.container.file import parse
 from support import coding
 
@@ -77,7 +77,7 @@ def _decoded(pieces: list[bytes], accept_damage: bool, looks: int = 0) -> _Outco
             if number < looks and decoder.header is not None:
                 decoder.image()
         image = decoder.image()
-        latent, header = decoder.latent(), decoder.checked_header()
+        latent, header = decoder.latent(), decoder.header
     except CtcError as error:
         return _Outcome(type(error), word_of(error))
     require(image.size == (header.width, header.height), "an image has the size that its header says")

@@ -88,14 +88,14 @@ class ChanceGuide:
         self._low = first.clip(-VALUE_LIMIT, VALUE_LIMIT)
         return first
 
-    def awake(self, plane: int) -> int:
+    def begin_plane(self, plane: int) -> int:
         often = self._rng.choice([0.005, 0.3, 1])
         chosen = self._rng.random(len(self._trits)) < often
         self._trits = (self._rng.integers(-1, 2, len(chosen)) * chosen).astype(np.int32)
         self._awake = int(self._rng.integers(1, 64))
         return self._awake
 
-    def looks(self, walk: Walk, number: int) -> int:
+    def looks(self, plane: int, number: int) -> int:
         return int(self._rng.integers(64)) & self._awake
 
     def threshold(self, walk: Walk, number: int) -> int:
@@ -124,10 +124,10 @@ class PlainGuide:
     def low(self, plane: int) -> np.ndarray:
         return at_plane(self._low, plane)
 
-    def awake(self, plane: int) -> int:
+    def begin_plane(self, plane: int) -> int:
         return 63
 
-    def looks(self, walk: Walk, number: int) -> int:
+    def looks(self, plane: int, number: int) -> int:
         return 63
 
     def threshold(self, walk: Walk, number: int) -> int:

@@ -13,21 +13,22 @@ from ctc_codec import WeightsError
 from ctc_codec.codec.model import CodecModel, part
 from ctc_codec.crr.inputs import INPUTS
 from ctc_codec.crr.network import Network
-from ctc_codec.training import freeze, networks, rate
+from ctc_codec.training import freeze, networks
+from ctc_codec.training.freezing_cost import load_crr
 
 State = dict[str, np.ndarray]
 
 
 def test_integer_networks_are_the_quantised_ones_to_the_bit(state: State) -> None:
     """Sums of rounded weights and activations are exact in float64; both round halves to even."""
-    crr, rng = rate.load_crr(state).double(), np.random.default_rng(0)
+    crr, rng = load_crr(state).double(), np.random.default_rng(0)
     arrays = freeze.crr_arrays(state, networks.GROUPS)
     for group in range(3):
         tensors = part(arrays, f"exact.crr.{group}.")
         network = Network(tensors, int(tensors.pop("halo")[0]))
         noise = rng.integers(0, 256, (1, INPUTS, 21, 33), np.uint8)
         for seen in (noise, np.where(noise > 127, np.uint8(255), np.uint8(0))):
-            centre, scale = network.look(seen)
+            centre, scale = network.predict(seen)
             with torch.no_grad():
                 found = crr(group, (torch.from_numpy(seen).double() - 128) / 16)
             assert np.array_equal(centre, (found[0][0] * 16).numpy())

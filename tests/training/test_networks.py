@@ -12,10 +12,10 @@ from ctc_codec.crr.inputs import INPUTS, Level, inputs, reconstruction
 from ctc_codec.planes.trits import unit
 from ctc_codec.synthesis.means import refined
 from ctc_codec.synthesis.network import network_inputs
-from ctc_codec.training import networks, rate, wavelet
-from ctc_codec.training.state import PartialLatent
+from ctc_codec.training import networks, wavelet
+from ctc_codec.training.freezing_cost import CodedPlane, load_crr
+from ctc_codec.training.partial_latent import PartialLatent
 from ctc_codec.training.tables import density_tables
-from ctc_codec.training.validation import Transformed
 from ctc_codec.transform.colour import rotate
 from ctc_codec.transform.lifting import LEVELS, analyse, fixed_synthesise_level
 from support.pictures import photograph
@@ -26,7 +26,7 @@ State = dict[str, np.ndarray]
 @torch.no_grad()
 def _partial(plane: int, state: State) -> tuple[PartialLatent, list[networks.Density]]:
     """A picture inside a plane, and the densities there, by rounded weights."""
-    latent, crr = Transformed.of(photograph(192, 128)).at(plane), rate.load_crr(state)
+    latent, crr = PartialLatent.of(photograph(192, 128), plane), load_crr(state)
     latent.reveal(torch.tensor([0.4]), latent.look(crr))
     return latent, latent.look(crr)
 
@@ -74,7 +74,7 @@ def test_transform_is_the_codecs() -> None:
 @pytest.mark.parametrize("plane", [1, 2, 4])
 def test_states_and_inputs_are_the_codecs(plane: int, state: State, model: CodecModel) -> None:
     latent, _ = _partial(plane, state)
-    seen = rate.CodedPlane(latent, model, plane).state
+    seen = CodedPlane(latent, model, plane).state
     context = seen.low << np.int32(4)  # in 1/16 unit
     ours = latent.low / latent.size
     for level in range(LEVELS - 1, -1, -1):
@@ -85,7 +85,7 @@ def test_states_and_inputs_are_the_codecs(plane: int, state: State, model: Codec
         children = seen.level(seen.value, level - 1) if level else None
         view = Level(level, plane, context, value, known, parents, children)
         height, width = (slice(0, side) for side in value.shape[1:])
-        right = inputs(view, height, width, model.input_tables)[0].astype(np.int16) - 128
+        right = inputs(view, height, width, model.context.tables)[0].astype(np.int16) - 128
         given = torch.from_numpy(context).float()[None] / 16
         found = (networks.activation(latent.inputs(level, given))[0] * 16).numpy()
         assert np.array_equal(found[6:], right[6:])

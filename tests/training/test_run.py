@@ -25,9 +25,9 @@ from ctc_codec.training import checkpoint
 from ctc_codec.training.crops import Crops
 from ctc_codec.training.data import Source
 from ctc_codec.training.loop import train
+from ctc_codec.training.partial_latent import PartialLatent
 from ctc_codec.training.settings import Settings
 from ctc_codec.training.trainer import Diverged, Trainer
-from ctc_codec.training.validation import Transformed
 from support.pictures import photograph
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def _refused(run: Path, *args: object) -> str:
 
 
 def _trainer(pixels: np.ndarray, **settings: object) -> Trainer:
-    return Trainer(Settings(crop=64, **settings), Crops([pixels], [], 64, CPU), CPU)  # type: ignore[arg-type]
+    return Trainer(Settings(Path(), crop=64, **settings), Crops([pixels], [], 64, CPU), CPU)  # type: ignore[arg-type]
 
 
 def _rows(run: Path) -> list[dict[str, str]]:
@@ -148,12 +148,12 @@ def test_averages_follow_the_weights() -> None:
 
 
 def test_training_lowers_the_rate() -> None:
-    trainer, pixels = _trainer(photograph(64, 64), batch=4), Transformed.of(photograph(64, 64))
+    trainer = _trainer(photograph(64, 64), batch=4)
     trainer.seconds = 60  # past the warm-up, before the decay
 
     @torch.no_grad()
     def cost() -> float:
-        latents = [pixels.at(plane) for plane in range(5)]
+        latents = [PartialLatent.of(photograph(64, 64), plane) for plane in range(5)]
         return sum(float(latent.trit_bits(latent.look(trainer.crr))) for latent in latents)
 
     before = cost()
@@ -177,9 +177,9 @@ def test_processes_share_a_run(folder: Path, tmp_path: Path) -> None:
 def test_diverged_run_keeps_its_checkpoint(run: Path, folder: Path, tmp_path: Path) -> None:
     kept = (run / "checkpoint.pt").read_bytes()
     (tmp_path / "checkpoint.pt").write_bytes(kept)
-    mad = Settings(steps=14, batch=1, crop=64, crr_rate=1e38, synthesis_rate=1e38, decay=0.1)
+    mad = Settings(tmp_path, steps=14, batch=1, crop=64, crr_rate=1e38, synthesis_rate=1e38, decay=0.1)
     with pytest.raises(Diverged, match="not finite"):
-        train(Source.read([folder]), tmp_path, mad, CPU, None, lambda line: None)
+        train(Source.read([folder]), mad, CPU, None, lambda line: None)
     assert (tmp_path / "checkpoint.pt").read_bytes() == kept
 
 

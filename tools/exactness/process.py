@@ -27,9 +27,7 @@ import numpy as np
 import onnxruntime
 
 from ctc_codec import CodecModel, DamageError, Decoder, WeightsError, load_model
-from ctc_codec.codec import decoder
-from ctc_codec.codec.walk import Walk
-from ctc_codec.crr import network
+from ctc_codec.crr import context
 from ctc_codec.crr.inputs import INPUTS
 from ctc_codec.crr.runtime import Session
 
@@ -132,7 +130,7 @@ def _saturates() -> bool | None:
     """Whether a network with weights of 8 bits would be wrong here: on some kernels sums of products saturate
     in 16 bits. None if this onnxruntime does not take the graph."""
     model = load_model(threads=1)
-    tensors = dict(model.networks[0].session.tensors)
+    tensors = dict(model.context.networks[0].session.tensors)
     seen = np.full((1, INPUTS, 4, 4), 255, np.uint8)
 
     def result(weight: int, shift: int) -> Any:
@@ -144,7 +142,7 @@ def _saturates() -> bool | None:
                 changed[name] = np.full_like(tensor, 2.0**-shift)
             elif name.endswith("enter.bias"):
                 changed[name] = np.zeros_like(tensor)
-        return Session(model.networks[0].session.graph, changed, 1).run(seen)
+        return Session(model.context.networks[0].session.graph, changed, 1).run(seen)
 
     # 126 / 2^19 and 63 / 2^18 are the same weights.
     return bool((result(126, 15) != result(63, 14)).any())
@@ -165,8 +163,7 @@ def main(arguments: list[str]) -> None:
     if _settings.get("denormals") == "flushed" and platform.machine() in ("x86_64", "AMD64"):
         _flush_denormals()
     _session_options()
-    window = int(_settings.get("window", network.WINDOW))
-    decoder.Walk = functools.partial(Walk, window=window)  # type: ignore[attr-defined, assignment]
+    context.WINDOW = int(_settings.get("window", context.WINDOW))
     report: dict[str, Any] = {
         "here": {
             "python": platform.python_version(),

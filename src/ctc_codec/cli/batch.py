@@ -15,12 +15,9 @@ from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
-import click
-
 from ..codec.cores import cores
-from ..errors import CtcError
 from . import signals
-from .files import STREAM, StdoutGone, is_pipe, printable, write_stdout
+from .files import STREAM, StdoutUnusable, is_pipe, printable, tell, write_stdout
 from .inputs import Plan, Task, make_folder
 from .options import BatchOptions
 from .work import Outcome, Work, attempt
@@ -70,12 +67,6 @@ def _outcomes(
 # --- what is said -----------------------------------------------------------------------------------
 
 
-def tell(text: str, *, newline: bool = True) -> None:
-    """Say something on stderr; that it cannot be heard is no reason to fail."""
-    with contextlib.suppress(OSError):
-        click.echo(text, err=True, nl=newline)
-
-
 def on_terminal() -> bool:
     """Whether stderr is a terminal that a line can be redrawn on."""
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
@@ -119,14 +110,12 @@ class Reporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._clear()
-        if isinstance(error, StdoutGone):  # what is still to be written there is lost too
+        if isinstance(error, StdoutUnusable):  # what is still to be written there is lost too
             tell(f"ctc: {error}")
             sys.exit(1)
         # Libraries make other exceptions of an interrupt.
         if isinstance(error, KeyboardInterrupt) or (isinstance(error, Exception) and signals.came()):
             self._interrupted(error)
-        if isinstance(error, CtcError):  # wrong weights fail once, not once a file
-            raise click.ClickException(str(error)) from None
 
     def begin(self) -> None:
         """Loading is over."""
@@ -171,7 +160,7 @@ class Reporter:
         self._json({"file": task.source, "output": task.target, "skipped": True})
 
     def outcome(self, outcome: Outcome) -> None:
-        """Raises StdoutGone."""
+        """Raises StdoutUnusable."""
         task, quiet, verbose = outcome.task, self._batch.quiet, self._batch.verbose
         for text in outcome.notes:
             if not (quiet and text.startswith("note: ")):
@@ -193,9 +182,10 @@ class Reporter:
         if result.text is not None and not batch.as_json:
             self._clear()
             write_stdout(f"{result.text}\n".encode())
-        facts: dict[str, object] = {"file": task.source, **result.facts}
+        facts: dict[str, object] = {"file": task.source} | result.facts
         if task.target is not None:
-            facts |= {"output": task.target, "seconds": round(outcome.seconds, 3)}
+            seconds = round(outcome.seconds, 3)
+            facts = {"file": task.source, "output": task.target} | result.facts | {"seconds": seconds}
         if outcome.error is not None:
             self._failed.append(task.source)
             self._say(f"ctc: {printable(task.source)}: {outcome.error}")

@@ -73,17 +73,18 @@ class CheckWork(Work):
 
         def run(data: bytes, task: Task) -> Result:
             file = parse(data)
+            sections: tuple[str, ...] = ()
             try:
                 sections = verify(file, self.compute.limit)
+                if model is not None:
+                    from ..codec.verify import verify_code
+
+                    verify_code(data, model, self.compute.limit)
             except DamageError as error:
-                return _result(file, DAMAGED, error=str(error))
+                return _result(file, DAMAGED, sections, str(error))
             if self.complete and file.state == CUT:
                 missing = f"cut: {file.nbytes} of {file.header.file_bytes} bytes"
                 return _result(file, CUT, sections, missing)
-            if model is not None:
-                from ..codec.recode import verify_code
-
-                verify_code(data, model, self.compute.limit)
             return _result(file, file.state, sections)
 
         return run

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,9 +12,8 @@ import click
 from ..codec.options import DecodeOptions
 from ..container.file import truncate
 from ..container.header import HeaderCutError
-from ..errors import InputError
 from .batch import run_batch
-from .files import STREAM, check_output, read_input, write_output
+from .files import STREAM, check_output, read_pieces, write_output
 from .inputs import Plan, Task, ctc_suffixes, plan
 from .options import (
     ACCEPT_DAMAGE,
@@ -29,7 +26,7 @@ from .options import (
     WORDS,
     BatchOptions,
     ByteCount,
-    Colour,
+    ColourType,
     ComputeOptions,
     collected,
     examples,
@@ -88,7 +85,7 @@ class Cut:
 @ACCEPT_DAMAGE
 @click.option(
     "--background",
-    type=Colour(),
+    type=ColourType(),
     metavar="COLOR",
     help="What is behind transparency, for formats without it.",
 )
@@ -226,7 +223,7 @@ class FramesWork(Work):
             options = replace(self.options, warn=lambda message: notes.append(f"warning: {message}"))
             decoder = Decoder(options, weights=model)
             data, frames = bytearray(), 0
-            for piece in _pieces(task.source, self.every):
+            for piece in read_pieces(task.source, self.every):
                 data += piece
                 decoder.feed(piece)
                 try:
@@ -243,18 +240,3 @@ class FramesWork(Work):
             return Result.of_file(bytes(data), detail=f"{frames} frames", notes=tuple(notes))
 
         return run
-
-
-def _pieces(name: str, size: int) -> Iterator[bytes]:
-    """The bytes of a file in pieces of ``size``, the last one shorter; those of stdin once they are there."""
-    if name != STREAM:
-        data = read_input(name)
-        yield from (data[start : start + size] for start in range(0, len(data), size))
-        return
-    if sys.stdin is None:
-        raise InputError("it is closed")
-    try:
-        while piece := sys.stdin.buffer.read(size):
-            yield piece
-    except OSError as error:
-        raise InputError(error.strerror or type(error).__name__) from None

@@ -22,7 +22,7 @@ from .options import (
     QUALITY,
     WORDS,
     BatchOptions,
-    Colour,
+    ColourType,
     ComputeOptions,
     collected,
     examples,
@@ -71,7 +71,7 @@ from .work import Result, Run, Work
 @click.option(
     "--context/--no-context", default=True, help="Without: larger files, faster to code, whatever the effort."
 )
-@click.option("--background", type=Colour(), metavar="COLOR", help="Flatten transparency onto it.")
+@click.option("--background", type=ColourType(), metavar="COLOR", help="Flatten transparency onto it.")
 @click.option("--keep-metadata", "metadata", is_flag=True, help="Keep EXIF and XMP.")
 @click.option(
     "--quality-table/--no-quality-table",

@@ -12,7 +12,7 @@ import click
 
 from ..errors import CtcError
 from ..evaluation.options import EvaluationOptions, UnknownName
-from .options import collected, examples
+from .options import Jobs, collected, examples
 
 _PATH = click.Path(path_type=Path)
 
@@ -75,7 +75,7 @@ class _Rates(click.ParamType[tuple[float, ...]]):
 @click.option(
     "--control", type=_PATH, help="For --ablation: weights with a synthesis network trained on whole files."
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes (default: all cores).")
+@click.option("--jobs", type=Jobs(), metavar="N", help="Processes; auto or 0: one per core.  [default: auto]")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json instead of tables.")
 @click.option("--weights", type=_PATH, envvar="CTC_WEIGHTS", help="Weights file (default: built in).")
 @click.option("--quiet", is_flag=True, help="No progress, only results.")
@@ -84,8 +84,8 @@ def evaluate(options: EvaluationOptions, *, ablation: bool, control: Path | None
     """Measure the codec and its peers on the images in DIR..., and write a report.
 
     Every image is encoded once and its one file cut at many rates. The report is a folder: index.html,
-    results.json, curves.csv, tables.md and plots. What was measured is kept in its cache: an interrupted
-    evaluation goes on where it was. Needs pip install 'ctc-codec[eval]'.
+    results.json, curves.csv, tables.md and plots. Its cache keeps all measurements: an interrupted evaluation
+    goes on where it was. Needs pip install 'ctc-codec[eval]'.
     """
     if control is not None and not ablation:
         raise click.UsageError("--control goes with --ablation")

@@ -6,7 +6,10 @@ import contextlib
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import click
 
 from ..container.atomic import write_whole
 from ..errors import InputError, OutputError
@@ -16,8 +19,8 @@ STREAM = "-"
 """The name of standard input and output."""
 
 
-class StdoutGone(OutputError):
-    """Standard output takes no more: nothing that is still to be written there can succeed."""
+class StdoutUnusable(OutputError):
+    """Standard output takes nothing, or no more: all that is still to be written there would fail too."""
 
 
 class OutputExists(OutputError):
@@ -34,7 +37,8 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """An error of the system in a few words."""
     return error.strerror or type(error).__name__
 
 
@@ -50,7 +54,23 @@ def read_input(name: str) -> bytes:
             raise InputError("it is closed")
         return sys.stdin.buffer.read()
     except OSError as error:
-        raise InputError(_reason(error)) from None
+        raise InputError(reason(error)) from None
+
+
+def read_pieces(name: str, size: int) -> Iterator[bytes]:
+    """The bytes of a file in pieces, the last one shorter; those of stdin once they are there. Raises
+    InputError."""
+    if name != STREAM:
+        data = read_input(name)
+        yield from (data[start : start + size] for start in range(0, len(data), size))
+        return
+    if sys.stdin is None:
+        raise InputError("it is closed")
+    try:
+        while piece := sys.stdin.buffer.read(size):
+            yield piece
+    except OSError as error:
+        raise InputError(reason(error)) from None
 
 
 def is_pipe(name: str) -> bool:
@@ -67,7 +87,7 @@ def check_output(name: str, force: bool, make_folder: bool = False) -> None:
     """Raise OutputError early if :func:`write_output` is going to refuse."""
     if name == STREAM:
         if sys.stdout is not None and sys.stdout.isatty() and not force:
-            raise StdoutGone("binary data is not written to a terminal (use -o FILE, or -f)")
+            raise StdoutUnusable("binary data is not written to a terminal (use -o FILE, or -f)")
         return
     if os.path.isdir(name):
         raise OutputError(f"{printable(name)}: is a directory")
@@ -105,7 +125,7 @@ def write_output(name: str, data: bytes, force: bool, make_folder: bool = False)
     except FileExistsError:
         raise OutputExists(name) from None
     except OSError as error:
-        raise OutputError(f"{printable(name)}: {_reason(error)}") from None
+        raise OutputError(f"{printable(name)}: {reason(error)}") from None
 
 
 def _make_parents(name: str) -> None:
@@ -116,21 +136,27 @@ def _make_parents(name: str) -> None:
 
 
 def write_stdout(data: bytes) -> None:
-    """Write to stdout and flush. Raises StdoutGone."""
+    """Write to stdout and flush. Raises StdoutUnusable."""
     if sys.stdout is None:
-        raise StdoutGone("standard output is closed")
+        raise StdoutUnusable("standard output is closed")
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         drop_stdout()
-        raise StdoutGone("broken pipe: the reader of standard output is gone") from None
+        raise StdoutUnusable("broken pipe: the reader of standard output is gone") from None
     except OSError as error:
         drop_stdout()
-        raise StdoutGone(f"standard output: {_reason(error)}") from None
+        raise StdoutUnusable(f"standard output: {reason(error)}") from None
 
 
 def drop_stdout() -> None:
     """Give Python, which flushes stdout once more at exit, a place where that works."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell(text: str, *, newline: bool = True) -> None:
+    """Say something on stderr; that it cannot be heard is no reason to fail."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True, nl=newline)

@@ -71,7 +71,7 @@ class InfoWork(Work):
             "height": header.height,
             "mode": header.mode,
             "bpp": round(found.bpp, 5),
-            "state": "damaged" if found.damage else "complete" if found.complete else "cut",
+            "state": found.state,
             "damage": found.damage,
             "fingerprint": header.fingerprint.hex(),
             "planes": header.planes,
@@ -94,7 +94,7 @@ class InfoWork(Work):
         options = DecodeOptions(
             accept_damage=True,
             max_pixels=self.compute.limit,
-            warn=lambda damage: facts.update(state="damaged", damage=damage),
+            warn=lambda damage: facts.update(state=file.DAMAGED, damage=damage),
         )
         decoder = Decoder(options, weights=model)
         decoder.feed(data)

@@ -1,4 +1,4 @@
-"""From the inputs of a command line to files and the names of what they become."""
+"""Tasks of a command line: the files that its inputs name, and the names of their outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from .files import STREAM, printable
+from .files import STREAM, printable, reason
 from .options import BatchOptions
 
 _UNUSABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -135,14 +135,14 @@ def _folders_of(inputs: tuple[str, ...], recursive: bool) -> list[str]:
 
 
 def _expanded(inputs: tuple[str, ...], wanted: Suffixes, result: Plan) -> Iterator[tuple[str, str]]:
-    """Every file to read, and its name below an output folder. What gives none is left out of the plan."""
+    """Every file to read, and its name below an output folder; names that give none go to the plan."""
     for name in inputs:
         if name == STREAM or not os.path.isdir(name):
             yield name, Path(name).name
             continue
 
         def failed(error: OSError) -> None:
-            result.leave_out(str(error.filename), error.strerror or type(error).__name__)
+            result.leave_out(str(error.filename), reason(error))
 
         before = len(result.unusable)
         empty = True
@@ -215,5 +215,5 @@ def make_folder(folder: str | None) -> None:
         try:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
-            reason = "not a directory" if isinstance(error, FileExistsError) else error.strerror
-            raise click.UsageError(f"{printable(folder)}: {reason}") from None
+            words = "not a directory" if isinstance(error, FileExistsError) else reason(error)
+            raise click.UsageError(f"{printable(folder)}: {words}") from None

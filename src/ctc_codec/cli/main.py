@@ -14,14 +14,14 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
+from ..errors import CtcError
 from . import signals
-from .batch import tell
 from .check import check
 from .completion import completion
 from .decode import decode
 from .encode import encode
 from .evaluate import evaluate
-from .files import drop_stdout
+from .files import drop_stdout, reason, tell
 from .info import info
 from .options import examples
 from .preview import preview
@@ -62,12 +62,14 @@ class _Group(click.Group):
 def _reason(error: Exception) -> str:
     if isinstance(error, click.ClickException):
         return error.format_message()
+    if isinstance(error, CtcError):
+        return str(error)
     if out_of_memory(error):
         return "not enough memory"
     if not isinstance(error, OSError):
         return internal_error(error)
     if error.errno in _SHORTAGES:
-        return error.strerror or type(error).__name__
+        return reason(error)
     drop_stdout()  # help and version texts that stdout does not take
     return f"standard output: {error.strerror}"
 

@@ -26,6 +26,8 @@ _BYTE_COUNT = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(|k|m|ki|mi)b?", re.IGNORECAS
 
 
 class ByteCount(click.ParamType[int]):
+    """A positive number of bytes with a unit: 2000, 40k, 1.5M, 64Ki."""
+
     name = "N[k|M]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
@@ -63,7 +65,9 @@ class Jobs(click.ParamType[int]):
         return (0 if value == "auto" else int(value)) or cores()
 
 
-class Colour(click.ParamType[str]):
+class ColourType(click.ParamType[str]):
+    """An opaque colour: white, #ff8800, rgb(255,136,0)."""
+
     name = "COLOR"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:

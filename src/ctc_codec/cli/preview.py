@@ -156,7 +156,7 @@ SHOWN_SIDE = 1600
 """Pixels of the longer side of a picture in the page; larger images are shown smaller."""
 
 QUALITY = 90
-"""Of the WebP pictures, which are for display only."""
+"""WebP quality of the pictures, which are for display only."""
 
 _SMALL_SIDE = 320
 """Images with a longer side below this are enlarged to it (in CSS pixels), pixels staying squares."""
@@ -164,7 +164,13 @@ _SMALL_SIDE = 320
 
 @dataclass(frozen=True)
 class Step:
-    """A position of the slider: figures as they are shown, and the picture as an URI."""
+    """A position of the slider, as it is shown.
+
+    bytes: of the file.
+    rate: bits per pixel.
+    psnr: dB, or None without the original.
+    src: URI of the picture.
+    """
 
     bytes: str
     rate: str

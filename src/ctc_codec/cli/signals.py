@@ -37,7 +37,7 @@ _state = _State()
 def _note(number: int, frame: FrameType | None) -> None:
     _state.received = _state.received or number
     now = time.monotonic()
-    # More of them at once are not to meet whoever is handling the first one. But it may have been lost.
+    # More of them at once are not to disturb the handling of the first one. But it may have been lost.
     if not _state.shields and now - _state.raised > _AGAIN:
         _state.raised = now
         raise Interrupted(number)

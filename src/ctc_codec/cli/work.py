@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 from ..container.file import info
 from ..errors import CtcError
 from . import signals
-from .files import OutputExists, StdoutGone, check_not_input, check_output, read_input, write_output
+from .files import OutputExists, StdoutUnusable, check_not_input, check_output, read_input, write_output
 from .inputs import Task
 from .options import BatchOptions, ComputeOptions
 
@@ -111,7 +111,7 @@ class Outcome:
 
 
 def attempt(work: Work, run: Run, task: Task, batch: BatchOptions) -> Outcome:
-    """Work on an input, whatever comes of it. Raises StdoutGone, and Interrupted."""
+    """Work on an input, whatever comes of it. Raises StdoutUnusable, and Interrupted."""
     notes: tuple[str, ...] = ()
     try:
         if task.target is not None and not work.streams:
@@ -133,9 +133,9 @@ def attempt(work: Work, run: Run, task: Task, batch: BatchOptions) -> Outcome:
 
 
 def explain(error: Exception) -> tuple[str, str]:
-    """An error as one line, and the traceback of one that is a bug. Raises StdoutGone, and Interrupted."""
+    """An error as one line, and the traceback of a bug. Raises StdoutUnusable, and Interrupted."""
     signals.check()  # libraries make other exceptions of an interrupt
-    if isinstance(error, StdoutGone):
+    if isinstance(error, StdoutUnusable):
         raise error  # the other inputs cannot do better
     if isinstance(error, CtcError):
         return str(error), ""

@@ -102,7 +102,7 @@ def outcomes(tasks: Sequence[Task], work: Work, batch: BatchOptions, jobs: int) 
 
 @contextlib.contextmanager
 def _pool(jobs: int, unfinished: Iterable[Task]) -> Iterator[ProcessPool]:
-    """A pool that ends with the context. What is left then of unfinished outputs is removed."""
+    """A pool that ends with the context. Unfinished outputs are removed then."""
     pool = ProcessPool(jobs, initializer=_begin_worker, context=multiprocessing.get_context("spawn"))
     try:
         yield pool
@@ -147,7 +147,7 @@ def _without_sigint() -> Iterator[None]:
 
 
 def _outcome(future: Future[Outcome], task: Task) -> Outcome:
-    """The outcome of a finished future. Raises StdoutGone, WorkerError."""
+    """The outcome of a finished future. Raises StdoutUnusable, WorkerError."""
     try:
         return future.result()
     except ProcessExpired as error:

@@ -5,6 +5,7 @@
     decode: file -> range coder -> the same loop -> means (CDR) -> inverse wavelet -> synthesis ->
             projection -> pixels
 
-``encoder`` and ``decoder`` are the two ends, ``walk`` is the loop of both, ``guide`` what an encoder decides
-in it, ``picture`` the decoder's float side, ``model`` the weights, ``options`` what can be asked for.
+``encoder`` and ``decoder`` are the two ends, ``walk`` is the loop of both, ``guide`` has an encoder's
+decisions in it, ``picture`` the decoder's float side; ``model`` is the weights file, ``options`` are the
+records of options, ``verify`` tells whether an encoder wrote a code word, ``cores`` counts processors.
 """

@@ -28,6 +28,8 @@ from .walk import Reader, Walk
 
 Pixels = npt.NDArray[np.uint8]
 
+_THUMBNAIL_BYTES = 512
+"""Bytes that a thumbnail is made of, besides 1/8 bit per pixel."""
 _STEP_BYTES = 4096
 _STEP_SHARE = 16
 """Data is decoded as soon as it has grown by 4 KiB, or by a sixteenth if that is more."""
@@ -156,14 +158,14 @@ class Decoder:
         self._restart()
 
     def _restart(self) -> None:
-        header = self.checked_header()
+        header = self._checked_header()
         assert self._model is not None
         self._reader = RangeDecoder()
         self._walk = Walk(self._model, header, Reader(self._reader))
         self._steps = iter(self._walk)
         self._file = None
 
-    def checked_header(self) -> Header:
+    def _checked_header(self) -> Header:
         """The header. Raises FormatError while it is not complete."""
         return self._parser.file().header if self._parser.header is None else self._parser.header
 
@@ -226,7 +228,7 @@ class Decoder:
 
         Of a file with transparency that ends before it, the image is opaque.
         """
-        walk, header = self._current(), self.checked_header()
+        walk, header = self._current(), self._checked_header()
         assert self._model is not None
         options, size = self._options, (header.height, header.width)
         how = {"refine": options.refine, "synthesis": options.synthesis}
@@ -243,7 +245,7 @@ class Decoder:
 
     def thumbnail(self) -> Image.Image:
         """A picture of 1/8 of each side, rounded up, fast. Raises as :meth:`latent`."""
-        walk, header = self._current(), self.checked_header()
+        walk, header = self._current(), self._checked_header()
         assert self._model is not None
         small = small_pixels(walk.state, self._model, (header.height, header.width))
         alpha = self._alpha(header)
@@ -311,8 +313,8 @@ def thumbnail(
 ) -> Image.Image:
     """A picture of 1/8 of each side (rounded up), fast, from the first bytes of a .ctc file.
 
-    No more than 1/8 bit per pixel is read: what more bytes tell cannot be seen at this size. Arguments
-    and errors as for :func:`decode`.
+    Little more than 1/8 bit per pixel is read, in whole blocks of 4 KiB: more cannot be seen at this size.
+    Arguments and errors as for :func:`decode`.
     """
     header, start = Header.parse(data)
     blocks = -(-(_THUMBNAIL_BYTES + header.width * header.height // 64) // BLOCK_BYTES)
@@ -321,6 +323,3 @@ def thumbnail(
     decoder.feed(data[:enough])
     decoder.finish()
     return decoder.thumbnail()
-
-
-_THUMBNAIL_BYTES = 512

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import replace
 from typing import Unpack
@@ -21,7 +20,7 @@ from ..transform.colour import rotate
 from ..transform.lifting import analyse
 from .guide import Original, PictureGuide, Target
 from .model import CodecModel, model_of
-from .options import DEFAULT_QUALITY, EncodeKeywords, EncodeOptions, mse_of_psnr, mse_of_quality
+from .options import DEFAULT_QUALITY, EncodeKeywords, EncodeOptions, mse_of_psnr, mse_of_quality, psnr_of_mse
 from .picture import pixels
 from .walk import Walk, Writer, run
 
@@ -78,8 +77,9 @@ def encode(
     walk = Walk(model, header, writer, guide)
     run(walk)
     if options.psnr is not None and (reached := guide.check(walk)) > mse_of_psnr(options.psnr):
-        best = 10 * math.log10(255**2 / reached)
-        raise TargetError(f"{options.psnr:g} dB is out of reach: all planes give {best:.2f} dB")
+        raise TargetError(
+            f"{options.psnr:g} dB is out of reach: all planes give {psnr_of_mse(reached):.2f} dB"
+        )
     code = writer.encoder.finish()
 
     if options.quality_table:

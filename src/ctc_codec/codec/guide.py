@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from ..container.header import MAX_SLICES_OF_PLANE
 from ..container.quality_table import QualityTable, table_of
 from ..planes.order import KNOWN
 from ..planes.trits import at_plane, planes_of, quantise, unit
 from ..synthesis.means import offsets
 from ..transform.lifting import LEVELS
 from .model import CodecModel
+from .options import psnr_of_mse
 from .picture import low_band
-from .walk import MAX_SLICES_OF_PLANE, Elements, Walk
+from .walk import Elements, Walk
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32]
@@ -24,7 +25,7 @@ Integers = npt.NDArray[np.int32]
 _SLICE_BITS = 3000
 """A slice of fewer expected bits saves less than it costs."""
 _SAMPLED = (8, 4, 2)
-"""Of the finest levels every so many rows are looked at to follow the error."""
+"""Distance of the rows of the finest levels that are looked at to follow the error."""
 _ROUNDING = 1 / 12
 """Squared error of rounding samples to integers."""
 _HIGHEST_PSNR = 99.99
@@ -64,7 +65,7 @@ class Target:
     """The end of a file; with the last plane if neither is given.
 
     mse: mean squared error over its samples.
-    nbytes: of code.
+    nbytes: bytes of the file, at least.
     """
 
     mse: float | None = None
@@ -127,7 +128,7 @@ class PictureGuide:
     def low(self, plane: int) -> Integers:
         return at_plane(self._low, plane)
 
-    def awake(self, plane: int) -> int:
+    def begin_plane(self, plane: int) -> int:
         self._current = at_plane(self._values, plane)
         return self._awake(plane)
 
@@ -137,8 +138,7 @@ class PictureGuide:
     def trits(self, walk: Walk, elements: Elements) -> Integers:
         return (self._current[elements] - walk.state.value[elements] + 1).astype(np.int32)
 
-    def looks(self, walk: Walk, number: int) -> int:
-        plane = walk.state.plane - (number == 0)  # of the plane that is about to begin
+    def looks(self, plane: int, number: int) -> int:
         effort, awake = self._effort, self._awake(plane)
         fine = effort.fine if plane <= _FINE_PLANE else effort.coarse_fine
         if not effort.fine:
@@ -246,6 +246,8 @@ class PictureGuide:
             total += float(np.square(rest, out=rest).sum(dtype=np.float64)) * true.size / max(rest.size, 1)
         return total / self._original.samples
 
+    # --- quality table ------------------------------------------------------------------------------
+
     def table(self, code_bytes: int) -> QualityTable:
         """The quality table: PSNR of the code word's lengths."""
         known = sorted(self.measured)
@@ -254,7 +256,7 @@ class PictureGuide:
         for nbytes, error in self.moments:
             ratio = float(np.interp(error, [e for e, _ in known], ratios)) if known else 1.0
             mse = max(error * ratio, 0.0) + _ROUNDING
-            points.append((min(nbytes, code_bytes), min(10 * math.log10(255**2 / mse), _HIGHEST_PSNR)))
+            points.append((min(nbytes, code_bytes), min(psnr_of_mse(mse), _HIGHEST_PSNR)))
         points = [*dict(points).items()]
         if not points or points[-1][0] != code_bytes:
             points.append((code_bytes, points[-1][1] if points else _HIGHEST_PSNR))

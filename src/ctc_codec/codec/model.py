@@ -13,7 +13,6 @@ import importlib.resources
 import os
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..container import coder
-from ..container.header import FINGERPRINT_BYTES
+from ..container.header import FINGERPRINT_BYTES, MAX_PLANES
+from ..crr.context import ContextModels
 from ..crr.density import MAGNITUDES, Densities
 from ..crr.inputs import CHANNELS, InputTables
 from ..crr.network import Network
 from ..errors import WeightsError
-from ..planes.trits import MAX_PLANES
 from ..synthesis.network import SynthesisNetwork
 from ..transform.lifting import LEVELS
 from .cores import cores
@@ -57,20 +56,25 @@ def part(arrays: Arrays, prefix: str) -> dict[str, npt.NDArray[Any]]:
 class CodecModel:
     """Everything that encoding and decoding need. Safe to share by threads.
 
-    Attributes: ``fingerprint`` (4 bytes); ``densities``, ``input_tables``, ``networks`` (one for each level,
-    finest first) and, or None, ``synthesis``; ``threads`` that one picture is worked on with.
+    fingerprint: 4 bytes, of all that a stream depends on.
+    densities: see :class:`ctc_codec.crr.density.Densities`.
+    context: the networks of CRR.
+    known_answer: hash of what they compute.
+    synthesis: the synthesis network, or None.
     """
 
     def __init__(self, arrays: Arrays, known_answer: str | None, threads: int = 0) -> None:
-        """known_answer: what the networks must compute, or None to take them on trust (while freezing);
-        threads: of the networks, 0 for one per core. Raises WeightsError, KeyError or ValueError."""
-        self.threads = threads or cores()
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        """Check and take the tensors of a weights file.
+
+        known_answer: hash of what the networks must compute, or None to take them on trust (while freezing).
+        threads: of the networks, 0 for one per core.
+
+        Raises WeightsError, KeyError or ValueError.
+        """
         self.fingerprint = exact_fingerprint(arrays)
         self.densities = Densities.of(arrays)
         if self.densities.static.shape != (MAX_PLANES, LEVELS, CHANNELS, MAGNITUDES):
             raise ValueError("context-free scales do not fit")
-        self.input_tables = InputTables.of(arrays)
         groups = arrays["exact.crr.groups"]
         if groups.shape != (LEVELS,) or groups.dtype != np.uint8:
             raise ValueError("level groups do not fit")
@@ -79,19 +83,14 @@ class CodecModel:
             tensors = part(arrays, f"exact.crr.{group}.")
             halo = int(tensors.pop("halo")[0])
             by_group[group] = Network(tensors, halo)
-        self.networks = [by_group[group] for group in groups.tolist()]
+        networks = [by_group[group] for group in groups.tolist()]
+        self.context = ContextModels(networks, InputTables.of(arrays), threads or cores())
         self.known_answer = " ".join(network.known_answer() for network in by_group.values())
         if known_answer is not None and self.known_answer != known_answer:
             raise WeightsError("this machine does not compute the entropy model exactly (known-answer check)")
         coder.self_check()
         synthesis = part(arrays, "synthesis.")
-        self.synthesis = SynthesisNetwork(synthesis, self.threads) if synthesis else None
-
-    def pool(self) -> ThreadPoolExecutor:
-        """Threads of this process to work with; made anew in one that was forked."""
-        if self._pool is None or self._pool[0] != os.getpid():
-            self._pool = os.getpid(), ThreadPoolExecutor(self.threads, "ctc")
-        return self._pool[1]
+        self.synthesis = SynthesisNetwork(synthesis, self.context.threads) if synthesis else None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int = 0) -> CodecModel:
@@ -143,8 +142,13 @@ def _cached(path: str, modified: int, threads: int) -> CodecModel:
 
 
 def load_model(path: str | os.PathLike[str] | None = None, threads: int | None = None) -> CodecModel:
-    """The model of a weights file (default: the packaged one), loaded once per process and number of threads
-    (default: one per core)."""
+    """The model of a weights file, loaded once per process and number of threads.
+
+    path: None for the packaged one.
+    threads: that one picture is worked on with, None for one per core.
+
+    Raises WeightsError.
+    """
     where = os.fspath(path if path is not None else default_weights())
     try:
         modified = os.stat(where).st_mtime_ns
@@ -155,5 +159,8 @@ def load_model(path: str | os.PathLike[str] | None = None, threads: int | None =
 
 
 def model_of(weights: str | os.PathLike[str] | CodecModel | None) -> CodecModel:
-    """The model of a weights argument: a path, a model, or None for the packaged weights."""
+    """The model of a weights argument: a path, a model, or None for the packaged weights.
+
+    Raises WeightsError.
+    """
     return weights if isinstance(weights, CodecModel) else load_model(weights)

@@ -5,6 +5,7 @@ A file can be cut anywhere; a target only says where it ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -35,7 +36,7 @@ class EncodeOptions:
     context: with CRR; without, trits are coded by tables alone.
     background: a colour to flatten transparency onto; None keeps it.
     metadata: keep EXIF and XMP.
-    quality_table: note in the file what PSNR its lengths have, for ``truncate(psnr=...)``: 20 bytes.
+    quality_table: note in the file what PSNR its lengths have, for ``truncate(psnr=...)``: 17 bytes.
     max_pixels: limit of width times height, None for no limit.
 
     Raises ValueError for two targets at once and for an effort that there is not.
@@ -117,6 +118,11 @@ def psnr_of_quality(quality: float) -> float:
 def mse_of_psnr(psnr: float) -> float:
     """Mean squared error of samples from 0 to 255 that has a PSNR in dB."""
     return float(255**2 / 10 ** min(psnr / 10, 300))
+
+
+def psnr_of_mse(mse: float) -> float:
+    """PSNR in dB of a mean squared error, above 0, of samples from 0 to 255."""
+    return 10 * math.log10(255**2 / mse)
 
 
 def mse_of_quality(quality: float) -> float | None:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..crr.density import SCALE_STEP, SCALE_ZERO, SCALES, Rows
+from ..crr.density import Rows
 from ..errors import CtcError
 from ..planes.state import State
 from ..planes.trits import unit
 from ..synthesis.means import refined
+from ..synthesis.network import deviations
 from ..synthesis.projection import project
 from ..transform.colour import unrotate
 from ..transform.lifting import LEVELS, analyse, synthesise
@@ -72,7 +73,7 @@ def reconstruct(
     planes = synthesise(low_band(state), coefficients(state, model, refine=refine, rows=rows), *size)
     if synthesis and model.synthesis is not None:
         try:
-            seen = _deviations(state, state.row if rows is None else rows)
+            seen = deviations(state, state.row if rows is None else rows)
             planes = model.synthesis.correct(planes, seen, unit(state.plane))
         except FloatingPointError as error:
             raise CtcError(str(error)) from None
@@ -89,20 +90,6 @@ def _projected(planes: Floats, state: State, size: tuple[int, int]) -> Floats:
         value, known = state.level(state.value, level), state.level(state.known, level)
         project(detail, value, known, unit(state.plane))
     return synthesise(low, details, *size)
-
-
-def _deviations(state: State, rows: Rows) -> tuple[Floats, Floats]:
-    """See :func:`ctc_codec.synthesis.network.network_inputs`."""
-    log_scale = (np.arange(SCALES, dtype=np.float32) / SCALE_STEP - SCALE_ZERO) / np.float32(np.log(2) * 4)
-    out = []
-    for level in range(2):
-        known = state.level(state.known, level)
-        scale = log_scale[state.level(rows, level) & np.uint16(SCALES - 1)]
-        most = np.where(known, np.float32(np.log2(0.5) / 4), np.float32(np.log2(1.5) / 4))
-        nine = np.full((9, *known.shape[1:]), np.float32(np.log2(0.5) / 4), np.float32)
-        nine[:: 3 // state.colours] = np.minimum(scale, most)
-        out.append(nine)
-    return out[0], out[1]
 
 
 def pixels(state: State, model: CodecModel, size: tuple[int, int], **how: Any) -> Pixels:

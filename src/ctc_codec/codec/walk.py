@@ -7,39 +7,33 @@ knows of the latent at any moment is the same state.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from ..container.coder import CHUNK, RangeDecoder, RangeEncoder, Rows, Symbols, rows_of
-from ..container.header import Header
+from ..container.coder import CHUNK, Frequencies, RangeDecoder, RangeEncoder, Symbols, coder_frequencies
+from ..container.header import MAX_SLICES_OF_PLANE, Header
 from ..crr import density
-from ..crr.inputs import CONTEXT_BITS, Level, inputs, reconstruction
-from ..crr.network import LEAST_WINDOW, WINDOW, Centres, Scales
-from ..crr.runtime import Span, spans
+from ..crr.context import Window
+from ..crr.network import Centres, Scales
 from ..errors import DamageError
 from ..planes import low
 from ..planes.order import GROUP, KNOWN, demoted, demotion, slice_elements, tiles
 from ..planes.state import State
-from ..transform.lifting import LEVELS, fixed_synthesise_level, level_sides
+from ..transform.lifting import LEVELS, level_sides
 from .model import CodecModel
 
-MAX_SLICES_OF_PLANE = 16
 _THRESHOLDS = 256
-_LOW_LIMIT = 1 << 17
-_WORTH_THREADS = 1 << 15
-"""Samples from which on threads save more than they cost."""
 _MASKS = 1 << LEVELS
 
 Elements = npt.NDArray[np.intp]
 Part = tuple[slice, Symbols]
-RowsOf = Callable[[slice], Rows]
-"""The coder's rows of some of the symbols that are about to be coded."""
-Window = tuple[slice, slice]
-Take = Callable[[int, Centres, Scales, Window], None]
-"""Makes use of a window of a level's densities."""
+Wanted = Callable[[], Symbols]
+"""The symbols that are about to be coded, on an encoder's side."""
+TakeSymbols = Callable[[slice, Symbols], None]
+FrequenciesOf = Callable[[slice], Frequencies]
+"""Frequencies of some of the symbols that are about to be coded."""
 
 
 class Guide(Protocol):
@@ -52,10 +46,10 @@ class Guide(Protocol):
     def low(self, plane: int) -> npt.NDArray[np.int32]:
         """The low band at a plane, [colours, h, w]."""
 
-    def awake(self, plane: int) -> int:
-        """Levels with a value other than zero at this plane or above."""
+    def begin_plane(self, plane: int) -> int:
+        """Levels with a value other than zero at this plane, which is about to begin, or above."""
 
-    def looks(self, walk: Walk, number: int) -> int:
+    def looks(self, plane: int, number: int) -> int:
         """Levels to look at before slice ``number`` of the plane."""
 
     def threshold(self, walk: Walk, number: int) -> int:
@@ -74,11 +68,12 @@ class Writer:
     def __init__(self) -> None:
         self.encoder = RangeEncoder()
 
-    def parts(self, count: int, rows: RowsOf, wanted: Callable[[], Symbols]) -> Iterator[Part | None]:
+    def parts(self, count: int, frequencies: FrequenciesOf, wanted: Wanted) -> Iterator[Part | None]:
+        """Code symbols in parts, and give each part back."""
         symbols = wanted()
         for start in range(0, count, CHUNK):
             span = slice(start, min(start + CHUNK, count))
-            self.encoder.encode(symbols[span], rows(span))
+            self.encoder.encode(symbols[span], frequencies(span))
             yield span, symbols[span]
 
 
@@ -88,10 +83,11 @@ class Reader:
     def __init__(self, decoder: RangeDecoder) -> None:
         self.decoder = decoder
 
-    def parts(self, count: int, rows: RowsOf, wanted: Callable[[], Symbols]) -> Iterator[Part | None]:
+    def parts(self, count: int, frequencies: FrequenciesOf, wanted: Wanted) -> Iterator[Part | None]:
+        """Read symbols in parts; None where data is missing, as often as it is asked for more."""
         done = 0
         while done < count:
-            symbols = self.decoder.decode(rows(slice(done, min(done + CHUNK, count))))
+            symbols = self.decoder.decode(frequencies(slice(done, min(done + CHUNK, count))))
             if len(symbols):
                 yield slice(done, done + len(symbols)), symbols
                 done += len(symbols)
@@ -99,8 +95,12 @@ class Reader:
                 yield None
 
 
-def _uniform(symbols: int) -> Rows:
-    return rows_of(np.full((1, symbols), 65536 // symbols, np.uint32))
+def _uniform(symbols: int) -> Frequencies:
+    return coder_frequencies(np.full((1, symbols), 65536 // symbols, np.uint32))
+
+
+def _repeated(frequencies: Frequencies, span: slice) -> Frequencies:
+    return frequencies.repeat(span.stop - span.start, 0)
 
 
 class Walk:
@@ -116,36 +116,31 @@ class Walk:
         header: Header,
         coder: Writer | Reader,
         guide: Guide | None = None,
-        window: int = WINDOW,
     ) -> None:
         """Walk over the latent of a file from its beginning.
 
         header: of the file; its slices are not asked for where a guide decides.
         guide: of an encoder.
-        window: sides of levels that a network sees at a time, at most.
         """
-        height, width = size = header.height, header.width
+        height, width = self.size = header.height, header.width
         self.model = model
-        self.size = size
         self.planes = header.planes
         self.slices = 0
         self.low_held = False
-        self._sides = [size, *level_sides(height, width)]
-        self.state = State(self._sides[1:], 1 if header.grey else 3, header.planes)
+        self.state = State(level_sides(height, width), 1 if header.grey else 3, header.planes)
         self.classes: npt.NDArray[np.uint8] = np.zeros(self.state.count, np.uint8)
-        """Of elements whose trit is still to come at this plane; KNOWN of the others."""
+        """Classes of elements whose trit is still to come at this plane; KNOWN for the others."""
         self._awake = 0
         self._just_looked = False
         """All that is awake has been looked at and nothing learned since."""
-        self._calm = np.zeros(self.state.count, bool)
+        self._is_quiet = np.zeros(self.state.count, bool)
         """Whether the trit is quiet, where it is still to come."""
         self._demotion = demotion(self.state)
         self._tiles = tiles(height, width, LEVELS)
         self._coder = coder
         self._guide = guide
         self._last = header.slices
-        self._window = window
-        self._rows = rows_of(model.densities.frequencies)
+        self._frequencies = coder_frequencies(model.densities.frequencies)
 
     # --- symbols ------------------------------------------------------------------------------------
 
@@ -160,9 +155,13 @@ class Walk:
         return found
 
     def _many(
-        self, count: int, rows: RowsOf, wanted: Callable[[], Symbols], take: Callable[[slice, Symbols], None]
+        self,
+        count: int,
+        frequencies: FrequenciesOf,
+        wanted: Wanted,
+        take: TakeSymbols,
     ) -> Iterator[None]:
-        for part in self._coder.parts(count, rows, wanted):
+        for part in self._coder.parts(count, frequencies, wanted):
             if part is None:
                 yield None
             else:
@@ -186,9 +185,9 @@ class Walk:
 
     def _plane(self, plane: int) -> Iterator[None]:
         guide = self._guide
-        awake = yield from self._one(_MASKS, guide.awake(plane) if guide else 0)
+        awake = yield from self._one(_MASKS, guide.begin_plane(plane) if guide else 0)
         for number in range(MAX_SLICES_OF_PLANE):
-            looks = yield from self._one(_MASKS, guide.looks(self, number) if guide else 0)
+            looks = yield from self._one(_MASKS, guide.looks(plane, number) if guide else 0)
             if looks & ~awake:
                 raise DamageError("damaged: a look at a level that is asleep")
             if not number:
@@ -222,7 +221,7 @@ class Walk:
 
             yield from self._many(
                 len(difference),
-                lambda span, f=frequencies: rows_of(f[span]),  # type: ignore[misc]
+                lambda span, f=frequencies: coder_frequencies(f[span]),  # type: ignore[misc]
                 lambda d=digit: low.digit_of(wanted, d) + 1,  # type: ignore[misc]
                 take,
             )
@@ -233,7 +232,7 @@ class Walk:
     def _next_low(self, plane: int) -> Iterator[None]:
         self.state.begin_low(plane)
         values, known = self.state.low.reshape(-1), self.state.low_known.reshape(-1)
-        rows = rows_of(low.UNIFORM[None])
+        uniform = coder_frequencies(low.UNIFORM[None])
 
         def wanted() -> Symbols:
             assert self._guide is not None
@@ -243,7 +242,9 @@ class Walk:
             values[span] += symbols - 1
             known[span] = True
 
-        yield from self._many(len(values), lambda span: rows.repeat(span.stop - span.start, 0), wanted, take)
+        yield from self._many(
+            len(values), lambda span: uniform.repeat(span.stop - span.start, 0), wanted, take
+        )
 
     # --- densities ----------------------------------------------------------------------------------
 
@@ -271,7 +272,7 @@ class Walk:
         classes = demoted(self.model.densities.classes.take(rows), state.level(self._demotion, level)[at])
         classes *= ~known
         state.level(self.classes, level)[at] = classes
-        state.level(self._calm, level)[at] = self.model.densities.quiet.take(rows)
+        state.level(self._is_quiet, level)[at] = self.model.densities.quiet.take(rows)
 
     def look(self, mask: int) -> None:
         """Run CRR on the levels of a mask, coarse to fine."""
@@ -280,7 +281,7 @@ class Walk:
             value = self.state.level(self.state.value, level)[:, window[0], window[1]]
             self._set_rows(level, density.rows_of(value, centre, scale), window)
 
-        self._look(mask, take)
+        self.model.context.look(self.state, mask, take)
 
     def rows_now(self) -> density.Rows:
         """The densities that CRR tells now of every element, known or not, as of ``state.row``: what was
@@ -296,59 +297,8 @@ class Walk:
             above = (value + np.int16(1)) // np.int16(3) * np.int16(3)
             state.level(rows, level)[at] = density.rows_of(above, centre, scale)
 
-        self._look(self._awake, take)
+        self.model.context.look(state, self._awake, take)
         return rows
-
-    def _look(self, mask: int, take: Take) -> None:
-        if not mask:
-            return
-        state = self.state
-        finest = min(level for level in range(LEVELS) if mask >> level & 1)
-        context = np.clip(state.low, -_LOW_LIMIT, _LOW_LIMIT) << np.int32(CONTEXT_BITS)
-        pending: list[Future[None]] = []
-        for level in range(LEVELS - 1, finest - 1, -1):
-            value, known = state.level(state.value, level), state.level(state.known, level)
-            if mask >> level & 1:
-                parents = None
-                if level + 1 < LEVELS:
-                    parents = state.level(state.value, level + 1), state.level(state.known, level + 1)
-                children = state.level(state.value, level - 1) if level else None
-                view = Level(level, state.plane, context, value, known, parents, children)
-                pending += self._look_at(view, take)
-            if level > finest:  # meanwhile
-                context = fixed_synthesise_level(context, reconstruction(value, known), self._sides[level])
-        for task in pending:
-            task.result()
-
-    def _look_at(self, level: Level, take: Take) -> list[Future[None]]:
-        """Look at a level in windows: small ones at once, large ones side by side, and those are returned."""
-        height, width = level.value.shape[1:]
-        halo = self.model.networks[level.number].halo
-        threads = self.model.threads
-        if threads == 1 or level.context.size <= _WORTH_THREADS:
-            high, run = self._window, False
-        else:
-            high, run = min(self._window, max(-(-height // threads), LEAST_WINDOW)), True
-        pending = []
-        for rows in spans(height, halo, high):
-            for columns in spans(width, halo, self._window):
-                if run:
-                    pending.append(self.model.pool().submit(self._look_through, level, rows, columns, take))
-                else:
-                    self._look_through(level, rows, columns, take)
-        return pending
-
-    def _look_through(self, level: Level, rows: Span, columns: Span, take: Take) -> None:
-        """Look at one window: inputs, network, and what is made of its densities."""
-        (core_rows, outer_rows), (core_columns, outer_columns) = rows, columns
-        seen = inputs(level, outer_rows, outer_columns, self.model.input_tables)
-        centre, scale = self.model.networks[level.number].look(seen)
-        inner = (
-            slice(None, None, 3 // self.state.colours),
-            slice(core_rows.start - outer_rows.start, core_rows.stop - outer_rows.start),
-            slice(core_columns.start - outer_columns.start, core_columns.stop - outer_columns.start),
-        )
-        take(level.number, centre[inner], scale[inner], (core_rows, core_columns))
 
     # --- trits --------------------------------------------------------------------------------------
 
@@ -357,15 +307,15 @@ class Walk:
         if threshold > self.classes.max(initial=0):
             raise DamageError("damaged: an empty slice")
         if len(self._tiles) == 1:
-            busy, calm = slice_elements(self.classes, threshold, self._calm)
-            yield from self._trits(busy)
-            yield from self._quiet(calm)
+            single, quiet = slice_elements(self.classes, threshold, self._is_quiet)
+            yield from self._trits(single)
+            yield from self._quiet(quiet)
             return
         for tile in self._tiles:
             elements = tile.elements(state)
-            busy, calm = slice_elements(self.classes[elements], threshold, self._calm[elements])
-            yield from self._trits(elements[busy])
-            yield from self._quiet(elements[calm])
+            single, quiet = slice_elements(self.classes[elements], threshold, self._is_quiet[elements])
+            yield from self._trits(elements[single])
+            yield from self._quiet(elements[quiet])
 
     def _trits(self, elements: Elements) -> Iterator[None]:
         """Trits one by one."""
@@ -378,7 +328,9 @@ class Walk:
             self._learn(elements[span], symbols - 1)
 
         row = self.state.row.take(elements)
-        yield from self._many(len(elements), lambda span: self._rows.take(row[span], axis=0), wanted, take)
+        yield from self._many(
+            len(elements), lambda span: self._frequencies.take(row[span], axis=0), wanted, take
+        )
 
     def _learn(self, elements: Elements, trits: Symbols) -> None:
         self.state.learn(elements, trits)
@@ -391,7 +343,7 @@ class Walk:
         densities = self.model.densities
         cost = densities.zero_cost.take(self.state.row.take(groups)).sum(axis=1, dtype=np.int64)
         all_zero = densities.group[cost >> density.GROUP_STEP_BITS].astype(np.uint32)
-        rows = rows_of(np.stack((all_zero, np.uint32(65536) - all_zero), axis=1))
+        frequencies = coder_frequencies(np.stack((all_zero, np.uint32(65536) - all_zero), axis=1))
         some = np.zeros(count, bool)
 
         def wanted() -> Symbols:
@@ -404,15 +356,15 @@ class Walk:
             self.state.known[zero] = True
             self.classes[zero] = KNOWN
 
-        yield from self._many(count, lambda span: rows[span], wanted, take)
+        yield from self._many(count, lambda span: frequencies[span], wanted, take)
         yield from self._not_all_zero(groups[some], elements[count * GROUP :])
 
     def _not_all_zero(self, groups: Elements, others: Elements) -> Iterator[None]:
-        """Of groups, where the first trit other than zero is, and its sign: the group's own symbol has paid
+        """Place and sign of the first trit other than zero of groups: the group's own symbol has paid
         for the rest of its cost. Then the trits behind it, and those of others."""
         place = np.arange(GROUP)
         first = np.zeros(len(groups), np.int32)
-        row = _uniform(2 * GROUP)
+        uniform = _uniform(2 * GROUP)
 
         def wanted() -> Symbols:
             assert self._guide is not None
@@ -427,11 +379,11 @@ class Walk:
             self.classes[zero] = KNOWN
             self._learn(groups[span][place == first[span, None]], 2 * (symbols & 1) - 1)
 
-        yield from self._many(len(groups), lambda span: row.repeat(span.stop - span.start, 0), wanted, take)
+        yield from self._many(len(groups), lambda span: _repeated(uniform, span), wanted, take)
         yield from self._trits(np.concatenate((groups[place > first[:, None]], others)))
 
 
 def run(walk: Iterable[None]) -> None:
-    """Walk to the end, with all symbols at hand."""
+    """Walk to the end, with all symbols, or a whole code word, at hand."""
     for _ in walk:
-        raise AssertionError("an encoder never waits")
+        raise AssertionError("nothing is missing")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, replace: bool = Tr
     Raises OSError, FileExistsError among them; nothing is left behind then.
     """
     target = Path(os.path.realpath(path))
-    partial = target.with_name(f".ctc-{os.getpid()}-{secrets.token_hex(4)}.partial")
+    partial = target.with_name(f".ctc-{os.getpid()}-{os.urandom(4).hex()}.partial")
     try:
         mode = _mode_of(target)
         with open(partial, "xb") as file:

@@ -42,7 +42,7 @@ class Unframer:
     """
 
     def __init__(self, stream_bytes: int, at: int) -> None:
-        """Of a stream of so many bytes, without check sums, that begins at byte ``at`` of the file."""
+        """Expect a stream of so many bytes, without check sums, that begins at byte ``at`` of the file."""
         self._left = stream_bytes
         self._at = at
         self._crc = _CRC_START
@@ -58,7 +58,7 @@ class Unframer:
 
     @property
     def length(self) -> int:
-        """Of ``data``."""
+        """Length of ``data``."""
         return len(self._checked) + min(len(self._block), BLOCK_DATA, self._left)
 
     @property
@@ -67,7 +67,7 @@ class Unframer:
         return self._at + len(self._block)
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes after the header. What follows damage is not looked at."""
+        """Take the next bytes after the header. Bytes behind damage are not looked at."""
         if self.damage is not None:
             return
         self._block += piece

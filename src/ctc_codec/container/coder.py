@@ -1,6 +1,6 @@
 """Range coding of symbols with integer frequencies. The only module that knows constriction.
 
-Frequencies ``f`` (16 bits, sum 2^16) are handed over as float32 rows ``256 f - 1``. Their K entries
+Frequencies ``f`` (16 bits, sum 2^16) are handed over as float32 ``256 f - 1``. Their K entries
 add up to exactly 2^24 - K, which makes constriction's float-to-fixed conversion the identity, so the
 code words depend on integers alone (a pure-Python coder in the tests reproduces them bit for bit).
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import DamageError, WeightsError
 
-Rows = npt.NDArray[np.float32]
+Frequencies = npt.NDArray[np.float32]
 Symbols = npt.NDArray[np.int32]
 
 CHUNK = 8192
@@ -26,10 +26,13 @@ CHUNK = 8192
 _WORDS_AHEAD = 2
 """Words from its position on that a decoder has looked at: its state is 64 bits."""
 
+_KNOWN_WORDS = "0000c3448a027d83"
+"""Result of :func:`self_check`."""
+
 _FAMILY = constriction.stream.model.Categorical(lazy=True)
 
 
-def rows_of(frequencies: npt.NDArray[np.unsignedinteger[Any]]) -> Rows:
+def coder_frequencies(frequencies: npt.NDArray[np.unsignedinteger[Any]]) -> Frequencies:
     """Frequencies [n, K], sum 2^16, as the coder takes them: C-ordered float32 [n, K]."""
     return np.ascontiguousarray(256 * frequencies.astype(np.float32) - 1, dtype=np.float32)
 
@@ -40,10 +43,10 @@ class RangeEncoder:
     def __init__(self) -> None:
         self._encoder = constriction.stream.queue.RangeEncoder()
 
-    def encode(self, symbols: Symbols, rows: Rows) -> None:
-        """Encode symbols int32 [n] with rows float32 [n, K]."""
+    def encode(self, symbols: Symbols, frequencies: Frequencies) -> None:
+        """Encode symbols int32 [n] with frequencies float32 [n, K], see :func:`coder_frequencies`."""
         if len(symbols):
-            self._encoder.encode(symbols, _FAMILY, np.ascontiguousarray(rows))
+            self._encoder.encode(symbols, _FAMILY, np.ascontiguousarray(frequencies))
 
     @property
     def nbytes(self) -> int:
@@ -56,22 +59,22 @@ class RangeEncoder:
         return words.astype(">u4").tobytes()
 
 
-def _decode_up_to(decoder: constriction.stream.queue.RangeDecoder, rows: Rows) -> Symbols:
+def _decode_up_to(decoder: constriction.stream.queue.RangeDecoder, frequencies: Frequencies) -> Symbols:
     """As many symbols as the decoder gives before it meets invalid data."""
     saved = decoder.clone()
     try:
-        return decoder.decode(_FAMILY, rows)
+        return decoder.decode(_FAMILY, frequencies)
     except AssertionError:
         pass
-    low, high = 0, len(rows)  # low symbols decode, high do not
+    low, high = 0, len(frequencies)  # low symbols decode, high do not
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            saved.clone().decode(_FAMILY, rows[:middle])
+            saved.clone().decode(_FAMILY, frequencies[:middle])
             low = middle
         except AssertionError:
             high = middle
-    return saved.decode(_FAMILY, rows[:low]) if low else np.zeros(0, np.int32)
+    return saved.decode(_FAMILY, frequencies[:low]) if low else np.zeros(0, np.int32)
 
 
 class RangeDecoder:
@@ -79,8 +82,8 @@ class RangeDecoder:
 
     A symbol is known when every continuation of the data gives the same: certainly, if the decoder has not
     looked beyond the data yet; near the end, by decoding twice, continued with 0x00 and with 0xFF (the
-    coder's intervals are monotone in the code value). So no symbol is wrong and none that the bytes determine
-    is left out.
+    coder's intervals are monotone in the code value). So no symbol is wrong, and all but the last 8 bytes
+    at most are made use of.
 
     An encoder ends a word such that it determines all of its symbols. So a complete word is read in the same
     way, and one that leaves a symbol open is damaged: otherwise a few bytes could stand for any number of
@@ -95,7 +98,11 @@ class RangeDecoder:
         self.extend(data, complete)
 
     def extend(self, data: bytes, complete: bool) -> None:
-        """Go on with ``data``, which begins with all that was given before; ``complete``: nothing follows."""
+        """Go on with more data.
+
+        data: begins with all that was given before.
+        complete: nothing follows.
+        """
         self._data, self._complete = data, complete
         self._words = len(data) // 4
         self._low = self._decoder(0)
@@ -108,35 +115,35 @@ class RangeDecoder:
         decoder.seek(*self._known.pos())
         return decoder
 
-    def decode(self, rows: Rows) -> Symbols:
-        """The next symbols for rows float32 [n, K]: int32 [n], or fewer where the data ends.
+    def decode(self, frequencies: Frequencies) -> Symbols:
+        """The next symbols with frequencies float32 [n, K]: int32 [n], or fewer where the data ends.
 
-        Raises DamageError if a complete word is not one that an encoder writes for these rows.
+        Raises DamageError if a complete word is not one that an encoder writes with these frequencies.
         """
         parts = []
-        for start in range(0, len(rows), CHUNK):
+        for start in range(0, len(frequencies), CHUNK):
             if self.exhausted:
                 break
-            parts.append(self._decode_chunk(np.ascontiguousarray(rows[start : start + CHUNK])))
+            parts.append(self._decode_chunk(np.ascontiguousarray(frequencies[start : start + CHUNK])))
         if self.exhausted and self._complete:
             raise DamageError("damaged: the stream holds no valid code")
         return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
-    def _decode_chunk(self, rows: Rows) -> Symbols:
-        low = _decode_up_to(self._low, rows)
-        if len(low) == len(rows):
+    def _decode_chunk(self, frequencies: Frequencies) -> Symbols:
+        low = _decode_up_to(self._low, frequencies)
+        if len(low) == len(frequencies):
             encoder = self._known.clone()
-            encoder.encode(low, _FAMILY, rows)
+            encoder.encode(low, _FAMILY, frequencies)
             if encoder.pos()[0] + _WORDS_AHEAD <= self._words:
                 self._known = encoder
                 return low
-        high = _decode_up_to(self._decoder(0xFF), rows)
+        high = _decode_up_to(self._decoder(0xFF), frequencies)
         agreed = min(len(low), len(high))
         different = np.flatnonzero(low[:agreed] != high[:agreed])
         count = int(different[0]) if len(different) else agreed
-        self.exhausted = count < len(rows)
+        self.exhausted = count < len(frequencies)
         if count:
-            self._known.encode(low[:count], _FAMILY, np.ascontiguousarray(rows[:count]))
+            self._known.encode(low[:count], _FAMILY, np.ascontiguousarray(frequencies[:count]))
         return low[:count]
 
 
@@ -145,9 +152,6 @@ def self_check() -> None:
     frequencies = np.array([[1, 65534, 1], [20000, 30000, 15536], [65000, 500, 36]], dtype=np.uint16)
     symbols = np.array([0, 1, 2, 1, 0, 2, 2, 1, 0], dtype=np.int32)
     encoder = RangeEncoder()
-    encoder.encode(symbols, rows_of(frequencies[np.arange(9) % 3]))
+    encoder.encode(symbols, coder_frequencies(frequencies[np.arange(9) % 3]))
     if encoder.finish().hex() != _KNOWN_WORDS:
         raise WeightsError("the installed constriction package codes differently from the format")
-
-
-_KNOWN_WORDS = "0000c3448a027d83"

@@ -238,6 +238,11 @@ class Info:
     psnr: float | None = None
     sections: tuple[str, ...] = ()
 
+    @property
+    def state(self) -> str:
+        """COMPLETE, CUT (a valid prefix) or DAMAGED."""
+        return DAMAGED if self.damage is not None else COMPLETE if self.complete else CUT
+
 
 def info(data: bytes) -> Info:
     """Describe a .ctc file or a prefix of one, check sums verified. Raises FormatError."""

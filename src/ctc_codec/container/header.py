@@ -18,6 +18,9 @@ FLAG_EXTRAS = 0x04
 _KNOWN_FLAGS = FLAG_GREY | FLAG_ALPHA | FLAG_EXTRAS
 FINGERPRINT_BYTES = 4
 MAX_SIDE = (1 << 24) - 1
+MAX_PLANES = 10
+MAX_SLICES_OF_PLANE = 16
+MAX_SLICES = MAX_SLICES_OF_PLANE * MAX_PLANES
 
 MAX_PIXELS = 178_956_970
 """Default limit of width times height, the same as Pillow's."""
@@ -58,10 +61,6 @@ class _Reader:
         return value
 
 
-MAX_PLANES = 10
-MAX_SLICES = 16 * MAX_PLANES
-
-
 @dataclass(frozen=True)
 class Header:
     """Header of a file: all that is told before its stream.
@@ -87,6 +86,7 @@ class Header:
     slices: int = 0
 
     def to_bytes(self) -> bytes:
+        """The header as it is written, with its check sum."""
         flags = FLAG_GREY * self.grey | FLAG_ALPHA * self.alpha | FLAG_EXTRAS * (self.extras_bytes > 0)
         head = MAGIC + bytes([VERSION, flags])
         head += put_varint(self.width) + put_varint(self.height)

@@ -22,7 +22,10 @@ def lengths(code_bytes: int) -> list[int]:
 
 @dataclass(frozen=True)
 class QualityTable:
-    """psnr: dB at :func:`lengths`, not ascending, POINTS of them."""
+    """PSNR at some lengths of the code word.
+
+    psnr: dB at :func:`lengths`, not ascending, POINTS of them.
+    """
 
     psnr: tuple[float, ...]
 

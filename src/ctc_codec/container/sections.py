@@ -96,7 +96,7 @@ def split_sections(extras: bytes) -> Iterator[Section]:
 
 
 def first_sections(extras: bytes) -> dict[int, Section]:
-    """Of every kind the first section, which alone counts. Raises FormatError for bad lengths."""
+    """The first section of every kind, which alone counts. Raises FormatError for bad lengths."""
     found: dict[int, Section] = {}
     for section in split_sections(extras):
         found.setdefault(section.kind, section)
@@ -114,7 +114,7 @@ def pack_text(data: bytes) -> bytes:
 
 
 def unpack_text(data: bytes) -> bytes | None:
-    """The inverse; None where the data is not what ``pack_text`` writes, or too long."""
+    """Unpack EXIF or XMP; None where the data is not what ``pack_text`` writes, or too long."""
     unpacker = zlib.decompressobj()
     try:
         out = unpacker.decompress(data, MAX_METADATA)

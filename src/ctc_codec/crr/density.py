@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..planes.order import GROUP
+
 Rows = npt.NDArray[np.uint16]
 
 SCALES, DISTANCES = 64, 128
@@ -58,7 +60,7 @@ class Densities:
 
     @classmethod
     def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Densities:
-        """From the tensors of a weights file. Raises KeyError or ValueError if they are not usable."""
+        """Take the tensors of a weights file. Raises KeyError or ValueError if they are not usable."""
         half = _checked(arrays["exact.density.frequencies"], np.uint16, (ROWS, 3))
         if half.min() < 1 or (half.sum(axis=1, dtype=np.int64) != 1 << FREQUENCY_BITS).any():
             raise ValueError("trit frequencies do not add up")
@@ -71,7 +73,7 @@ class Densities:
         group = arrays["exact.density.group"]
         if group.dtype != np.uint16 or group.ndim != 1 or group.min(initial=1) < 1:
             raise ValueError("group frequencies do not fit")
-        if int(cost[quiet].max(initial=0)) * 64 >> GROUP_STEP_BITS >= len(group):
+        if int(cost[quiet].max(initial=0)) * GROUP >> GROUP_STEP_BITS >= len(group):
             raise ValueError("group frequencies do not reach far enough")
         static = arrays["exact.density.static"]
         if static.dtype != np.uint8 or static.ndim != 4 or static.max(initial=0) >= SCALES:

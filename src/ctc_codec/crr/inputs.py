@@ -54,9 +54,13 @@ _BLUR = 2
 
 @dataclass(frozen=True)
 class InputTables:
-    """Signed logarithms of 16-bit integers, int8 [65536] by their bits: log of 16 ln(1 + n), fine of
-    16 ln(1 + 2 c / 16), rough of 16 ln(1 + c / 64), for magnitudes n up to 4095 and c up to 8191; log stops
-    at 1023 for values."""
+    """Signed logarithms of 16-bit integers, int8 [65536] each, by their bits.
+
+    log: 16 ln(1 + n) of magnitudes n up to 1023.
+    children: the same up to 4095.
+    fine: 16 ln(1 + 2 c / 16) of magnitudes c up to 8191.
+    rough: 16 ln(1 + c / 64), alike.
+    """
 
     log: Bytes
     children: Bytes
@@ -65,7 +69,7 @@ class InputTables:
 
     @classmethod
     def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> InputTables:
-        """From the tensors of a weights file. Raises KeyError or ValueError if they are not usable."""
+        """Take the tensors of a weights file. Raises KeyError or ValueError if they are not usable."""
         tables = []
         for name, length, used in (
             ("log", 4096, 1024), ("log", 4096, 4096), ("fine", 8192, 8192), ("rough", 8192, 8192),

@@ -21,14 +21,9 @@ from .runtime import Session
 
 WEIGHT_LIMIT = 63
 SUM_LIMIT = 1 << 24
-"""Of any sum of products: float32 scales it without a rounding of its own."""
+"""Limit of any sum of products: float32 scales it without a rounding of its own."""
 SCALE_OFFSET = ZERO_POINT - 32
 """A network's output of scales is 0..63 after this is taken away, clamped."""
-
-WINDOW = 512
-"""Positions of a level that a network sees at a time have at most this side, without halo."""
-LEAST_WINDOW = 64
-"""No window is made smaller than this for the sake of threads."""
 
 Centres = npt.NDArray[np.int8]
 Scales = npt.NDArray[np.uint8]
@@ -60,7 +55,7 @@ def check_bounds(tensors: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 class Network:
-    """One level group's network: ``look`` turns inputs into centres and scales. Safe to share by threads.
+    """The network of a group of levels. Safe to share by threads.
 
     halo: positions around a window on which its results depend.
     """
@@ -75,9 +70,11 @@ class Network:
         # One thread: windows are looked at side by side.
         self.session = Session(tensors["graph"].tobytes(), weights, 1)
 
-    def look(self, inputs: npt.NDArray[np.uint8]) -> tuple[Centres, Scales]:
-        """Centres int8 [9, h, w] in 1/16 unit and scales uint8 [9, h, w], 0..63, for inputs uint8
-        [1, 72, h, w]."""
+    def predict(self, inputs: npt.NDArray[np.uint8]) -> tuple[Centres, Scales]:
+        """Centres int8 [9, h, w] in 1/16 unit and scales uint8 [9, h, w], 0 to 63, of densities.
+
+        inputs: uint8 [1, 72, h, w], see :mod:`ctc_codec.crr.inputs`.
+        """
         out = self.session.run(inputs)[0]
         centre = (out[:CHANNELS] ^ np.uint8(ZERO_POINT)).view(np.int8)
         scale = np.clip(out[CHANNELS:], SCALE_OFFSET, SCALE_OFFSET + 63) - np.uint8(SCALE_OFFSET)

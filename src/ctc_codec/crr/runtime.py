@@ -14,7 +14,7 @@ from ..errors import WeightsError
 Tensors = Mapping[str, npt.NDArray[Any]]
 
 Span = tuple[slice, slice]
-"""Of rows or of columns: what a window stands for, and what it looks at."""
+"""Rows, or columns, that a window stands for, and those that it looks at."""
 
 
 def spans(length: int, halo: int, window: int) -> Iterator[Span]:

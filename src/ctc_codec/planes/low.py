@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .trits import MAX_PLANES, VALUE_LIMIT
+from ..container.header import MAX_PLANES
+from .trits import VALUE_LIMIT
 
 Integers = npt.NDArray[np.int32]
 Frequencies = npt.NDArray[np.uint16]

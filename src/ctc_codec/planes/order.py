@@ -88,8 +88,7 @@ def slice_elements(
     quiet: bool [n].
     """
     chosen = classes >= threshold
-    calm = chosen & quiet
-    chosen ^= calm
-    busy = np.flatnonzero(chosen)
+    quiet = chosen & quiet
+    single = np.flatnonzero(chosen ^ quiet)
     # A radix sort. Quiet ones stay as they lie: those that are not zero are neighbours, and share groups.
-    return busy[np.argsort(np.uint8(255) - classes[busy], kind="stable")], np.flatnonzero(calm)
+    return single[np.argsort(np.uint8(255) - classes[single], kind="stable")], np.flatnonzero(quiet)

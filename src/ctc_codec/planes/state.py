@@ -38,7 +38,7 @@ class State:
         self.plane = self.low_plane = planes
         sizes = [self.channels * h * w for h, w in sides]
         self.spans = [slice(sum(sizes[i + 1 :]), sum(sizes[i:])) for i in range(len(sizes))]
-        """Of every level, finest first, its elements."""
+        """Elements of every level, finest first."""
         count = sum(sizes)
         self.value: Values = np.zeros(count, np.int16)
         self.known = np.ones(count, bool)

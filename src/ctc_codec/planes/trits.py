@@ -10,12 +10,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..container.header import MAX_PLANES
+
 Values = npt.NDArray[np.int16]
 
 UNIT = 8 / 3
 """U0, of plane 0, in grey levels of the orthonormal colour planes."""
 
-MAX_PLANES = 10
 """A file has no more: (3^10 - 1) / 2 fits 16 bits."""
 
 VALUE_LIMIT = (3**MAX_PLANES - 1) // 2

@@ -1,1 +1,1 @@
-"""From what is known of the latent to pixels: conditional means (CDR), the synthesis network, projection."""
+"""Floats after the coder: conditional means (CDR), the synthesis network, projection."""

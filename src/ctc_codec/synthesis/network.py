@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..crr.density import SCALE_STEP, SCALE_ZERO, SCALES, Rows
 from ..crr.runtime import Session, spans
 from ..errors import WeightsError
+from ..planes.state import State
 
 Floats = npt.NDArray[np.float32]
 
@@ -51,6 +53,25 @@ def _pad(planes: Floats, height: int, width: int) -> Floats:
     return np.pad(planes, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge") if any(missing) else planes
 
 
+def deviations(state: State, rows: Rows) -> tuple[Floats, Floats]:
+    """Uncertainty of the two finest levels, as :func:`network_inputs` takes it.
+
+    The log2 of a density's scale in units of the plane, at most the interval's half width, over 4.
+
+    rows: of all elements, see :mod:`ctc_codec.crr.density`.
+    """
+    log_scale = (np.arange(SCALES, dtype=np.float32) / SCALE_STEP - SCALE_ZERO) / np.float32(np.log(2) * 4)
+    out = []
+    for level in range(2):
+        known = state.level(state.known, level)
+        scale = log_scale[state.level(rows, level) & np.uint16(SCALES - 1)]
+        most = np.where(known, np.float32(np.log2(0.5) / 4), np.float32(np.log2(1.5) / 4))
+        nine = np.full((9, *known.shape[1:]), np.float32(np.log2(0.5) / 4), np.float32)
+        nine[:: 3 // state.colours] = np.minimum(scale, most)
+        out.append(nine)
+    return out[0], out[1]
+
+
 def network_inputs(planes: Floats, deviations: tuple[Floats, Floats], unit: float) -> Floats:
     """Inputs float32 [72, ceil(H / 4), ceil(W / 4)].
 
@@ -71,8 +92,12 @@ class SynthesisNetwork:
     """An opaque graph and its weights. Safe to share by threads."""
 
     def __init__(self, tensors: Mapping[str, npt.NDArray[Any]], threads: int) -> None:
-        """tensors: by name, floats of 16 or 32 bits; "graph" is the ONNX model, "halo" its reach. Raises
-        WeightsError."""
+        """Take the tensors of a weights file.
+
+        tensors: by name, floats of 16 or 32 bits; "graph" is the ONNX model, "halo" its reach.
+
+        Raises WeightsError.
+        """
         tensors = dict(tensors)
         graph = tensors.pop("graph").tobytes()
         self.halo = int(tensors.pop("halo")[0])

@@ -14,10 +14,10 @@ Floats = npt.NDArray[np.float32]
 
 def project(
     coefficients: Floats, value: npt.NDArray[np.signedinteger], known: npt.NDArray[np.bool_], unit: float
-) -> Floats:
-    """Coefficients float32, brought into the intervals of their elements, in place. Same shapes."""
+) -> None:
+    """Bring coefficients float32 into the intervals of their elements, in place. All have one shape."""
     middle = value.astype(np.float32)
     middle *= np.float32(unit)
     reach = np.where(known, np.float32(unit / 2), np.float32(3 * unit / 2))
     np.maximum(coefficients, middle - reach, out=coefficients)
-    return np.minimum(coefficients, middle + reach, out=coefficients)
+    np.minimum(coefficients, middle + reach, out=coefficients)

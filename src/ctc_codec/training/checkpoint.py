@@ -1,5 +1,4 @@
-"""Checkpoints of runs, read without running what is in them, and float layers of all that a run may start
-from."""
+"""Checkpoints of runs, read without running code in them, and float layers of all that a run may start from."""
 
 from __future__ import annotations
 
@@ -18,17 +17,18 @@ from ..crr.density import SCALE_STEP, SCALE_ZERO
 from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
 from ..crr.network import SCALE_OFFSET
 
-State = dict[str, Any]
+Checkpoint = dict[str, Any]
+"""Content of a checkpoint, or a plain state of networks."""
 Layers = Mapping[str, npt.NDArray[np.float32]]
 """Weights and biases by name: ``crr.c.G.LAYER`` of level group G, ``synthesis.LAYER``."""
 
 
 def reason(error: Exception) -> str:
-    """The first line of what torch says, which may be nothing."""
+    """The first line of an error of torch, whose message may be empty."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def read(path: Path) -> State:
+def read(path: Path) -> Checkpoint:
     """A checkpoint of a run, or a plain state of networks, on the CPU. Raises ValueError, OSError."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -41,13 +41,13 @@ def read(path: Path) -> State:
     return state
 
 
-def networks_of(state: State) -> dict[str, torch.Tensor]:
+def networks_of(state: Checkpoint) -> dict[str, torch.Tensor]:
     """The averaged weights of a checkpoint, or a plain state as it is."""
     weights: dict[str, torch.Tensor] = state.get("average", state)
     return weights
 
 
-def write(path: Path, state: State) -> None:
+def write(path: Path, state: Checkpoint) -> None:
     """Write a checkpoint so that a kill at any moment leaves the old one or the new one. Raises OSError."""
     out = io.BytesIO()
     torch.save(state, out)
@@ -76,8 +76,10 @@ def thawed(arrays: Mapping[str, npt.NDArray[Any]]) -> Layers:
 
 
 def load_layers(path: str | os.PathLike[str]) -> Layers:
-    """Float layers of a weights file, of a checkpoint of a run (its averages) or of a plain state. Raises
-    ValueError, OSError."""
+    """Float layers of a weights file, of a run's checkpoint (its averages) or of a plain state.
+
+    Raises ValueError, OSError.
+    """
     if not os.fspath(path).endswith(".safetensors"):
         return {name: tensor.float().numpy() for name, tensor in networks_of(read(Path(path))).items()}
     from safetensors import SafetensorError

@@ -48,7 +48,7 @@ class Crops:
     def __init__(
         self, photographs: Sequence[Pixels], synthetic: Iterable[Pixels], side: int, device: torch.device
     ) -> None:
-        """side: of the crops; pictures that are smaller are left out. Raises ValueError when none is left."""
+        """Leave out pictures that are smaller than a crop. Raises ValueError when none is left."""
         self.side = side
 
         def prepared(pictures: Iterable[Pixels]) -> list[_Picture]:
@@ -92,9 +92,8 @@ class Crops:
         top, left = max(places, key=lambda place: self._amount(picture, *place))
         crop = picture.pixels[top : top + side, left : left + side].permute(2, 0, 1)
         if side > self.side:
-            crop = F.interpolate(crop[None].float(), (self.side, self.side), mode="bilinear", antialias=True)[
-                0
-            ]
+            size = self.side, self.side
+            (crop,) = F.interpolate(crop[None].float(), size, mode="bilinear", antialias=True)
             crop = crop.round().clamp(0, 255).to(torch.uint8)
         for axis in (1, 2):
             if rng.random() < 0.5:

@@ -23,7 +23,6 @@ _HELD_OUT = 32
 
 
 def _is_image(name: str) -> bool:
-    """Whether Pillow has a reader for files of that name."""
     return Image.registered_extensions().get(Path(name).suffix.lower()) in Image.OPEN
 
 

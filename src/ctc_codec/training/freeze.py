@@ -1,8 +1,8 @@
-"""From trained float networks to a weights file: weights of 7 bits, graphs, tables, bounds.
+"""Freezing of trained float networks to a weights file: weights of 7 bits, graphs, tables, bounds.
 
     python -m ctc_codec.training.freeze CHECKPOINT.pt PHOTOS... -o ctc.safetensors
 
-tells what freezing costs in bits, on photographs that are held out of training.
+prints the cost of freezing in bits, on photographs that are held out of training.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from ..codec.model import WEIGHTS_FORMAT, CodecModel, part
 from ..container.atomic import write_whole
+from ..container.header import MAX_PLANES
 from ..crr import density
 from ..crr.density import SCALE_STEP, SCALE_ZERO
 from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
 from ..crr.network import SCALE_OFFSET, WEIGHT_LIMIT
 from ..errors import CtcError
-from ..planes.trits import MAX_PLANES, at_plane, quantise
+from ..planes.trits import at_plane, quantise
 from ..transform.colour import rotate
 from ..transform.lifting import LEVELS, analyse
 from .checkpoint import Layers, load_layers
@@ -82,7 +83,11 @@ def integer_network(state: Layers) -> Arrays:
 
 
 def crr_arrays(state: Layers, groups: Sequence[int]) -> Arrays:
-    """Tensors ``exact.*`` of the networks. state: float layers by name, ``crr.c.G.LAYER`` for group G."""
+    """Tensors ``exact.*`` of the networks.
+
+    state: float layers by name, ``crr.c.G.LAYER`` for group G.
+    groups: the group of every level, finest first.
+    """
     arrays: Arrays = {"exact.crr.groups": np.array(groups, np.uint8)}
     for group in sorted(set(groups)):
         for name, array in integer_network(part(state, f"crr.c.{group}.")).items():
@@ -95,8 +100,8 @@ def crr_arrays(state: Layers, groups: Sequence[int]) -> Arrays:
 
 
 def static_scales(pictures: Iterable[Pixels]) -> npt.NDArray[np.uint8]:
-    """The scale that codes the trits of a plane, level, channel and magnitude in the fewest bits, on pictures
-    uint8 [height, width, 3]; uint8 [MAX_PLANES, LEVELS, CHANNELS, MAGNITUDES]."""
+    """The scale that codes the trits of a plane, level, channel and magnitude in the fewest bits on pictures,
+    which are uint8 [height, width, 3]; uint8 [MAX_PLANES, LEVELS, CHANNELS, MAGNITUDES]."""
     shape = (MAX_PLANES, LEVELS, CHANNELS, density.MAGNITUDES)
     counts = np.zeros((*shape, 3), np.int64)
     for picture in pictures:
@@ -154,9 +159,8 @@ def save(arrays: Arrays, path: str | os.PathLike[str]) -> CodecModel:
     """
     from safetensors.numpy import save as packed
 
-    arrays = {
-        name: np.ascontiguousarray(array) for name, array in arrays.items()
-    }  # it writes memory as it lies
+    # It writes memory as it lies.
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     model = CodecModel(arrays, None)
     if model.synthesis is not None:  # its graph is read at its first use
         nothing = np.zeros((CHANNELS, 8, 8), np.float32), np.zeros((CHANNELS, 4, 4), np.float32)
@@ -167,15 +171,15 @@ def save(arrays: Arrays, path: str | os.PathLike[str]) -> CodecModel:
 
 
 def freeze(state: Layers, source: Source, path: Path, report: Callable[[str], None]) -> CodecModel:
-    """Write the weights file of a state and tell what its integers cost.
+    """Write the weights file of a state and report the cost of its integers.
 
     source: photographs for the context-free scales, and held-out ones to measure bits on.
     report: takes lines for people.
 
     Raises ValueError, WeightsError, OSError.
     """
+    from .freezing_cost import freezing_cost
     from .networks import GROUPS
-    from .rate import freezing_cost
 
     step = max(1, len(source.photographs) // _PICTURES)
     static = static_scales(source.photographs[::step])

@@ -34,7 +34,7 @@ def _model(
     kind: int,
     channels: tuple[int, int],
     output: str,
-    initializers: Sequence[Any],
+    initializers: list[Any],
 ) -> bytes:
     """A graph from ``inputs`` to ``output``, both [1, channels, height, width]."""
     from onnx import helper
@@ -87,8 +87,10 @@ def crr_graph(layers: Arrays, blocks: Sequence[str]) -> bytes:
 
 
 def synthesis_graph(layers: Arrays, blocks: int) -> bytes:
-    """The synthesis network in float32. layers: ``enter.weight`` and so on, as in
-    :class:`ctc_codec.training.networks.Synthesis`."""
+    """The synthesis network in float32.
+
+    layers: ``enter.weight`` and so on, as in :class:`ctc_codec.training.networks.Synthesis`.
+    """
     from onnx import TensorProto, helper
 
     nodes: list[Any] = []

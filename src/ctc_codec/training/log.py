@@ -1,4 +1,4 @@
-"""The log of a run: a CSV with a row for every thirtieth of it, and a picture of its curves."""
+"""The log of a run: a CSV with a row for every 28th of it, and a picture of its curves."""
 
 from __future__ import annotations
 
@@ -46,13 +46,15 @@ def append_row(path: Path, row: Mapping[str, float]) -> None:
         writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
 
 
-def draw_curves(log: Path, picture: Path) -> bool:
-    """Draw a log as a PNG file; False without matplotlib or rows."""
+def draw_curves(log: Path, picture: Path) -> None:
+    """Draw a log as a PNG file, if there are rows and matplotlib is installed."""
+    rows = read_rows(log)
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return False
-    rows = read_rows(log)
+        return
+    if not rows:
+        return
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     for axes, names, title in zip(
         figure.subplots(1, 2),
@@ -69,4 +71,3 @@ def draw_curves(log: Path, picture: Path) -> bool:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=100)
     write_whole(picture, out.getvalue())
-    return bool(rows)

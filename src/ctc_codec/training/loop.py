@@ -32,20 +32,19 @@ _VALIDATED = 4
 _SYNCHRONISED = 8
 
 
-class Interrupted(CtcError):
+class RunInterrupted(CtcError):
     """A run was told to end; its checkpoint is written."""
 
 
 @contextmanager
 def _told_to_end() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came since: a step is never left half done."""
+    """A function that says whether SIGINT or SIGTERM came since: a step is never left half done."""
     told = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield told.is_set
         return
-    kept = {
-        number: signal.signal(number, lambda *_: told.set()) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    numbers = signal.SIGINT, signal.SIGTERM
+    kept = {number: signal.signal(number, lambda *_: told.set()) for number in numbers}
     try:
         yield told.is_set
     finally:
@@ -54,12 +53,7 @@ def _told_to_end() -> Iterator[Callable[[], bool]]:
 
 
 def train(
-    source: Source,
-    folder: Path,
-    settings: Settings,
-    device: torch.device,
-    start: Layers | None,
-    report: Report,
+    source: Source, settings: Settings, device: torch.device, start: Layers | None, report: Report
 ) -> Path:
     """Train for what is left of the run; return its checkpoint.
 
@@ -67,12 +61,13 @@ def train(
     with figures of held-out photographs in every seventh. Of several processes (torchrun) the first one
     writes and reports.
 
-    folder: of the run, which goes on from its checkpoint if there is one.
+    settings: of the run, which goes on from the checkpoint in its folder if there is one.
     start: layers that it begins with otherwise; None for new ones.
 
-    Raises Interrupted; Diverged, a ValueError, when a weight is not finite: the checkpoint is then the last
-    good one. ValueError for unusable data, settings or checkpoints, WeightsError, OSError.
+    Raises RunInterrupted; Diverged, a ValueError, when a weight is not finite: the checkpoint is then the
+    last good one; ValueError for unusable data, settings or checkpoints; WeightsError, OSError.
     """
+    folder = settings.folder
     path, log = folder / CHECKPOINT, folder / LOG
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
@@ -141,7 +136,9 @@ def train(
                 save()
                 saved = trainer.seconds
             if ended:
-                raise Interrupted(f"interrupted at step {trainer.step}; the same command goes on from there")
+                raise RunInterrupted(
+                    f"interrupted at step {trainer.step}; the same command goes on from there"
+                )
         if trainer.step > trainer.told[0]:
             tell(_ROWS)
         save()

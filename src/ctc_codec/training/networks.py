@@ -44,7 +44,7 @@ def _bfloat16(x: Tensor, enabled: bool) -> contextlib.AbstractContextManager[Non
     return torch.autocast(x.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
-# --- what 8-bit kernels compute ---------------------------------------------------------------------
+# --- the arithmetic of 8-bit kernels ----------------------------------------------------------------
 
 
 def mixed(x: Tensor, rounded: Tensor, share: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Residual(nn.Module):
 class Core(nn.Module):
     """One level group's network: inputs [B, 72, h, w] of a level to the densities of its elements.
 
-    in_bfloat16: whether convolutions are computed in it.
+    in_bfloat16: compute convolutions in bfloat16.
     """
 
     def __init__(self, width: int) -> None:
@@ -135,8 +135,7 @@ class Core(nn.Module):
 class CRR(nn.Module):
     """Context-based rate reduction: a network for each level group, of ``widths`` channels.
 
-    quantised: at 0 it computes with float weights, at 1 what the frozen networks do; a buffer, which training
-    fills.
+    quantised: 0 for float weights, 1 for the arithmetic of the frozen networks; a buffer, which training fills.
     """
 
     quantised: Tensor
@@ -234,7 +233,8 @@ class Synthesis(nn.Module):
     """The synthesis network, see :mod:`ctc_codec.synthesis.network`. 34 kMAC a pixel.
 
     Inputs float32 [B, 72, h, w] at a quarter of the picture's sides to corrections [B, 48, h, w], unbounded.
-    in_bfloat16: whether convolutions, but for the first, are computed in it.
+
+    in_bfloat16: compute all convolutions but the first in bfloat16.
     """
 
     def __init__(self, width: int = SYNTHESIS_WIDTH, blocks: int = SYNTHESIS_BLOCKS) -> None:
@@ -257,7 +257,7 @@ class Synthesis(nn.Module):
 
 
 def synthesis_inputs(planes: Tensor, deviations: tuple[Tensor, Tensor], unit: Tensor) -> Tensor:
-    """As :func:`ctc_codec.synthesis.network.network_inputs`, of a batch.
+    """The inputs [B, 72, h, w] of :func:`ctc_codec.synthesis.network.network_inputs` for a batch.
 
     planes: [B, 3, H, W].
     deviations: of the two finest levels, [B, 9, h, w] each.
@@ -270,6 +270,6 @@ def synthesis_inputs(planes: Tensor, deviations: tuple[Tensor, Tensor], unit: Te
 
 
 def corrected(planes: Tensor, out: Tensor, unit: Tensor) -> Tensor:
-    """Planes [B, 3, H, W] with what the network told, bounded in units of the plane."""
+    """Planes [B, 3, H, W] with the network's corrections, bounded in units of the plane."""
     correction = F.pixel_shuffle(out.clamp(-synthesis.LIMIT, synthesis.LIMIT), synthesis.SCALE)
     return planes + correction * (synthesis.GAIN * unit[:, None, None, None])

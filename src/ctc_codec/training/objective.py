@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from .networks import CRR, Density, Synthesis, corrected, synthesis_inputs
-from .state import PartialLatent
-from .wavelet import analyse, rotate
+from .partial_latent import PartialLatent
+from .wavelet import rotate
 
 _FURTHER = 0.5
-"""Weight of where inside its trit an element lies, which conditional means live on."""
+"""Weight of an element's place inside its trit, which conditional means live on."""
 _LEAST_RATE, _LEAST_ERROR = 0.01, 0.02
 """Bits per pixel and squared grey levels below which less is not told from nothing."""
 
@@ -74,29 +74,26 @@ class Example:
 
 
 @torch.no_grad()
-def partial(crr: CRR, batch: Batch) -> tuple[Tensor, list[Tensor], PartialLatent]:
-    """Pictures of a batch, their details in grey levels, and their partial latents."""
-    planes = batch.pictures()
-    low, details = analyse(planes)
-    latent = PartialLatent(low, details, batch.unit)
+def partial(crr: CRR, batch: Batch) -> PartialLatent:
+    """The latents of a batch, with what is known of each."""
+    latent = PartialLatent(batch.pictures(), batch.unit)
     latent.reveal(batch.known, latent.look(crr))
-    return planes, details, latent
+    return latent
 
 
 @torch.no_grad()
-def example(planes: Tensor, latent: PartialLatent, now: list[Density], means: Tensor) -> Example:
+def example(latent: PartialLatent, now: list[Density], means: Tensor) -> Example:
     """The example of a partial latent.
 
-    planes: the picture, [B, 3, H, W].
     now: densities after a last look.
     means: the tensor of that name of weights files.
     """
     refined = latent.picture(now, means)
     inputs = synthesis_inputs(refined, latent.deviations(now), latent.unit)
-    return Example(planes, refined, inputs, latent.unit.clone())  # the batch's is filled anew
+    return Example(latent.planes, refined, inputs, latent.unit.clone())  # the batch's is filled anew
 
 
-def crr_loss(latent: PartialLatent, details: list[Tensor], now: list[Density]) -> tuple[Tensor, Tensor]:
+def crr_loss(latent: PartialLatent, now: list[Density]) -> tuple[Tensor, Tensor]:
     """Loss, and bits per pixel [B] of the trits that are not known yet.
 
     Bits count relative to themselves, so that all planes weigh alike. Conditional means live on the trits
@@ -104,7 +101,7 @@ def crr_loss(latent: PartialLatent, details: list[Tensor], now: list[Density]) -
     """
     area = 4 * latent.value[0][0, 0].numel()
     rate = latent.trit_bits(now) / area
-    further = latent.further_bits(details, now) / area
+    further = latent.further_bits(now) / area
     relative = rate / (rate.detach() + _LEAST_RATE) + _FURTHER * further / (further.detach() + _LEAST_RATE)
     return relative.mean(), rate.detach()
 

@@ -1,4 +1,4 @@
-"""Options of a run as a person gives them. Standard library only: the command reads them without torch."""
+"""Options of a run as they are given. Standard library only: the command reads them without torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CPU_BATCH, CUDA_BATCH = 4, 24
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Options of :func:`ctc_codec.training.run.run`. None is left to the device, or to the start.
+    """Options of :func:`ctc_codec.training.run.run`. None leaves it to the device, or to the start.
 
     folder: of the run.
     start: weights file, or checkpoint of another run, that a new run begins with.
@@ -18,7 +18,7 @@ class TrainingOptions:
     minutes: of the whole run.
     steps: of the whole run, in place of minutes.
     batch: crops a step.
-    crop: their side in pixels.
+    crop: their side in pixels, a multiple of 64.
     widths: channels of CRR's networks.
     crr_rate: learning rate of CRR.
     synthesis_rate: learning rate of the synthesis network.

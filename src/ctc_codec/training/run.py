@@ -18,8 +18,8 @@ WEIGHTS = "ctc.safetensors"
 
 
 def run(sources: Sequence[Path], options: TrainingOptions, report: Callable[[str], None]) -> None:
-    """Train on photographs, freeze to RUN/ctc.safetensors, and tell what the codec does with that on held-out
-    photographs beside what it did with the start.
+    """Train on photographs, freeze to RUN/ctc.safetensors, and compare the codec with these weights and with
+    those of the start on held-out photographs.
 
     sources: folders of photographs, tar shards, and photographs by themselves.
     report: takes lines for people.
@@ -35,7 +35,7 @@ def run(sources: Sequence[Path], options: TrainingOptions, report: Callable[[str
     start = load_layers(options.start) if options.start else None
     settings = Settings.of(options, start, device.type == "cuda")
     source = Source.read(sources, options.exclude)
-    checkpoint = train(source, options.folder, settings, device, start, report)
+    checkpoint = train(source, settings, device, start, report)
     if end_processes():
         _finish(checkpoint, source, options, report)
 

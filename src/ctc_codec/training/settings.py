@@ -1,9 +1,10 @@
-"""Settings of a run, all of them known, and what they say of its course."""
+"""Complete settings of a run, and the course of it that they set."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from .checkpoint import Layers
 from .networks import GROUPS, SYNTHESIS_BLOCKS, SYNTHESIS_WIDTH, WIDTHS, synthesis_shape_of, widths_of
@@ -17,32 +18,23 @@ _WARM_UP = 0.02
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Complete settings of a run; fields as of :class:`TrainingOptions` but for these.
+class Settings(TrainingOptions):
+    """Options of a run, and what they leave to the device or to the start.
 
-    crop: side of the crops, a multiple of 64.
     decay: share of the run in which learning rates fall, and in which CRR computes what integers do; all of
         it for weights that are good already.
     uses: of a state, if the synthesis network learns alone.
-    width, blocks: of the synthesis network.
 
-    Raises ValueError for a side or a number of widths that cannot be.
+    Raises ValueError for a side of crops or a number of widths that cannot be.
     """
 
-    minutes: float = 9.0
-    steps: int | None = None
     batch: int = 16
-    crop: int = 256
-    crr_rate: float = _CRR_RATE
-    synthesis_rate: float = 5e-4
-    decay: float = _DECAY
-    seed: int = 1
-    networks: str = "both"
-    uses: int = 1
-    whole: bool = False
     widths: tuple[int, ...] = WIDTHS
-    width: int = SYNTHESIS_WIDTH
-    blocks: int = SYNTHESIS_BLOCKS
+    crr_rate: float = _CRR_RATE
+    synthesis_width: int = SYNTHESIS_WIDTH
+    synthesis_blocks: int = SYNTHESIS_BLOCKS
+    decay: float = _DECAY
+    uses: int = 1
 
     def __post_init__(self) -> None:
         if self.crop % 64:
@@ -57,22 +49,16 @@ class Settings:
         Raises ValueError.
         """
         width, blocks = synthesis_shape_of(start or {})
-        return cls(
-            minutes=options.minutes,
-            steps=options.steps,
-            batch=options.batch or (CUDA_BATCH if cuda else CPU_BATCH),
-            crop=options.crop,
-            crr_rate=options.crr_rate or (_CRR_RATE if start is None else _START_CRR_RATE),
-            synthesis_rate=options.synthesis_rate,
-            decay=_DECAY if start is None else 1.0,
-            seed=options.seed,
-            networks=options.networks,
-            uses=1 if cuda else _CPU_USES,
-            whole=options.whole,
-            widths=options.widths or widths_of(start or {}),
-            width=options.synthesis_width or width,
-            blocks=options.synthesis_blocks or blocks,
-        )
+        left: dict[str, Any] = {
+            "batch": CUDA_BATCH if cuda else CPU_BATCH,
+            "widths": widths_of(start or {}),
+            "crr_rate": _CRR_RATE if start is None else _START_CRR_RATE,
+            "synthesis_width": width,
+            "synthesis_blocks": blocks,
+            "decay": _DECAY if start is None else 1.0,
+            "uses": 1 if cuda else _CPU_USES,
+        }
+        return cls(**left | {name: value for name, value in vars(options).items() if value is not None})
 
     def share(self, seconds: float, step: int) -> float:
         """The share of the run that is over."""

@@ -70,10 +70,9 @@ class _Parameters:
 class Trainer:
     """Networks of a run and all that they learn with.
 
-    step: steps done of the run.
-    seconds: of the run.
-    told: step and seconds when figures were told last.
-    processes: how many share the run.
+    step, seconds: of the run that are over.
+    told: step and seconds at the last row of the log.
+    processes: number that share the run.
     process: number of this one.
     """
 
@@ -85,7 +84,10 @@ class Trainer:
         self.processes = dist.get_world_size() if dist.is_initialized() else 1
         self.process = dist.get_rank() if dist.is_initialized() else 0
         torch.manual_seed(settings.seed)
-        self.crr, self.synthesis = CRR(settings.widths), Synthesis(settings.width, settings.blocks)
+        self.crr, self.synthesis = (
+            CRR(settings.widths),
+            Synthesis(settings.synthesis_width, settings.synthesis_blocks),
+        )
         self.networks = nn.ModuleDict({"crr": self.crr, "synthesis": self.synthesis}).to(device)
         self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
@@ -116,7 +118,6 @@ class Trainer:
     # --- states -------------------------------------------------------------------------------------
 
     def _random(self) -> dict[str, Any]:
-        """The state of what is random."""
         state = {"numpy": json.dumps(self._rng.bit_generator.state), "torch": torch.get_rng_state()}
         if self.device.type == "cuda":
             state["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -154,8 +155,7 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint, to the step. Raises ValueError if it is of other networks or another kind
-        of run."""
+        """Go on from a checkpoint, to the step. Raises ValueError if it is another kind of run's."""
         if state.get("kind", self._kind) != self._kind:
             raise ValueError(f"the checkpoint is of another run (networks: {state['kind']})")
         try:
@@ -203,7 +203,6 @@ class Trainer:
     # --- steps --------------------------------------------------------------------------------------
 
     def _draw(self) -> None:
-        """The next batch: crops, planes, shares known, noise."""
         settings, rng = self.settings, self._rng
         crops = settings.batch
         self._crops.fill(self._batch.pixels, rng)
@@ -234,13 +233,13 @@ class Trainer:
         return (states[picked] for order in orders for picked in order.split(batch))
 
     def _example(self) -> Example:
-        planes, _, latent = partial(self.crr, self._batch)
+        latent = partial(self.crr, self._batch)
         with torch.no_grad():
             now = latent.look(self.crr)
-        return example(planes, latent, now, self.means)
+        return example(latent, now, self.means)
 
     def _compute(self) -> None:
-        """One step on the batch at hand. Nothing here waits for the device."""
+        """Take one step on the batch at hand, without waiting for the device."""
         networks = self.settings.networks
         zeros = torch.zeros_like(self._batch.unit)
         loss, rate, left = zeros.mean(), zeros, zeros + 1
@@ -248,11 +247,11 @@ class Trainer:
         if networks == "synthesis":
             shown = next(self._examples) if self._round > 1 else self._example()
         else:
-            planes, details, latent = partial(self.crr, self._batch)
+            latent = partial(self.crr, self._batch)
             now = latent.look(self.crr)
-            loss, rate = crr_loss(latent, details, now)
+            loss, rate = crr_loss(latent, now)
             if networks == "both":
-                shown = example(planes, latent, now, self.means)
+                shown = example(latent, now, self.means)
         if shown is not None:
             left = error_left(self.synthesis, shown)
         (loss + left.mean()).backward()
@@ -271,7 +270,7 @@ class Trainer:
                 part.gradient.zero_()
 
     def capture(self, report: Callable[[str], None]) -> None:
-        """Make the step one CUDA graph; plain steps where that fails."""
+        """Make the step one CUDA graph, or leave it as it is where that fails."""
         self._draw()
         for part in self._learning:
             assert isinstance(part.rate, Tensor)
@@ -296,7 +295,7 @@ class Trainer:
         self._sums.zero_()
 
     def take_step(self) -> None:
-        """Draw a batch and learn from it, as the schedule says for ``step`` and ``seconds``."""
+        """Draw a batch and learn from it by the schedule's rates for ``step`` and ``seconds``."""
         settings = self.settings
         share = settings.share(self.seconds, self.step)
         factor = settings.factor(share)
@@ -315,7 +314,6 @@ class Trainer:
         self.step += 1
 
     def _average(self) -> None:
-        """Move the averages toward the weights."""
         # AveragedModel itself asks its counter how it stands: the device would be waited for at every step.
         get_ema_multi_avg_fn(min(_AVERAGE, (1 + self.step) / (10 + self.step)))(*self._averaged, self.step)
 
@@ -331,8 +329,7 @@ class Trainer:
         return {name: value for name, value in told.items() if name != unknown}
 
     def validate(self, pictures: Sequence[Pixels]) -> dict[str, float]:
-        """Figures of the averaged weights on pictures, see
-        :func:`ctc_codec.training.validation.validate`."""
+        """Figures of the averaged weights, see :func:`ctc_codec.training.validation.validate`."""
         crr, synthesis = self.average["crr"], self.average["synthesis"]
         assert isinstance(crr, CRR)
         assert isinstance(synthesis, Synthesis)
@@ -348,7 +345,7 @@ class Trainer:
 
 
 def begin_processes(device: torch.device) -> torch.device:
-    """Join torchrun's other processes, if it started this one; the device of this process."""
+    """Join torchrun's other processes, if it started this one; return the device of this process."""
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
         return device
     if device.type == "cuda":
@@ -359,7 +356,7 @@ def begin_processes(device: torch.device) -> torch.device:
 
 
 def end_processes() -> bool:
-    """Leave the other processes, if there are any; whether this is the first one."""
+    """Leave the other processes, if there are any; return whether this is the first one."""
     if not dist.is_initialized():
         return True
     first = dist.get_rank() == 0

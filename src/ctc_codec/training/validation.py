@@ -1,11 +1,10 @@
-"""Figures of networks on photographs that no run trains on: while they are trained, and as a codec."""
+"""Figures of networks on held-out photographs: while they are trained, and as a codec."""
 
 from __future__ import annotations
 
 import itertools
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..image.source import psnr
-from ..planes.trits import unit
 from .data import Pixels
 from .networks import CRR, Synthesis
 from .objective import error_left, example
-from .state import PartialLatent
-from .wavelet import analyse, rotate
+from .partial_latent import PartialLatent
 
 FIGURES = ("val_bpp", "val_psnr", "val_db")
 SIDE = 256
@@ -42,30 +39,6 @@ def middles(pictures: Sequence[Pixels], side: int = SIDE, count: int = _PICTURES
     return found[:count]
 
 
-@dataclass(frozen=True)
-class Transformed:
-    """A picture and its wavelet coefficients, a batch of one.
-
-    planes: float32 [1, 3, H, W].
-    low: float32 [1, 3, h, w], grey levels.
-    details: float32 [1, 9, h, w] of every level, finest first, grey levels.
-    """
-
-    planes: Tensor
-    low: Tensor
-    details: list[Tensor]
-
-    @classmethod
-    def of(cls, pixels: Pixels, device: torch.device | None = None) -> Transformed:
-        """From uint8 [H, W, 3], sides multiples of 64."""
-        planes = rotate(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(device).float())
-        return cls(planes, *analyse(planes))
-
-    def at(self, plane: int) -> PartialLatent:
-        """The latent at a plane's beginning."""
-        return PartialLatent(self.low, self.details, torch.tensor([unit(plane)], device=self.low.device))
-
-
 @torch.no_grad()
 def validate(crr: CRR, synthesis: Synthesis, pictures: Sequence[Pixels], means: Tensor) -> dict[str, float]:
     """The figures FIGURES, means over pictures, planes and shares known: bits per pixel of the trits to come
@@ -78,13 +51,12 @@ def validate(crr: CRR, synthesis: Synthesis, pictures: Sequence[Pixels], means: 
     crr.quantised.fill_(1)
     rows = []
     for pixels in pictures:
-        picture = Transformed.of(pixels, device)
         for plane, share in itertools.product(_PLANES, _SHARES):
-            latent = picture.at(plane)
+            latent = PartialLatent.of(pixels, plane, device)
             latent.reveal(torch.tensor([share], device=device), latent.look(crr))
             now = latent.look(crr)
-            shown = example(picture.planes, latent, now, means)
-            error = (shown.refined - picture.planes).square().mean() / 255**2
+            shown = example(latent, now, means)
+            error = (shown.refined - shown.planes).square().mean() / 255**2
             rate = latent.trit_bits(now).mean() / (pixels.shape[0] * pixels.shape[1])
             left = error_left(synthesis, shown).mean()
             rows.append(torch.stack((rate, -10 * error.log10(), -10 * left.log10())))
@@ -107,7 +79,7 @@ def coded_figures(weights: Path, pictures: Sequence[Pixels]) -> list[float]:
 
 
 def comparison(new: Path, old: Path, pictures: Sequence[Pixels]) -> Iterator[str]:
-    """Lines that tell what the codec does with two weights files on pictures uint8 [h, w, 3]."""
+    """Lines with the codec's figures for two weights files on pictures uint8 [h, w, 3]."""
     for path in (new, old):
         *psnr, bpp = coded_figures(path, pictures)
         cuts = " / ".join(f"{value:.2f}" for value in psnr)

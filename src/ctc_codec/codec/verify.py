@@ -1,4 +1,4 @@
-"""Whether a code word is the one that an encoder writes for what is read from it.
+"""Verification of a code word by encoding again all that is read from it.
 
 Decoding alone says little: nearly any bytes decode to something. Encoding that again gives the same bytes
 only if an encoder wrote them.
@@ -6,12 +6,12 @@ only if an encoder wrote them.
 
 from __future__ import annotations
 
-from ..container.coder import RangeDecoder, RangeEncoder, Rows, Symbols
+from ..container.coder import Frequencies, RangeDecoder, RangeEncoder, Symbols
 from ..container.file import parse
 from ..errors import DamageError
 from .decoder import Decoder
 from .model import CodecModel
-from .walk import Reader, Walk
+from .walk import Reader, Walk, run
 
 
 class _Echo(RangeDecoder):
@@ -21,9 +21,9 @@ class _Echo(RangeDecoder):
         super().__init__(data, complete=True)
         self.encoder = RangeEncoder()
 
-    def decode(self, rows: Rows) -> Symbols:
-        symbols = super().decode(rows)
-        self.encoder.encode(symbols, rows[: len(symbols)])
+    def decode(self, frequencies: Frequencies) -> Symbols:
+        symbols = super().decode(frequencies)
+        self.encoder.encode(symbols, frequencies[: len(symbols)])
         return symbols
 
 
@@ -40,7 +40,6 @@ def verify_code(data: bytes, model: CodecModel, max_pixels: int | None) -> None:
         return
     decoder.feed(data[: file.header_bytes])  # refuses what is not to be tried
     echo = _Echo(file.code)
-    for _ in Walk(model, file.header, Reader(echo)):
-        raise AssertionError("a whole code word is never short")
+    run(Walk(model, file.header, Reader(echo)))
     if echo.encoder.finish() != file.code:
         raise DamageError("damaged: the code word is not one that an encoder writes")

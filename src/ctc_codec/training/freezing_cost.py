@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..codec.model import CodecModel
 from ..codec.walk import Elements, Guide, Walk, Writer, run
@@ -14,12 +15,13 @@ from ..container.coder import Symbols
 from ..container.header import Header
 from ..crr.density import DISTANCES, SCALE_STEP, SCALE_ZERO, SCALES
 from ..crr.inputs import ONE
+from ..planes.trits import Values
 from ..transform.lifting import LEVELS
 from .checkpoint import Layers, reason
 from .data import Pixels
 from .networks import CRR, bits, thirds, widths_of
-from .state import PartialLatent
-from .validation import Transformed, middles
+from .partial_latent import PartialLatent
+from .validation import middles
 
 _PICTURES = 6
 _PLANES = (1, 2, 3, 4)
@@ -37,54 +39,64 @@ def load_crr(state: Layers) -> CRR:
     return crr.eval()
 
 
-class CodedPlane(Walk):
-    """The codec, in the middle of a plane of one latent (a batch of one)."""
+def _in_order(levels: Sequence[Tensor]) -> Values:
+    """The elements of one latent in the order of the codec's state, int16 [n]."""
+    return np.concatenate([level[0].short().numpy().reshape(-1) for level in reversed(levels)])
 
-    def __init__(self, latent: PartialLatent, model: CodecModel, plane: int) -> None:
-        height, width = (2 * side for side in latent.value[0].shape[2:])
-        self._writer = Writer()
-        header = Header(width, height, model.fingerprint, planes=plane + 1)
-        super().__init__(model, header, self._writer, cast(Guide, self))
-        state = self.state
-        state.plane = state.low_plane = plane
-        state.low[:] = (latent.low / latent.size)[0].round().int().numpy()
-        self._value = np.zeros_like(state.value)
-        for level in range(LEVELS):
-            state.level(state.value, level)[:] = latent.seen(level)[0].short().numpy()
-            state.level(state.known, level)[:] = latent.known[level][0].bool().numpy()
-            state.level(self._value, level)[:] = latent.value[level][0].short().numpy()
+
+class _TritGuide:
+    """The part of a guide that one slice asks for."""
+
+    def __init__(self, value: Values) -> None:
+        self.value = value
 
     def trits(self, walk: Walk, elements: Elements) -> Symbols:
-        """The trits to code: this walk is its own guide."""
-        return (self._value[elements] - walk.state.value[elements] + 1).astype(np.int32)
+        return (self.value[elements] - walk.state.value[elements] + 1).astype(np.int32)
+
+
+class CodedPlane:
+    """The codec, in the middle of a plane of one latent (a batch of one).
+
+    state: of the codec's walk.
+    """
+
+    def __init__(self, latent: PartialLatent, model: CodecModel, plane: int) -> None:
+        height, width = latent.planes.shape[2:]
+        header = Header(width, height, model.fingerprint, planes=plane + 1)
+        self._writer, self._value = Writer(), _in_order(latent.value)
+        self._walk = Walk(model, header, self._writer, cast(Guide, _TritGuide(self._value)))
+        self.state = state = self._walk.state
+        state.plane = state.low_plane = plane
+        state.low[:] = (latent.low / latent.size)[0].round().int().numpy()
+        state.value[:] = _in_order([latent.seen(level) for level in range(LEVELS)])
+        state.known[:] = _in_order(latent.known)
 
     def rest_bits(self) -> tuple[float, int]:
         """Bits of the trits to come after a look at every level: by the densities, and coded, to within a
         word, in groups and with least frequencies."""
-        self.look((1 << LEVELS) - 1)
+        self._walk.look((1 << LEVELS) - 1)
         unknown = ~self.state.known
         row = torch.from_numpy(self.state.row[unknown].astype(np.int32))
         trit = torch.from_numpy((self._value - self.state.value)[unknown])
         distance = (row >> 6 & DISTANCES - 1) / ONE * (1 - 2 * (row >> 13))
         density = torch.zeros_like(distance), (row & SCALES - 1) / SCALE_STEP - SCALE_ZERO
         ideal = float(bits(trit, thirds(distance, 3.0, density)).sum())
-        run(self._slice(1))
+        run(self._walk._slice(1))
         return ideal, 8 * self._writer.encoder.nbytes
 
 
 @torch.no_grad()
 def freezing_cost(state: Layers, model: CodecModel, pictures: Sequence[Pixels]) -> Iterator[str]:
-    """Lines that tell bits of the trits to come, at several planes and shares of them known: by the frozen
-    model, against the networks of ``state`` with rounded weights and with float weights, and coded."""
+    """Lines with bits of the trits to come, at several planes and shares of them known: by the frozen model,
+    against the networks of ``state`` with rounded weights and with float weights, and coded."""
     crr = load_crr(state)
     seen = middles(pictures, count=_PICTURES)
     pixels = sum(p.shape[0] * p.shape[1] for p in seen)
     sums = np.zeros((len(_PLANES), len(_SHARES), 4))
     for middle in seen:
-        picture = Transformed.of(middle)
         for i, plane in enumerate(_PLANES):
             for j, share in enumerate(_SHARES):
-                latent = picture.at(plane)
+                latent = PartialLatent.of(middle, plane)
                 crr.quantised.fill_(1)
                 latent.reveal(torch.tensor([share]), latent.look(crr))
                 rounded = float(latent.trit_bits(latent.look(crr)))

@@ -11,10 +11,12 @@ from torch import Tensor
 from ..crr.density import DISTANCES, ROWS, SCALE_STEP, SCALE_ZERO, SCALES
 from ..crr.inputs import ONE
 from ..planes.order import DEMOTION
+from ..planes.trits import unit as unit_of
 from ..transform.lifting import LEVELS
+from .data import Pixels
 from .networks import CRR, Density, bits, priority, thirds
 from .tables import CLASS_SCALE
-from .wavelet import synthesise, synthesise_level
+from .wavelet import analyse, rotate, synthesise, synthesise_level
 
 _BINS = 2048
 """Bins of priorities, in place of a sort."""
@@ -37,8 +39,10 @@ def _less_local_mean(x: Tensor) -> Tensor:
 class PartialLatent:
     """Latents at a plane of their own each.
 
+    planes: the pictures, float32 [B, 3, H, W], sides multiples of 64.
     unit: of the plane, grey levels, float32 [B].
     size: the same, [B, 1, 1, 1].
+    details: coefficients of every level, finest first, grey levels, [B, 9, h, w].
     low: the low band at the plane, grey levels, [B, 3, h, w].
     value: of every level, finest first, the elements at the plane, float32 [B, 9, h, w].
     above: likewise, the elements at the plane above.
@@ -46,15 +50,22 @@ class PartialLatent:
     known: likewise, 1 where the trit is known.
     """
 
-    def __init__(self, low: Tensor, details: list[Tensor], unit: Tensor) -> None:
-        """The state at the plane's beginning. low, details: coefficients in grey levels."""
+    def __init__(self, planes: Tensor, unit: Tensor) -> None:
+        """The state at the plane's beginning."""
         size = unit[:, None, None, None]
-        self.unit, self.size = unit, size
+        self.planes, self.unit, self.size = planes, unit, size
+        low, self.details = analyse(planes)
         self.low = torch.round(low / size) * size
-        self.value = [torch.round(level / size) for level in details]
+        self.value = [torch.round(level / size) for level in self.details]
         self.above = [torch.floor((value + 1) / 3) for value in self.value]
         self.trit = [value - 3 * above for value, above in zip(self.value, self.above, strict=True)]
         self.known = [torch.zeros_like(value) for value in self.value]
+
+    @classmethod
+    def of(cls, pixels: Pixels, plane: int, device: torch.device | None = None) -> PartialLatent:
+        """A batch of one picture, uint8 [H, W, 3]."""
+        samples = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(device).float()
+        return cls(rotate(samples), torch.tensor([unit_of(plane)], device=device))
 
     def seen(self, level: int) -> Tensor:
         """Middles of the elements' intervals, in units."""
@@ -68,7 +79,7 @@ class PartialLatent:
     # --- CRR ----------------------------------------------------------------------------------------
 
     def reconstruction(self, level: int) -> Tensor:
-        """Details as the context sees them, in units, see :func:`ctc_codec.crr.inputs.reconstruction`."""
+        """Details of the context's picture, in units, see :func:`ctc_codec.crr.inputs.reconstruction`."""
         seen, known = self.seen(level), self.known[level]
         intervals = seen.abs() / self.width(level)
         one, two, three = ((intervals > n - 0.5).float() for n in (1, 2, 3))
@@ -110,7 +121,7 @@ class PartialLatent:
         return torch.cat(planes, 1).contiguous(memory_format=torch.channels_last)
 
     def look(self, crr: CRR) -> list[Density]:
-        """Densities of every level as CRR tells them now, finest first."""
+        """CRR's densities of every level in this state, finest first."""
         out: list[Density] = []
         context = self.low / self.size
         for level in range(LEVELS - 1, -1, -1):
@@ -120,7 +131,7 @@ class PartialLatent:
         return out
 
     def reveal(self, share: Tensor, densities: list[Density]) -> None:
-        """Make known what is coded first, a share [B] of the plane's expected bits; over 1: all."""
+        """Make the trits known that are coded first, for a share [B] of the plane's expected bits; over 1: all."""
         batch = len(share)
         ranks, entropies = [], []
         for level, density in enumerate(densities):
@@ -147,13 +158,12 @@ class PartialLatent:
             total = total + (lengths * (1 - self.known[level])).sum((1, 2, 3))
         return total
 
-    def further_bits(self, details: list[Tensor], densities: list[Density]) -> Tensor:
-        """Bits of the next plane's trits, given those of this one, [B]; details: coefficients in grey
-        levels."""
+    def further_bits(self, densities: list[Density]) -> Tensor:
+        """Bits of the next plane's trits, given those of this one, [B]."""
         total = torch.zeros_like(self.unit)
         for level, density in enumerate(densities):
             value = self.value[level]
-            trit = (torch.round(3 * details[level] / self.size) - 3 * value).clamp(-1, 1)
+            trit = (torch.round(3 * self.details[level] / self.size) - 3 * value).clamp(-1, 1)
             total = total + bits(trit, thirds(value, 1.0, density)).sum((1, 2, 3))
         return total
 

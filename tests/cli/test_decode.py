@@ -1,0 +1,206 @@
+"""``ctc decode``: image formats, frames, and files that are damaged or of others."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ctc_codec
+from ctc_codec.container.blocks import BLOCK_BYTES as BLOCK
+from ctc_codec.container.blocks import frame
+from ctc_codec.container.header import Header
+from support.command import Result, assert_refused, ctc, names, pixels, spawn, wait_until
+from support.streams import changed, with_header
+
+MakePhoto = Callable[..., Image.Image]
+
+# --- images -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "name", "kind"),
+    [
+        ("", "whole.png", "PNG"),
+        ("-o a.jpg", "a.jpg", "JPEG"),
+        ("-o a.JPEG", "a.JPEG", "JPEG"),
+        ("-o a.bmp", "a.bmp", "BMP"),
+        ("--format bmp", "whole.bmp", "BMP"),
+        ("-o a --format webp", "a", "WEBP"),
+        ("-o - --format png", None, "PNG"),
+        ("-o - --format jpg", None, "JPEG"),
+        ("-o - --format PPM", None, "PPM"),
+    ],
+)
+def test_image_format_is_that_of_an_option_or_the_suffix(
+    files: Path, args: str, name: str | None, kind: str
+) -> None:
+    before = names(files)
+    result = ctc("decode", "whole.ctc", *args.split())
+    assert result.code == 0
+    assert names(files) == sorted([*before, *filter(None, [name])])
+    with Image.open(name or BytesIO(result.out)) as image:
+        assert (image.format, image.mode, image.size) == (kind, "RGB", (120, 88))
+
+
+@pytest.mark.parametrize("target", [("--bpp", "0.4"), ("--bytes", "300")])
+def test_decoding_to_a_rate_is_decoding_the_truncated_file(files: Path, target: tuple[str, str]) -> None:
+    assert ctc("decode", "whole.ctc", *target, "-o", "a.png").code == 0
+    assert ctc("truncate", "whole.ctc", *target, "-o", "cut.ctc").code == 0
+    assert ctc("decode", "cut.ctc", "-o", "b.png").code == 0
+    assert (files / "a.png").read_bytes() == (files / "b.png").read_bytes()
+
+
+def test_prefixes_from_the_header_on_decode(files: Path, photo_ctc: bytes) -> None:
+    start = Header.parse(photo_ctc)[1]
+    for cut in (start, start + 1, start + 5, len(photo_ctc) - 1):
+        result = ctc("decode", "-", "--quiet", stdin=photo_ctc[:cut])
+        assert (result.code, result.err) == (0, ""), cut
+        assert pixels(result.out).shape == (88, 120, 3)
+
+
+def test_a_format_without_transparency_gets_a_background(here: Path, make_photo: MakePhoto) -> None:
+    image = make_photo(64, 48)
+    image.putalpha(Image.fromarray(np.repeat([[0, 255]], 32, axis=1).repeat(48, axis=0).astype(np.uint8)))
+    (here / "clear.ctc").write_bytes(ctc_codec.encode(image))
+    result = ctc("decode", "clear.ctc", "-o", "white.jpg")
+    assert result.code == 0
+    assert result.lines[0].startswith("ctc: clear.ctc: note: JPEG does not hold this transparency")
+    assert pixels("white.jpg")[:, :24].min() > 240
+    assert ctc("decode", "clear.ctc", "-o", "quiet.jpg", "--quiet") == Result(0, b"", "")
+    result = ctc("decode", "clear.ctc", "-o", "blue.jpg", "--background", "blue")
+    assert len(result.lines) == 1
+    assert np.abs(pixels("blue.jpg")[:, :24].mean(axis=(0, 1)) - (0, 0, 255)).max() < 10
+
+
+def test_thumbnails_have_an_eighth_of_each_side(files: Path, photo_ctc: bytes) -> None:
+    result = ctc("decode", "whole.ctc", "--thumbnail", "-o", "small.png")
+    assert result.code == 0
+    assert "15x11" in result.err
+    expected = np.asarray(ctc_codec.thumbnail(photo_ctc))
+    assert (pixels("small.png") == expected).all()
+
+
+# --- frames -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["whole.ctc", "-"])
+def test_frames_are_those_of_the_prefixes(files: Path, photo_ctc: bytes, source: str) -> None:
+    step = len(photo_ctc) // 3 - 1
+    args = ("decode", source, "--progressive-every", step, "-o", "%%f-%02d.png")
+    result = ctc(*args, stdin=photo_ctc)
+    assert result.code == 0, result
+    assert sorted(files.glob("%f*")) == [files / f"%f-{i:02}.png" for i in (1, 2, 3, 4)]
+    for i, count in enumerate((step, 2 * step, 3 * step, len(photo_ctc)), 1):
+        frame_pixels = pixels(files / f"%f-{i:02}.png")
+        assert (frame_pixels == np.asarray(ctc_codec.decode(photo_ctc[:count]))).all()
+    assert_refused(ctc(*args, stdin=photo_ctc), "%f-01.png", "exists already")
+
+
+def test_frames_appear_while_bytes_arrive(files: Path, photo_ctc: bytes) -> None:
+    with spawn("decode", "-", "--progressive-every", 300, "-o", "f%d.png") as process:
+        assert process.stdin is not None
+        process.stdin.write(photo_ctc[:450])
+        process.stdin.flush()
+        wait_until((files / "f1.png").exists, 60)
+        assert not (files / "f2.png").exists()
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+    assert [path.name for path in sorted(files.glob("f*.png"))] == ["f1.png", "f2.png"]
+
+
+def test_no_frame_comes_of_less_than_a_header_or_of_damage(files: Path, photo_ctc: bytes) -> None:
+    args = ("decode", "-", "--progressive-every", 10, "-o", "f%d.png")
+    assert_refused(ctc(*args, stdin=photo_ctc[:15]), "standard input", "cut inside the header")
+    assert not (files / "f1.png").exists()
+    start = Header.parse(photo_ctc)[1]
+    assert ctc(*args, stdin=photo_ctc[: start + 15]).code == 0
+    wanted = (start + 15 + 9) // 10 - (start - 1) // 10
+    assert len(list(files.glob("f*.png"))) == wanted
+    assert (files / f"f{wanted}.png").exists()
+    damaged = changed(photo_ctc, len(photo_ctc) - 5, 1)
+    step = ("--progressive-every", len(photo_ctc) // 2)
+    result = ctc("decode", "-", *step, "-o", "d%d.png", stdin=damaged)
+    assert_refused(result, "standard input", "damaged between bytes")
+    result = ctc("decode", "-", *step, "-o", "d%d.png", "--accept-damage", "-f", stdin=damaged)
+    assert (result.code, result.lines[0].startswith("ctc: standard input: warning: damaged")) == (0, True)
+
+
+# --- damaged and foreign files ----------------------------------------------------------------------
+
+
+HUGE = 2**24 - 1
+BAD_STREAMS: dict[str, tuple[Callable[[bytes], bytes] | None, str]] = {
+    "missing file": (None, "No such file"),
+    "empty file": (lambda whole: b"", "empty"),
+    "a PNG": (lambda whole: b"\x89PNG\r\n\x1a\n" + bytes(50), "not a .ctc file"),
+    "cut in the magic number": (lambda whole: whole[:3], "cut inside the header"),
+    "cut inside the header": (lambda whole: whole[: Header.parse(whole)[1] - 1], "cut inside the header"),
+    "a newer version": (lambda whole: whole[:4] + b"\5" + whole[5:], "version 5"),
+    "a retired version": (lambda whole: whole[:4] + b"\3" + whole[5:], "format 3 is not read any more"),
+    "other weights": (lambda whole: with_header(whole, fingerprint=b"\xca\xfe\0\1"), "cafe0001"),
+    "damaged header": (lambda whole: changed(whole, 7, 1), "damaged header"),
+    "damaged payload": (lambda whole: changed(whole, len(whole) // 2, 1), "damaged between bytes"),
+    "damaged last byte": (lambda whole: changed(whole, -1, 1), "damaged between bytes"),
+    "bytes at the end": (lambda whole: whole + b"\n", "1 bytes follow"),
+    "absurd dimensions": (lambda whole: with_header(whole, width=HUGE, height=HUGE), str(HUGE)),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STREAMS)
+def test_bad_streams_fail_in_one_line_and_leave_nothing(files: Path, photo_ctc: bytes, case: str) -> None:
+    make, word = BAD_STREAMS[case]
+    if make is not None:
+        (files / "bad.ctc").write_bytes(make(photo_ctc))
+    (files / "bad.png").write_bytes(b"precious")
+    before = names(files)
+    assert_refused(ctc("decode", "bad.ctc", "-f"), "bad.ctc", word)
+    assert_refused(ctc("decode", "bad.ctc", "-f", "--quiet"), "bad.ctc", word)
+    assert names(files) == before
+    assert (files / "bad.png").read_bytes() == b"precious"
+
+
+def test_a_stream_of_the_wrong_bytes_with_right_check_sums_is_handled(files: Path, photo_ctc: bytes) -> None:
+    """Nobody but an attacker writes one: any image or a refusal will do, a crash will not."""
+    header = Header.parse(photo_ctc)[0]
+    for seed in range(6):
+        payload = random.Random(seed).randbytes(500) if seed else b"\xff" * 500
+        data = dataclasses.replace(header, code_bytes=500, extras_bytes=0).to_bytes() + frame(payload)
+        result = ctc("decode", "-", "--quiet", stdin=data)
+        if result.code == 0:
+            assert pixels(result.out).shape == (88, 120, 3)
+        else:
+            assert_refused(result, "standard input", "damaged")
+        described = ctc("info", "--json", "-", stdin=data)
+        assert (described.code, described.err) == (result.code, result.err)
+        assert json.loads(described.out)["state"] == ("damaged" if result.code else "complete")
+
+
+def test_damage_can_be_accepted_for_what_stands_before_it(here: Path, three_blocks: bytes) -> None:
+    start = Header.parse(three_blocks)[1]
+    for block, position in enumerate((start + 5, start + BLOCK + 9, len(three_blocks) - 1)):
+        (here / "bad.ctc").write_bytes(changed(three_blocks, position, 16))
+        assert_refused(ctc("decode", "bad.ctc", "-o", "x.png"), "damaged between bytes")
+        assert not (here / "x.png").exists()
+        result = ctc("decode", "bad.ctc", "-o", "x.png", "--quiet", "--accept-damage")
+        at = start + block * BLOCK
+        end = min(at + BLOCK, len(three_blocks))
+        damage = f"damaged between bytes {at} and {end} (wrong check sum)"
+        assert result == Result(0, b"", f"ctc: bad.ctc: warning: {damage}\n")
+        pixels = np.asarray(Image.open("x.png"))
+        assert (pixels == np.asarray(ctc_codec.decode(three_blocks[:at]))).all()
+        (here / "x.png").unlink()
+
+
+def test_damage_is_no_reason_to_refuse_the_part_before_it(files: Path, photo_ctc: bytes) -> None:
+    (files / "bad.ctc").write_bytes(changed(photo_ctc, len(photo_ctc) - 5, 1))
+    assert ctc("decode", "bad.ctc", "--bytes", 300, "-o", "a.png").code == 0
+    assert ctc("decode", "whole.ctc", "--bytes", 300, "-o", "b.png").code == 0
+    assert (files / "a.png").read_bytes() == (files / "b.png").read_bytes()

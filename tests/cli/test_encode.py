@@ -1,0 +1,167 @@
+"""``ctc encode``: what its options ask of the encoder, and what is said of images. How files come out is
+in tests/codec."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ctc_codec
+from ctc_codec.container.header import Header
+from ctc_codec.image.source import psnr
+from support.command import Result, assert_refused, ctc, names, pixels
+from support.pictures import snapshot
+
+MakePhoto = Callable[..., Image.Image]
+
+
+def test_output_is_beside_the_input(files: Path, photo_ctc: bytes) -> None:
+    assert ctc("encode", "photo.png") == Result(
+        0,
+        b"",
+        f"photo.png -> photo.ctc: 120x88, {len(photo_ctc)} bytes, {8 * len(photo_ctc) / 120 / 88:.4f} bpp\n",
+    )
+    assert (files / "photo.ctc").read_bytes() == photo_ctc
+
+
+@pytest.mark.parametrize(
+    ("args", "options"),
+    [
+        ("", {}),
+        ("-q 85", {}),
+        ("-q 30.5", {"quality": 30.5}),
+        ("--quality 100", {"quality": 100}),
+        ("--bpp 0.5", {"bpp": 0.5}),
+        ("--bytes 2k", {"nbytes": 2000}),
+        ("--psnr 32", {"psnr": 32}),
+        ("-e 1", {"effort": 1}),
+        ("--effort 9", {"effort": 9}),
+        ("--no-context", {"context": False}),
+        ("--no-quality-table", {"quality_table": False}),
+        ("--keep-metadata", {"metadata": True}),
+        ("--background #00ff00", {"background": "#00ff00"}),
+        ("-q 40 -e 3 --background red", {"quality": 40, "effort": 3, "background": "red"}),
+    ],
+)  # fmt: skip
+def test_options_are_those_of_the_encoder(
+    here: Path, make_photo: MakePhoto, args: str, options: dict[str, Any]
+) -> None:
+    """The image is transparent on the left, and has EXIF."""
+    image, exif = make_photo(64, 48), Image.Exif()
+    image.putalpha(Image.fromarray(np.repeat([[0, 255]], 32, axis=1).repeat(48, axis=0).astype(np.uint8)))
+    exif[0x010E] = "a picture"
+    image.save("clear.png", exif=exif)
+    found = ctc("encode", "clear.png", *args.split(), "-o", "-").out
+    with Image.open("clear.png") as image:
+        assert found == ctc_codec.encode(image, **options)
+        assert (found == ctc_codec.encode(image)) == (not options)
+
+
+@pytest.fixture
+def measured(photo_png: Path) -> Callable[[bytes], float]:
+    """PSNR of a stream of photo.png."""
+    original = pixels(photo_png)
+    return lambda data: psnr(original, np.asarray(ctc_codec.decode(data)))
+
+
+@pytest.mark.parametrize(
+    ("target", "count"), [("--bytes 200", 200), ("--bytes 6k", 6000), ("--bpp 0.5", 660), ("--bpp 3", 3960)]
+)
+def test_encoding_to_a_rate_fills_its_budget(
+    files: Path, measured: Callable[[bytes], float], target: str, count: int
+) -> None:
+    """And is as good as the same cut of a file with all planes."""
+    small = ctc("encode", "photo.png", *target.split(), "-o", "-").out
+    assert len(small) == count
+    whole = ctc("encode", "photo.png", "-q", 100, "-o", "-").out
+    assert measured(small) == pytest.approx(measured(whole[:count]), abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("args", "least", "slack"),
+    [
+        # So small an image has few steps: with the low band of the next plane it gains a decibel at once.
+        ("--psnr 24", 24, 1.2),
+        *((f"--psnr {target}", target, 0.5) for target in (32, 40.3, 47)),
+        *((f"-q {quality}", db, 0.5) for quality, db in [(1, 23), (40, 30.8), (84.5, 39.8), (85, 40)]),
+        *((f"-q {quality}", db, 0.5) for quality, db in [(90, 42), (97.5, 48)]),
+        ("-q 100", 49.5, 1.0),
+    ],
+)
+def test_a_file_ends_where_its_psnr_is_reached(
+    files: Path, measured: Callable[[bytes], float], args: str, least: float, slack: float
+) -> None:
+    data = ctc("encode", "photo.png", *args.split(), "-o", "-").out
+    assert least <= measured(data) < least + slack
+    found = json.loads(ctc("info", "--json", "-", stdin=data).out)
+    assert found["state"] == "complete"
+    assert (found["planes_held"] == found["planes"] == 7) == (args == "-q 100")
+
+
+def test_effort_takes_slices_and_saves_bytes(files: Path) -> None:
+    Image.fromarray(snapshot(400, 300)).save("a.png")
+    low, high = (ctc("encode", "a.png", *effort, "-o", "-").out for effort in (("-e", 1), ("--effort", 9)))
+    assert len(high) < 0.95 * len(low)
+    assert Header.parse(high)[0].slices > 2 * Header.parse(low)[0].slices
+
+
+def test_transparency_and_metadata_come_back(here: Path, make_photo: MakePhoto) -> None:
+    image, exif = make_photo(40, 30), Image.Exif()
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    exif[0x010E] = "a picture"
+    image.save("clear.png", exif=exif)
+    assert ctc("encode", "clear.png", "--keep-metadata").code == 0
+    assert ctc("decode", "clear.ctc", "-o", "back.png").code == 0
+    with Image.open("back.png") as back:
+        assert back.getexif()[0x010E] == "a picture"
+    assert (pixels("back.png")[..., 3] == pixels("clear.png")[..., 3]).all()
+
+
+def test_changes_on_the_way_in_are_told(here: Path, make_photo: MakePhoto) -> None:
+    """Even if nothing can be written afterwards."""
+    wide = np.asarray(make_photo(40, 30).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(wide).save("wide.png")
+    note = "ctc: wide.png: note: 16-bit samples are reduced to 8 bits"
+    result = ctc("encode", "wide.png")
+    assert (result.code, result.lines[0], len(result.lines)) == (0, note, 2)
+    assert ctc("encode", "wide.png", "-f", "--quiet") == Result(0, b"", "")
+    full = ctc("encode", "wide.png", "-o", "/dev/full")
+    assert_refused(full, lines=2)
+    assert full.lines == [note, "ctc: wide.png: /dev/full: No space left on device"]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"), [("--psnr 200", "200 dB"), ("--bytes 5", "header"), ("--bpp 0.001", "header")]
+)
+def test_targets_out_of_reach_are_refused(files: Path, target: str, words: str) -> None:
+    assert_refused(ctc("encode", "photo.png", *target.split(), "-o", "x.ctc"), "ctc: photo.png: ", words)
+    assert not (files / "x.ctc").exists()
+
+
+def _cut_png(photo: bytes) -> bytes:
+    return photo[: len(photo) // 2]
+
+
+BAD_IMAGES: dict[str, tuple[Callable[[bytes], bytes] | None, str]] = {
+    "missing file": (None, "No such file"),
+    "empty file": (lambda photo: b"", "empty"),
+    "text file": (lambda photo: b"Dear codec,\nI am no picture.\n", "not an image"),
+    "cut PNG": (_cut_png, "damaged image"),
+    "PNG signature alone": (lambda photo: photo[:8], "PNG"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+def test_bad_images_fail_in_one_line_and_leave_nothing(files: Path, case: str) -> None:
+    make, word = BAD_IMAGES[case]
+    if make is not None:
+        (files / "bad.png").write_bytes(make((files / "photo.png").read_bytes()))
+    before = names(files)
+    assert_refused(ctc("encode", "bad.png"), "bad.png", word)
+    assert names(files) == before

@@ -1,0 +1,618 @@
+"""Inputs and outputs: streams, links, permissions, names, disks that are full, others at the same file.
+
+Whatever goes wrong, no half of a file has the name of a whole one, no input is lost, and one line says what
+it was. Disks that are full or read-only are real where this process may mount one.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pty
+import resource
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ctc_codec.cli import files as _files
+from support.command import (
+    PLAIN,
+    TRUNCATE,
+    assert_refused,
+    ctc,
+    ended,
+    names,
+    python,
+    run,
+    run_shell,
+    spawn,
+)
+
+LINK = "ctc_codec.container.atomic.os.link"
+
+
+# --- standard streams, pipes, devices ---------------------------------------------------------------
+
+
+def test_streams_give_the_same_bytes_as_files(files: Path, photo_ctc: bytes) -> None:
+    encoded = run("encode", "-", "-o", "-", stdin=(files / "photo.png").read_bytes())
+    assert encoded.code == 0, encoded.err
+    assert encoded.out == photo_ctc
+    decoded = run("decode", "-", "-o", "-", stdin=encoded.out)
+    assert decoded.code == 0, decoded.err
+    assert ctc("decode", "whole.ctc").code == 0
+    assert decoded.out == (files / "whole.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "args", [("-",), ("/dev/stdin", "-o", "-"), ("plain.ctc", "-o", "-"), ("plain.ctc", "-o", "/dev/stdout")]
+)
+def test_standard_streams_are_files(files: Path, args: tuple[str, ...]) -> None:
+    result = run("truncate", *args, "--bytes", 99, stdin=PLAIN if args[0] != "plain.ctc" else b"")
+    assert (result.code, result.out) == (0, PLAIN[:99])
+
+
+def test_output_may_be_a_named_pipe(files: Path) -> None:
+    os.mkfifo("pipe")
+    process = spawn("truncate", "plain.ctc", "--bytes", 99, "-o", "pipe")
+    assert Path("pipe").read_bytes() == PLAIN[:99]
+    assert process.communicate(timeout=60)[0] == b""
+    assert process.returncode == 0
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
+
+
+def test_data_is_not_written_to_a_terminal(files: Path) -> None:
+    master, slave = pty.openpty()
+    try:
+        result = run("truncate", "plain.ctc", "--bytes", 99, "-o", "-", stdout=slave)
+    finally:
+        os.close(slave)
+        os.close(master)
+    assert_refused(result, "terminal")
+
+
+needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+
+
+@needs_dev_full
+@pytest.mark.parametrize("force", [[], ["-f"]])
+def test_a_full_device_is_refused_and_stays_a_device(files: Path, force: list[str]) -> None:
+    assert_refused(ctc(*TRUNCATE, "-o", "/dev/full", *force), "/dev/full", "No space left")
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+@needs_dev_full
+@pytest.mark.parametrize(
+    "args",
+    [
+        (*TRUNCATE, "-o", "-"),
+        ("truncate", "plain.ctc", "--bytes", "20", "-o", "-"),
+        ("decode", "whole.ctc", "-o", "-"),
+        ("info", "--header-only", "plain.ctc"),
+        ("--version",),
+        ("info", "-h"),
+    ],
+)
+def test_what_a_full_standard_output_does_not_take_is_lost_with_exit_1(
+    files: Path, args: tuple[str, ...]
+) -> None:
+    with open("/dev/full", "wb") as full:
+        assert_refused(run(*args, stdout=full), "standard output: No space left")
+
+
+@needs_dev_full
+def test_words_that_cannot_be_said_do_not_spoil_the_work(files: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        result = run(*TRUNCATE, "-o", "x.ctc", stderr=full)
+    assert (files / "x.ctc").read_bytes() == PLAIN[:200_000]
+    assert result.code == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (*TRUNCATE, "-o", "-"),
+        ("decode", "whole.ctc", "-o", "-"),
+        ("info", "--header-only", "plain.ctc", "plain.ctc"),
+        ("info", "--header-only", "--json", "plain.ctc"),
+        ("check", "--json", "--quiet", *["plain.ctc"] * 300),
+        ("truncate", "--bytes", "300", "plain.ctc", "whole.ctc", "-o", "out/", "--json"),
+    ],
+)
+def test_a_reader_that_is_gone_ends_the_command_quietly(files: Path, args: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        result = run(*args, stdout=writer)
+    finally:
+        os.close(writer)
+    assert result.code == 1
+    assert result.lines[-1] == "ctc: broken pipe: the reader of standard output is gone"
+    assert [line for line in result.lines if " -> " not in line] == result.lines[-1:]
+
+
+def test_a_reader_that_takes_one_byte_gets_it(files: Path) -> None:
+    result = run_shell('"$@" | head -c 1', *TRUNCATE, "-o", "-")
+    assert result.out == PLAIN[:1]
+    assert_refused(result, "broken pipe")
+
+
+def test_closed_standard_streams_are_no_internal_error(files: Path) -> None:
+    assert_refused(run_shell('"$@" <&-', "truncate", "-", "--bytes", "99", "-o", "x.ctc"), "standard input")
+    assert_refused(run_shell('"$@" >&-', *TRUNCATE, "-o", "-"), "standard output")
+    assert not (files / "x.ctc").exists()
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that gives errors")
+@pytest.mark.parametrize("command", [["encode"], ["decode", "--format", "png"], ["check"]])
+def test_a_read_error_is_told_and_the_others_are_done(files: Path, command: list[str]) -> None:
+    good = "photo.png" if command == ["encode"] else "whole.ctc"
+    output = [] if command == ["check"] else ["-o", "out/"]
+    result = ctc(*command, "/proc/self/mem", good, *output, "--quiet")
+    assert_refused(result, "ctc: /proc/self/mem: Input/output error", lines=2)
+    assert command == ["check"] or len(names(files / "out")) == 1
+
+
+def test_a_read_error_on_standard_input_is_told(files: Path) -> None:
+    with (
+        open("/proc/self/mem", "rb") as memory,
+        spawn("truncate", "-", "--bytes", 99, "-o", "x", stdin=memory) as process,
+    ):
+        assert_refused(ended(process), "standard input", "Input/output error")
+    assert not (files / "x").exists()
+
+
+def _when_first_read(monkeypatch: pytest.MonkeyPatch, what: Callable[[], None]) -> None:
+    """Something happens after the plan is made, as the first input is read."""
+    real, todo = _files.read_input, [what]
+
+    def read(name: str) -> bytes:
+        if todo:
+            todo.pop()()
+        return real(name)
+
+    monkeypatch.setattr("ctc_codec.cli.work.read_input", read)
+
+
+def test_inputs_that_change_after_the_plan_is_made_fail_alone(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abcd":
+        shutil.copy("whole.ctc", f"{name}.ctc")
+
+    def change() -> None:
+        os.remove("b.ctc")
+        os.remove("c.ctc")
+        os.mkdir("c.ctc")
+
+    _when_first_read(monkeypatch, change)
+    result = ctc("truncate", *(f"{name}.ctc" for name in "abcd"), "--bytes", 300, "-o", "out/", "--quiet")
+    assert_refused(result, lines=3)
+    assert result.lines == [
+        "ctc: b.ctc: No such file or directory",
+        "ctc: c.ctc: Is a directory",
+        "ctc: 2 of 4 inputs failed: b.ctc, c.ctc",
+    ]
+    assert names(files / "out") == ["a.ctc", "d.ctc"]
+
+
+def test_an_output_folder_that_goes_meanwhile_is_missed_or_made_again(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of one file, or of many."""
+    (files / "out").mkdir()
+    _when_first_read(monkeypatch, lambda: os.rmdir("out"))
+    assert_refused(ctc(*TRUNCATE, "-o", "out/x"), "out/x", "no such directory")
+    (files / "out").mkdir()
+    _when_first_read(monkeypatch, lambda: os.rmdir("out"))
+    assert ctc(*TRUNCATE, "-o", "out/").code == 0
+    assert names(files / "out") == ["plain.ctc"]
+
+
+def test_a_file_that_is_still_being_written_is_a_file(files: Path) -> None:
+    """Whoever reads it gets some prefix, and a prefix is never damage."""
+    script = (
+        "import sys, time\ndata = open('plain.ctc', 'rb').read()\nout = open('growing.ctc', 'wb', 0)\n"
+        "for at in range(0, len(data), 997):\n    out.write(data[at : at + 997]); time.sleep(0.002)\n"
+    )
+    (files / "growing.ctc").write_bytes(b"")
+    seen = []
+    with python(script) as writer:
+        while writer.poll() is None:
+            result = ctc("check", "--json", "--quiet", "growing.ctc")
+            facts = json.loads(result.out)
+            if "state" in facts:
+                assert (result.code, facts["state"]) in [(0, "cut"), (0, "complete")]
+                seen.append(facts["bytes"])
+            else:
+                assert "header" in facts["error"] or "empty" in facts["error"]
+        assert writer.returncode == 0
+    assert len(set(seen)) > 3
+    assert seen == sorted(seen)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_a_file(files: Path) -> None:
+    """Less comes than was announced."""
+    reader, writer = os.pipe()
+    os.write(writer, PLAIN[:5000])
+    os.close(writer)
+    try:
+        assert ctc("truncate", f"/dev/fd/{reader}", "--bytes", 9000, "-o", "x").code == 0
+    finally:
+        os.close(reader)
+    assert (files / "x").read_bytes() == PLAIN[:5000]
+
+
+# --- existing files, links, permissions -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("encode", "photo.png", "-o", "old"),
+        ("decode", "whole.ctc", "--format", "png", "-o", "old"),
+        ("preview", "whole.ctc", "--frames", "1", "-o", "old"),
+        (*TRUNCATE, "-o", "old"),
+        (*TRUNCATE, "-o", "link"),
+    ],
+)
+def test_existing_files_are_replaced_only_by_force(files: Path, args: tuple[str, ...]) -> None:
+    (files / "old").write_bytes(b"precious")
+    (files / "link").symlink_to("old")
+    before = names(files)
+    assert_refused(ctc(*args), f"{args[-1]}: exists already (use -f to overwrite)")
+    assert (files / "old").read_bytes() == b"precious"
+    assert ctc(*args, "-f").code == 0
+    assert (files / "old").read_bytes() != b"precious"
+    assert (files / "link").is_symlink()
+    assert names(files) == before
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_is_cut_in_its_place_by_force_alone(files: Path, link: bool) -> None:
+    (files / "link").symlink_to("plain.ctc")
+    before, name = names(files), "link" if link else "plain.ctc"
+    args = ("truncate", name, "--bytes", 99, "-o", name)
+    assert_refused(ctc(*args), "exists already")
+    assert ctc(*args, "-f").code == 0
+    assert (files / "link").is_symlink()
+    assert (files / "plain.ctc").read_bytes() == PLAIN[:99]
+    assert names(files) == before
+
+
+@pytest.mark.parametrize("target", ["itself", "./itself", "symbolic", "hard"])
+@pytest.mark.parametrize(("command", "source"), [("encode", "photo.png"), ("decode", "whole.ctc")])
+def test_an_input_is_not_replaced_by_what_becomes_of_it(
+    files: Path, command: str, source: str, target: str
+) -> None:
+    before = (files / source).read_bytes()
+    target = target.replace("itself", source)
+    if target == "symbolic":
+        Path(target).symlink_to(source)
+    elif target == "hard":
+        os.link(source, target)
+    more = ["--format", "png"] if command == "decode" else []
+    assert_refused(ctc(command, source, "-o", target, *more), target, "exists already")
+    assert_refused(ctc(command, source, "-o", target, "-f", *more), target, "is the input itself")
+    assert (files / source).read_bytes() == before
+
+
+def test_a_link_to_nothing_becomes_one_to_the_output(files: Path) -> None:
+    (files / "link").symlink_to("new")
+    assert ctc(*TRUNCATE, "-o", "link").code == 0
+    assert (files / "link").is_symlink()
+    assert (files / "new").read_bytes() == PLAIN[:200_000]
+
+
+def test_a_link_into_a_folder_that_is_not_there_is_refused(files: Path) -> None:
+    (files / "link").symlink_to("nowhere/new")
+    assert_refused(ctc(*TRUNCATE, "-o", "link"), "link", "No such file or directory")
+    assert (files / "link").is_symlink()
+
+
+@pytest.mark.parametrize("force", [[], ["-f"]])
+def test_a_link_to_itself_is_refused(files: Path, force: list[str]) -> None:
+    (files / "link").symlink_to("link")
+    assert_refused(ctc(*TRUNCATE, "-o", "link", *force), "link", "symbolic links")
+    assert_refused(ctc("truncate", "link", "--bytes", 99, "-o", "x"), "link", "symbolic links")
+    assert (files / "link").is_symlink()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_permissions_are_the_usual_ones(files: Path, umask: int) -> None:
+    for name, mode in (("y", 0o604), ("z", 0o600)):
+        (files / name).write_bytes(b"")
+        (files / name).chmod(mode)
+    before = os.umask(umask)
+    try:
+        for name in "xyz":
+            assert ctc(*TRUNCATE, "-o", name, "-f").code == 0
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((files / name).stat().st_mode) for name in "xyz"]
+    assert modes == [0o666 & ~umask, 0o604, 0o600]
+
+
+# --- outputs that cannot be written -----------------------------------------------------------------
+
+
+def test_a_missing_folder_is_not_made_for_a_file(files: Path) -> None:
+    before = names(files)
+    assert_refused(ctc(*TRUNCATE, "-o", "nowhere/x.ctc"), "nowhere/x.ctc", "no such directory")
+    assert names(files) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
+@pytest.mark.parametrize("folder", ["/proc", "/proc/self"])
+def test_an_unwritable_folder_is_refused(files: Path, folder: str) -> None:
+    assert_refused(ctc(*TRUNCATE, "-o", f"{folder}/x.ctc"), f"{folder}/x.ctc")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_read_only_folder_is_refused(files: Path) -> None:
+    (files / "out").mkdir(mode=0o555)
+    assert_refused(ctc(*TRUNCATE, "-o", "out/x.ctc"), "out/x.ctc", "ermission")
+
+
+def test_a_folder_of_the_output_name_is_refused(files: Path) -> None:
+    (files / "photo.ctc").mkdir()
+    assert_refused(ctc("encode", "photo.png"), "photo.ctc", "is a directory")
+    assert_refused(ctc("encode", "photo.png", "-f"), "photo.ctc", "is a directory")
+    assert names(files / "photo.ctc") == []
+
+
+def test_a_file_where_a_folder_is_asked_for_is_refused(files: Path) -> None:
+    before = (files / "photo.png").read_bytes()
+    assert ctc(*TRUNCATE, "-o", "photo.png/").code in (1, 2)
+    assert (files / "photo.png").read_bytes() == before
+
+
+def test_a_name_too_long_is_refused(files: Path) -> None:
+    before = names(files)
+    result = run(*TRUNCATE, "-o", "n" * 256)
+    assert result.code in (1, 2)
+    assert len(result.lines) == 1, result.err
+    assert "too long" in result.err
+    assert names(files) == before
+
+
+SMALL_DISK = 64 << 10
+
+
+@pytest.fixture
+def disk(here: Path) -> Iterator[Path]:
+    """A file system of 64 KiB, ``disk``."""
+    folder = here / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "none", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    "args", [(*TRUNCATE, "-o", "disk/x"), ("decode", "whole.ctc", "--format", "bmp", "-o", "disk/x")]
+)
+def test_a_full_disk_takes_nothing(files: Path, disk: Path, args: tuple[str, ...]) -> None:
+    (disk / "old").write_bytes(b"precious" * 5000)  # leaves less than the output takes
+    free = os.statvfs(disk).f_bfree
+    assert_refused(ctc(*args), "disk/x", "No space left on device")
+    assert_refused(ctc(*args[:-1], "disk/old", "-f"), "disk/old", "No space left on device")
+    assert names(disk) == ["old"]
+    assert (disk / "old").read_bytes() == b"precious" * 5000
+    assert os.statvfs(disk).f_bfree == free
+
+
+def test_what_still_fits_on_a_full_disk_is_written(files: Path, disk: Path) -> None:
+    (files / "small.ctc").write_bytes(PLAIN[:9000])
+    result = ctc("truncate", "plain.ctc", "small.ctc", "--bytes", "200k", "-o", "disk", "--quiet")
+    assert_refused(result, "disk/plain.ctc: No space left", lines=2)
+    assert result.lines[-1] == "ctc: 1 of 2 inputs failed: plain.ctc"
+    assert names(disk) == ["small.ctc"]
+    assert (disk / "small.ctc").read_bytes() == PLAIN[:9000]
+
+
+def test_a_read_only_disk_is_refused(files: Path, disk: Path) -> None:
+    (disk / "old").write_bytes(b"precious")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for more in (["disk/x"], ["disk/old", "-f"]):
+        assert_refused(ctc(*TRUNCATE, "-o", *more), more[0], "Read-only file system")
+    assert names(disk) == ["old"]
+    assert (disk / "old").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("target", [["new"], ["old", "-f"]])
+def test_a_write_that_fails_half_way_leaves_nothing(
+    files: Path, monkeypatch: pytest.MonkeyPatch, number: int, target: list[str]
+) -> None:
+    def fail(descriptor: int) -> None:
+        os.ftruncate(descriptor, 100_000)
+        raise OSError(number, os.strerror(number))
+
+    (files / "old").write_bytes(b"precious")
+    before = names(files)
+    monkeypatch.setattr("ctc_codec.container.atomic.os.fsync", fail)
+    assert_refused(ctc(*TRUNCATE, "-o", *target), target[0], os.strerror(number))
+    assert names(files) == before
+    assert (files / "old").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_file_that_cannot_be_made_is_refused(
+    files: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Root, as whom tests may run, is refused nothing: so this is played."""
+
+    def refuse(path: Path, mode: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    before = names(files)
+    monkeypatch.setattr("ctc_codec.container.atomic.open", refuse, raising=False)
+    assert_refused(ctc(*TRUNCATE, "-o", "x"), "x: " + os.strerror(number))
+    assert names(files) == before
+
+
+@pytest.mark.parametrize(
+    "args",
+    [(*TRUNCATE, "-o"), ("encode", "photo.png", "-o"), ("decode", "whole.ctc", "--format", "bmp", "-o")],
+)
+def test_a_file_larger_than_is_allowed_leaves_nothing(files: Path, args: tuple[str, ...]) -> None:
+    before, limits = names(files), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        result = ctc(*args, "x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_refused(result, "x: File too large")
+    assert names(files) == before
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EPERM])
+def test_files_work_without_hard_links(files: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    before = names(files)
+    monkeypatch.setattr(LINK, refuse)
+    assert ctc(*TRUNCATE, "-o", "x").code == 0
+    assert (files / "x").read_bytes() == PLAIN[:200_000]
+    assert_refused(ctc(*TRUNCATE, "-o", "x"), "x: exists already")
+    assert names(files) == sorted([*before, "x"])
+
+
+# --- names ------------------------------------------------------------------------------------------
+
+
+NAMES = {
+    "a newline": b"two\nlines",
+    "a carriage return and colours": b"\x1b[31mred\r",
+    "quotes": b"'it' \"is\" `quoted` $HOME \\",
+    "bytes that are no UTF-8": b"\xff\xfe\x80",
+    "a dash in front": b"-f",
+    "spaces and a dot": b" . ",
+    "letters of others": "Ω漢字é".encode(),
+    "direction marks": "\u202egnp".encode(),
+    "as long as can be": b"n" * 251,
+    "a percent sign": b"100%d%s%n",
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_odd_names(files: Path, case: str) -> None:
+    """As input and output, in a folder, in a message, and in JSON."""
+    name = os.fsdecode(NAMES[case])
+    (files / "in").mkdir()
+    (files / "in" / f"{name}.ctc").write_bytes(PLAIN)
+    assert ctc("truncate", "--bytes", 9000, "-o", "out", "-r", "in").code == 0
+    assert os.listdir(b"out") == [NAMES[case] + b".ctc"]
+    assert ctc("truncate", "--bytes", 9000, "-o", "out2/", "--", Path("in") / f"{name}.ctc").code == 0
+    assert (files / "out2" / f"{name}.ctc").read_bytes() == PLAIN[:9000]
+    os.chdir("out")
+    assert ctc("check", "--", f"{name}.ctc").code == 0
+    (files / "out" / f"{name}.ctc").write_bytes(b"no stream")
+    result = ctc("check", "--json", "--", f"{name}.ctc")
+    assert_refused(result, "not a .ctc file")
+    assert result.err.isprintable() or result.err[:-1].isprintable()
+    assert os.fsencode(json.loads(result.out)["file"]) == NAMES[case] + b".ctc"
+
+
+def test_partial_names_are_short(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that of the target is."""
+    seen = []
+    real = os.link
+
+    def link(source: str, target: str) -> None:
+        seen.append(Path(source).name)
+        real(source, target)
+
+    monkeypatch.setattr("ctc_codec.container.atomic.os.link", link)
+    assert ctc(*TRUNCATE, "-o", "n" * 255).code == 0
+    assert [len(name) <= 64 for name in seen] == [True]
+
+
+def test_neither_home_nor_locale(files: Path) -> None:
+    poor = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "OMP_NUM_THREADS": "1"}
+    name = os.fsdecode(b"\xc3\xa9\xff.ctc")
+    shutil.move("whole.ctc", name)
+    done = run("decode", name, env=poor)
+    assert done.code == 0, done
+    assert "120x88" in done.err
+    assert os.fsencode(name)[:-4] + b".png" in os.listdir(b".")
+    again = ("truncate", name, "--bytes", "99", "-o", name)
+    assert_refused(run(*again, env=poor), "exists already")
+    assert run(*again, "-f", env=poor).code == 0
+    assert Path(name).stat().st_size == 99
+
+
+# --- others at the same file ------------------------------------------------------------------------
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def somebody_was_faster(source: str, target: str) -> None:
+        Path(target).write_bytes(b"precious")
+        link(source, target)
+
+    monkeypatch.setattr("ctc_codec.container.atomic.os.link", somebody_was_faster)
+    assert_refused(ctc(*TRUNCATE, "-o", "x.ctc"), "exists already")
+    assert (files / "x.ctc").read_bytes() == b"precious"
+    assert not list(files.glob("*.partial"))
+
+
+_WRITER = """
+import sys
+from ctc_codec.errors import OutputError
+from ctc_codec.cli.files import write_output
+data, force = sys.argv[1].encode() * 200_000, sys.argv[2] == "force"
+print("ready", flush=True)
+for name in sys.stdin:
+    try:
+        write_output(name.strip(), data, force)
+        print("won", flush=True)
+    except OutputError as error:
+        print(error, flush=True)
+"""
+
+
+@pytest.mark.parametrize("force", ["force", "careful"])
+def test_two_that_write_one_file_leave_a_whole_one(here: Path, force: str) -> None:
+    rounds = 40
+    writers = [python(_WRITER, letter, force) for letter in "ab"]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"ready\n"
+    for number in range(rounds):
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.write(f"{number}\n".encode())
+            writer.stdin.flush()
+        said = sorted(writer.stdout.readline().decode() for writer in writers if writer.stdout)
+        if force == "force":
+            assert said == ["won\n"] * 2
+        else:
+            assert said == [f"{number}: exists already (use -f to overwrite)\n", "won\n"]
+        assert Path(str(number)).read_bytes() in (b"a" * 200_000, b"b" * 200_000)
+    for writer in writers:
+        assert writer.communicate(timeout=60) == (b"", b"")
+    assert len(names(here)) == rounds
+
+
+def test_two_commands_with_one_output(files: Path) -> None:
+    both = [spawn("truncate", "plain.ctc", "--bytes", size, "-o", "x") for size in (100_000, 200_000)]
+    ends = [(process.communicate(timeout=60)[1].decode(), process.returncode) for process in both]
+    assert sorted(code for _, code in ends) == [0, 1]
+    assert "exists already" in next(err for err, code in ends if code == 1)
+    winner = next(size for size, (_, code) in zip((100_000, 200_000), ends, strict=True) if code == 0)
+    assert (files / "x").read_bytes() == PLAIN[:winner]
+    assert not list(files.glob("*.partial"))

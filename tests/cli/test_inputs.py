@@ -1,0 +1,178 @@
+"""Which files a command takes and what the outputs are called: folders, suffixes, what exists already. Names
+that do not fit together are wrong usage, see test_main.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from support.command import PLAIN, TRUNCATE, Result, assert_refused, ctc, files_below, names, touch
+
+MakePhoto = Callable[..., Image.Image]
+CUT = ("truncate", "--bytes", "300")
+
+# --- names of outputs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("output", "written"),
+    [
+        ("any name.bin", "any name.bin"),
+        ("out", "out/plain.ctc"),  # a folder that is there
+        ("out/", "out/plain.ctc"),
+        ("new/folder/", "new/folder/plain.ctc"),
+    ],
+)
+def test_output_is_a_file_or_a_folder(files: Path, output: str, written: str) -> None:
+    (files / "out").mkdir()
+    before = files_below(files)
+    assert ctc(*TRUNCATE, "-o", output).code == 0
+    assert files_below(files) == sorted([*before, written])
+    assert (files / written).read_bytes() == PLAIN[:200_000]
+
+
+def test_only_the_last_suffix_is_replaced(files: Path) -> None:
+    shutil.copy("plain.ctc", "a.b.c")
+    shutil.copy("plain.ctc", "bare")
+    assert ctc("truncate", "a.b.c", "bare", "--bytes", 50, "-o", "out/").code == 0
+    assert names(files / "out") == ["a.b.ctc", "bare.ctc"]
+
+
+# --- folders ----------------------------------------------------------------------------------------
+
+
+def test_folders_are_mirrored(shelf: Path) -> None:
+    result = ctc(*CUT, "-r", "in", "-o", "new/out")
+    assert result.code == 0, result.err
+    assert files_below(shelf / "new/out") == ["a/w.ctc", "b/c/x.ctc", "b/y.ctc", "z.ctc"]
+    assert [line.split(" -> ")[0] for line in result.lines[:-1]] == [
+        "in/z.ctc",
+        "in/a/w.ctc",
+        "in/b/y.CTC",
+        "in/b/c/x.ctc",
+    ]
+    assert result.lines[-1].startswith("ctc: 4 done, 0 failed, 0 skipped, 1.20 kB, ")
+
+
+def test_folders_and_files_go_together(shelf: Path, photo_ctc: bytes) -> None:
+    Path("single.ctc").write_bytes(photo_ctc)
+    assert ctc(*CUT, "-r", "in/b/", "single.ctc", "in/a", "-o", "out").code == 0
+    assert files_below(shelf / "out") == ["c/x.ctc", "single.ctc", "w.ctc", "y.ctc"]
+
+
+def test_without_an_output_folder_results_go_beside_the_inputs(shelf: Path) -> None:
+    before = files_below(shelf)
+    assert ctc("decode", "-r", "in", "--quiet", "--thumbnail").code == 0
+    new = ["in/a/w.png", "in/b/c/x.png", "in/b/y.png", "in/z.png"]
+    assert sorted(set(files_below(shelf)) - set(before)) == new
+
+
+def test_an_output_folder_inside_an_input_folder_is_not_read(shelf: Path) -> None:
+    for _ in range(2):
+        assert ctc(*CUT, "-r", "in", "-o", "in/out", "-f").code == 0
+    assert files_below(shelf / "in/out") == ["a/w.ctc", "b/c/x.ctc", "b/y.ctc", "z.ctc"]
+
+
+def test_links_to_folders_are_not_followed(shelf: Path) -> None:
+    Path("in/b/loop").symlink_to("..")
+    Path("in/b/self").symlink_to("self")
+    Path("in/b/linked.ctc").symlink_to("../z.ctc")
+    Path("in/b/lost.ctc").symlink_to("nowhere")
+    os.mkfifo("in/b/pipe.ctc")
+    Path("in/b/folder.ctc").mkdir()
+    result = ctc(*CUT, "-r", "in/b", "-o", "out")
+    assert_refused(
+        Result(result.code, b"", "\n".join(result.lines[-1:])), "1 of 4 inputs failed: in/b/lost.ctc"
+    )
+    assert "ctc: in/b/lost.ctc: No such file or directory" in result.lines
+    assert files_below(shelf / "out") == ["c/x.ctc", "linked.ctc", "y.ctc"]
+    assert not Path("out/linked.ctc").is_symlink()
+
+
+def test_a_link_that_is_named_is_followed(shelf: Path) -> None:
+    Path("link").symlink_to("in/a")
+    assert ctc(*CUT, "-r", "link", "-o", "out").code == 0
+    assert files_below(shelf / "out") == ["w.ctc"]
+
+
+def test_images_are_told_by_their_suffix(here: Path, make_photo: MakePhoto) -> None:
+    for name in ("a.png", "b.JPG", "c.Webp", "d.tiff", "g.ppm"):
+        make_photo(20, 18).save(name)
+    touch("e.txt", "f.ctc", "f.mpg", "f.pdf", ".h.png")
+    result = ctc("encode", "-r", ".", "-o", "out", "--quiet")
+    assert (result.code, result.err) == (0, "")
+    assert files_below(here / "out") == ["a.ctc", "b.ctc", "c.ctc", "d.ctc", "g.ctc"]
+
+
+def test_an_image_that_needs_a_plugin_is_not_left_out_silently(here: Path) -> None:
+    touch("phone.HEIC")
+    assert_refused(ctc("encode", "-r", "."), "phone.HEIC")
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_a_folder_with_nothing_to_do_fails_and_the_others_are_done(shelf: Path, command: str) -> None:
+    touch("nothing/text.txt")
+    assert_refused(ctc(command, "-r", "nothing", "-o", "out"), "nothing", "in this folder")
+    assert not Path("out").exists()
+    if command == "decode":
+        result = ctc(command, "-r", "nothing", "in/a", "-o", "out", "--quiet")
+        assert_refused(result, "ctc: nothing: there is no *.ctc", "1 of 2 inputs failed: nothing", lines=2)
+        assert files_below(shelf / "out") == ["w.png"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_cannot_be_read_fails_and_the_others_are_done(shelf: Path) -> None:
+    Path("in/b").chmod(0)
+    try:
+        result = ctc(*CUT, "-r", "in", "-o", "out", "--quiet")
+    finally:
+        Path("in/b").chmod(0o755)
+    assert_refused(result, "ctc: in/b: Permission denied", "1 of 3 inputs failed: in/b", lines=2)
+    assert files_below(shelf / "out") == ["a/w.ctc", "z.ctc"]
+
+
+def test_a_file_in_the_way_of_a_folder_fails_what_would_go_there(shelf: Path) -> None:
+    touch("out/b")
+    result = ctc(*CUT, "-r", "in", "-o", "out", "--quiet")
+    assert result.code == 1
+    assert result.lines[-1] == "ctc: 2 of 4 inputs failed: in/b/y.CTC, in/b/c/x.ctc"
+    assert all(line.startswith("ctc: in/b/") and "internal" not in line for line in result.lines[:-1])
+    assert files_below(shelf / "out") == ["a/w.ctc", "b", "z.ctc"]
+
+
+# --- what exists already ----------------------------------------------------------------------------
+
+
+def test_what_exists_is_skipped_and_counted(shelf: Path) -> None:
+    touch("out/a/w.ctc", "out/z.ctc")
+    result = ctc(*CUT, "-r", "in", "-o", "out", "--skip-existing")
+    assert (result.code, result.counts) == (0, (2, 0, 2))
+    assert len(result.lines) == 3
+    assert Path("out/z.ctc").read_bytes() == b""
+    assert Path("out/b/y.ctc").stat().st_size == 300
+    result = ctc(*CUT, "-r", "in", "-o", "out", "--skip-existing")
+    assert (result.code, result.counts) == (0, (0, 0, 4))
+    assert len(result.lines) == 1
+
+
+def test_one_file_that_exists_is_skipped_without_a_word(here: Path) -> None:
+    touch("a.png", "a.ctc")
+    assert ctc("encode", "a.png", "--skip-existing", "--weights", "nowhere") == Result(0, b"", "")
+
+
+def test_what_appears_meanwhile_is_skipped_too(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def somebody_was_faster(source: str, target: Path) -> None:
+        target.write_bytes(b"precious")
+        link(source, target)
+
+    monkeypatch.setattr("ctc_codec.container.atomic.os.link", somebody_was_faster)
+    result = ctc(*CUT, "-r", "in/b", "-o", "out", "--skip-existing")
+    assert (result.code, result.counts) == (0, (0, 0, 2))
+    assert Path("out/y.ctc").read_bytes() == b"precious"

@@ -1,0 +1,359 @@
+"""The command as a whole: help, wrong usage, what is loaded, weights and limits, too little memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+import ctc_codec
+from ctc_codec.cli import files as _files
+from ctc_codec.cli.main import main
+from ctc_codec.container.sections import EXIF, QUALITY, join_sections, pack_text
+from support.command import (
+    TRUNCATE,
+    assert_misused,
+    assert_refused,
+    ctc,
+    ended,
+    files_below,
+    names,
+    python,
+    run,
+    touch,
+)
+from support.streams import with_extras
+
+# --- help and usage ---------------------------------------------------------------------------------
+
+
+def test_installed_command_has_a_version_and_exit_codes(here: Path) -> None:
+    result = run("--version")
+    assert (result.code, result.err) == (0, "")
+    assert ctc_codec.__version__ in result.out.decode()
+    assert_misused(run("frobnicate"), "frobnicate")
+
+
+@pytest.mark.parametrize("name", ["", *main.commands])
+def test_every_help_ends_with_examples(name: str) -> None:
+    result = ctc(*name.split(), "-h")
+    assert (result.code, result.err) == (0, "")
+    text = result.out.decode()
+    assert text == ctc(*name.split(), "--help").out.decode()
+    assert text.startswith(f"Usage: ctc {name}")
+    examples = text.partition("\n  Examples:\n")[2].splitlines()
+    assert sum(line.startswith("    ") for line in examples) >= 3
+    assert all("ctc " in line for line in examples if line.startswith("    "))
+    if name not in ("evaluate", "train", "completion"):
+        assert "Exit codes: 0" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ("", ["Missing command"]),
+        ("frobnicate", ["No such command", "frobnicate"]),
+        ("encode", ["Missing argument"]),
+        ("check", ["Missing argument"]),
+        ("preview", ["INPUT"]),
+        ("encode --no-such-option photo.png", ["--no-such-option"]),
+        ("check whole.ctc -o x", ["-o"]),
+        ("completion tcsh", ["tcsh"]),
+        # values
+        *((f"encode photo.png -q {q}", ["--quality", "1<=x<=100"]) for q in ("0", "101")),
+        *((f"encode photo.png -q {q}", ["--quality", f"'{q}'"]) for q in ("nan", "high")),
+        *((f"encode photo.png -e {effort}", ["--effort", "1<=x<=9"]) for effort in ("0", "10")),
+        *((f"encode photo.png -o x --psnr {db}", ["--psnr"]) for db in ("nan", "0")),
+        ("encode photo.png -o x --bpp nan", ["--bpp"]),
+        *((f"truncate plain.ctc -o x --bpp {bpp}", ["--bpp"]) for bpp in ("0", "-1", "nan")),
+        *(
+            (f"truncate plain.ctc -o x --bytes {count}", ["--bytes", count])
+            for count in ("0", "-5", "nan", "inf", "10q", "k")
+        ),
+        ("encode photo.png -o x --threads 0", ["--threads"]),
+        ("encode photo.png -o x --device cpu", ["--device"]),
+        ("encode a.png --jobs -1", ["--jobs"]),
+        ("encode a.png --jobs many", ["--jobs", "many"]),
+        ("encode nowhere.png --background nocolour", ["--background", "nocolour"]),
+        ("encode nowhere.png --background #12345678", ["--background", "#12345678"]),
+        ("decode nowhere.ctc --background 1,2,3", ["--background"]),
+        ("decode whole.ctc -q", ["-q"]),
+        ("decode whole.ctc -o x.unheard", ["unheard"]),
+        ("decode whole.ctc -o x", ["x"]),
+        ("decode whole.ctc -o - --format unheard", ["unheard"]),
+        ("decode whole.ctc --format unheard", ["unheard"]),
+        ("decode whole.ctc --format a/b", ["a/b"]),
+        ("preview whole.ctc --frames 0", ["--frames"]),
+        # options that exclude or need each other
+        *(
+            (f"encode photo.png {a} {b}", [a.split()[0], b.split()[0]])
+            for a, b in [
+                ("--quality 90", "--bpp 1"),
+                ("--quality 90", "--bytes 100"),
+                ("--quality 90", "--psnr 30"),
+                ("--bpp 1", "--bytes 100"),
+                ("--bpp 1", "--psnr 30"),
+                ("--bytes 1k", "--psnr 30"),
+                ("--skip-existing", "--force"),
+            ]
+        ),
+        ("decode whole.ctc --bpp 1 --bytes 100", ["--bpp", "--bytes"]),
+        ("truncate plain.ctc -o x --bpp 1 --bytes 100", ["--bpp", "--bytes"]),
+        ("truncate plain.ctc -o x --psnr 30 --bpp 1", ["--psnr", "--bpp"]),
+        ("truncate plain.ctc -o x", ["--bpp", "--bytes"]),
+        ("truncate plain.ctc --bpp 1", ["-o"]),
+        ("truncate plain.ctc --bytes 99 -o ", ["-o"]),
+        ("encode a.png --json -o -", ["--json", "-o"]),
+        ("encode - --json", ["--json", "-o"]),
+        ("preview - --original -", ["only once"]),
+        ("preview whole.ctc plain.ctc --original photo.png", ["--original", "one input"]),
+        ("preview -r x --original photo.png", ["--original", "-r"]),
+        # numbered images
+        ("decode nowhere.ctc --progressive-every 10", ["frame-%03d.png"]),
+        ("decode nowhere.ctc --progressive-every 10 -o frame.png", ["frame.png", "frame-%03d.png"]),
+        ("decode nowhere.ctc --progressive-every 10 -o f%d-%d.png", ["%d-%d"]),
+        ("decode nowhere.ctc --progressive-every 10 -o f%s.png", ["%s"]),
+        ("decode nowhere.ctc --progressive-every 10 -o f%03d", ["suffix"]),
+        ("decode nowhere.ctc --progressive-every 0 -o f%d.png", ["--progressive-every"]),
+        ("decode nowhere.ctc n.ctc --progressive-every 10 -o f%d.png", ["one input"]),
+        ("decode nowhere.ctc --progressive-every 10 -o f%d.png --bpp 1", ["--bpp", "--progressive-every"]),
+        ("decode nowhere.ctc --progressive-every 10 -o f%d.png --thumbnail", ["--thumbnail"]),
+        # several inputs, folders, standard input
+        ("encode photo.png plain.ctc -o x", ["several inputs"]),
+        ("encode photo.png plain.ctc -o -", ["several inputs"]),
+        ("encode - -", ["standard input"]),
+        ("check - -", ["standard input"]),
+        ("encode - -o out/", ["standard input"]),
+        ("encode -r x - -o out", ["standard input"]),
+        ("encode -r x - --json", ["standard input"]),
+        *((f"{command} x a.png", ["x: is a folder", "-r"]) for command in ("encode", "check", "preview")),
+        ("truncate a.ctc x y -o out --bytes 9", ["x: is a folder", "-r"]),
+        ("encode -r x -o -", ["folder"]),
+        ("encode -r x --json -o /dev/stdout", ["folder"]),
+        ("encode -r x -o a.png", ["folder"]),
+        # two inputs that would be written to one file
+        ("truncate plain.ctc plain.ctc -o out/ --bytes 99", ["plain.ctc"]),
+        ("encode a.png a.jpg", ["a.png", "a.jpg", "a.ctc"]),
+        ("encode a.png a.jpg -o out/", ["a.png", "a.jpg", "out/a.ctc"]),
+        ("encode -r . -o out", ["./a.jpg", "./a.png", "out/a.ctc"]),
+        ("encode -r x y -o out", ["x/b.png", "y/b.png", "out/b.ctc"]),
+        ("encode -r x x/b.png", ["x/b.png", "x/b.ctc"]),
+        ("encode a.png ./a.png", ["a.png", "./a.png", "a.ctc"]),
+    ],
+)
+def test_wrong_usage_exits_2_and_writes_nothing(files: Path, args: str, words: list[str]) -> None:
+    touch("a.png", "a.jpg", "x/b.png", "y/b.png")
+    before = files_below(files)
+    assert_misused(ctc(*(args.split(" ") if args else [])), *words)
+    assert files_below(files) == before
+
+
+# --- what is loaded and left ------------------------------------------------------------------------
+
+
+def _loaded_by(*args: str, **environment: str) -> set[str]:
+    """Which of the packages that take their time a command loads."""
+    script = (
+        "import sys\nfrom ctc_codec.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'onnxruntime', 'numpy', 'constriction', 'PIL', 'safetensors', 'multiprocessing'}\n"
+        "print('heavy', *heavy & set(sys.modules), file=sys.stderr)"
+    )
+    done = ended(python(script, *args, env={**os.environ, **environment}))
+    assert done.code == 0, done.err
+    return set(done.lines[-1].split()[1:])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        (*TRUNCATE, "-o", "x.ctc"),
+        ("truncate", "whole.ctc", "--psnr", "30", "-o", "x.ctc"),
+        ("info", "--header-only", "plain.ctc"),
+        ("check", "whole.ctc", "sections.ctc", "--weights", "nowhere"),
+        ("--version",),
+        ("--help",),
+        *((name, "--help") for name in ("encode", "train", "evaluate", "preview")),
+    ],
+)
+def test_light_commands_load_nothing_heavy(files: Path, args: tuple[str, ...]) -> None:
+    sections = join_sections([(QUALITY, bytes([10, 0, *[9] * 12])), (EXIF, pack_text(b"EXIF" * 100))])
+    (files / "sections.ctc").write_bytes(with_extras(sections))
+    assert _loaded_by(*args) == set()
+
+
+@pytest.mark.parametrize("words", ["ctc encode a", "ctc info --weights a"])
+def test_completion_loads_nothing_heavy(words: str) -> None:
+    assert _loaded_by(_CTC_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="2") == set()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("encode", "photo.png", "--json", "--keep-metadata"),
+        ("decode", "whole.ctc"),
+        ("decode", "whole.ctc", "--thumbnail"),
+        ("info", "whole.ctc"),
+        ("check", "--quiet", "--decode", "whole.ctc"),
+        ("preview", "--quiet", "--frames", "2", "whole.ctc"),
+    ],
+)
+def test_nothing_but_training_loads_torch(files: Path, args: tuple[str, ...]) -> None:
+    found = _loaded_by(*args)
+    assert "onnxruntime" in found
+    assert "torch" not in found
+
+
+def test_nothing_is_left_in_the_home_folder(files: Path) -> None:
+    """Libraries like to keep something there."""
+    home = files / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_"))}
+    for args in (("encode", "photo.png"), ("decode", "photo.ctc", "-o", "x.png")):
+        assert run(*args, env={**environment, "HOME": str(home)}).code == 0
+    assert names(home) == []
+
+
+# --- weights, threads, limits -----------------------------------------------------------------------
+
+
+def test_threads_are_those_of_the_networks_and_change_no_byte(
+    files: Path, photo_ctc: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, asked = ctc_codec.load_model, []
+
+    def watched(path: str | None, threads: int | None) -> ctc_codec.CodecModel:
+        asked.append(threads)
+        return load(path, threads)
+
+    monkeypatch.setattr("ctc_codec.codec.model.load_model", watched)
+    assert ctc("encode", "photo.png", "--threads", 3).code == 0
+    assert ctc("info", "photo.ctc").code == 0
+    assert (files / "photo.ctc").read_bytes() == photo_ctc
+    assert asked == [3, None]
+
+
+@pytest.mark.parametrize("args", [("encode", "photo.png"), ("decode", "whole.ctc")])
+def test_more_pixels_than_allowed_are_refused(files: Path, args: tuple[str, str]) -> None:
+    before = names(files)
+    refused = ctc(*args, "--max-pixels", 120 * 88 - 1, "-o", "x.png")
+    assert_refused(refused, args[1], "120x88", str(120 * 88 - 1))
+    assert names(files) == before
+    assert ctc(*args, "--max-pixels", 120 * 88, "-o", "x.png").code == 0
+    assert ctc(*args, "--max-pixels", 0, "-o", "x.png", "-f").code == 0
+
+
+def _foreign(path: Path) -> None:
+    save_file({"conv.weight": np.zeros((2, 2), np.float32)}, path)
+
+
+def _text(path: Path) -> None:
+    path.write_text("weights\n")
+
+
+def _none(path: Path) -> None:
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("make", [_foreign, _text, _none])
+@pytest.mark.parametrize(
+    "args", [("encode", "photo.png"), ("decode", "whole.ctc"), ("check", "--decode", "whole.ctc")]
+)
+def test_wrong_weights_fail_once_before_any_input(
+    files: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None], args: tuple[str, ...]
+) -> None:
+    make(files / "w.safetensors")
+    before = names(files)
+    output = [] if args[0] == "check" else ["-o", "."]
+    assert_refused(ctc(*args, "missing", "--weights", "w.safetensors", *output), "w.safetensors")
+    monkeypatch.setenv("CTC_WEIGHTS", "w.safetensors")
+    assert_refused(ctc(*args, "missing", *output), "w.safetensors")
+    assert names(files) == before
+
+
+# --- too little of everything -----------------------------------------------------------------------
+
+
+@contextmanager
+def _no_more_files() -> Iterator[None]:
+    """This process may open none."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_too_many_open_files(files: Path) -> None:
+    for args in (
+        (*TRUNCATE, "-o", "x"),
+        ("encode", "photo.png", "-o", "x"),
+        ("decode", "whole.ctc", "-o", "x.png"),
+        ("check", "whole.ctc"),
+        ("info", "whole.ctc"),
+    ):
+        assert ctc(*args).code == 0  # all that is imported once is imported
+        for path in files.glob("x*"):
+            path.unlink()
+        before = names(files)
+        with _no_more_files():
+            result = ctc(*args)
+        assert_refused(result, args[1], "Too many open files")
+        assert names(files) == before
+
+
+def test_too_many_open_files_when_it_is_time_to_write(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = names(files)
+    write = _files.write_output
+
+    def write_late(*args: object) -> None:
+        with _no_more_files():
+            write(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ctc_codec.cli.work.write_output", write_late)
+    assert_refused(ctc(*TRUNCATE, "-o", "x"), "x: Too many open files")
+    assert names(files) == before
+
+
+_LITTLE_MEMORY = """
+import resource, sys
+from ctc_codec.cli import main
+if sys.argv[1] == "loaded":
+    import ctc_codec.codec.encoder, ctc_codec.codec.decoder
+    ctc_codec.load_model()
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + int(sys.argv[2]) * 1_000_000
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+main(sys.argv[3:])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs to know its own size")
+@pytest.mark.parametrize(
+    ("when", "megabytes", "args"),
+    [
+        ("light", 50, ("truncate", "huge.ctc", "--bytes", "9000", "-o", "x")),
+        ("light", 50, ("check", "huge.ctc")),
+        ("light", 100, ("decode", "whole.ctc", "-o", "x.png")),
+        ("loaded", 60, ("encode", "large.png", "-o", "x")),
+    ],
+)
+def test_too_little_memory(files: Path, when: str, megabytes: int, args: tuple[str, ...]) -> None:
+    with open("huge.ctc", "wb") as file:
+        file.truncate(400_000_000)
+    Image.effect_noise((1600, 1200), 50).convert("RGB").save("large.png", compress_level=0)
+    before = names(files)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    assert_refused(
+        ended(python(_LITTLE_MEMORY, when, megabytes, *args, env=environment)), "not enough memory"
+    )
+    assert names(files) == before
