@@ -41,12 +41,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def weights() -> None:
-    """The packaged ones."""
-    return None
-
-
-@pytest.fixture(scope="session")
 def model() -> ctc_codec.CodecModel:
     """The packaged weights, with one thread."""
     return ctc_codec.load_model(threads=1)

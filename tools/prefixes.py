@@ -29,7 +29,7 @@ _Flags = npt.NDArray[np.bool_]
 def _confirmed(
     value: _Values, known: _Flags, plane: int, later: _Values, later_known: _Flags, later_plane: int
 ) -> bool:
-    """Whether what is known of elements at a plane is what they have later, there or at a finer one."""
+    """Whether the known part of elements at a plane agrees with a later state, there or at a finer plane."""
     value, later = value.astype(np.int32), later.astype(np.int32)
     steps = plane - later_plane
     if steps < 0:
@@ -39,7 +39,7 @@ def _confirmed(
 
 
 def is_prefix(latent: DecodedLatent, later: DecodedLatent) -> bool:
-    """Whether a latent tells of every element what a later one of the same file tells, or less of it."""
+    """Whether a latent agrees in every element with a later one of the same file, or knows less of it."""
     a, b = latent.state, later.state
     details = _confirmed(a.value, a.known, a.plane, b.value, b.known, b.plane)
     if not latent.low_held:

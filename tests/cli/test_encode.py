@@ -3,7 +3,6 @@ in tests/codec."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from PIL import Image
 import ctc_codec
 from ctc_codec.container.header import Header
 from ctc_codec.image.source import psnr
-from support.command import Result, assert_refused, ctc, names, pixels
+from support.command import Result, assert_refused, ctc, pixels
 from support.pictures import snapshot
 
 MakePhoto = Callable[..., Image.Image]
@@ -99,11 +98,12 @@ def test_a_file_ends_where_its_psnr_is_reached(
 ) -> None:
     data = ctc("encode", "photo.png", *args.split(), "-o", "-").out
     assert least <= measured(data) < least + slack
-    found = json.loads(ctc("info", "--json", "-", stdin=data).out)
+    (found,) = ctc("info", "--json", "-", stdin=data).objects
     assert found["state"] == "complete"
     assert (found["planes_held"] == found["planes"] == 7) == (args == "-q 100")
 
 
+@pytest.mark.slow
 def test_effort_takes_slices_and_saves_bytes(files: Path) -> None:
     Image.fromarray(snapshot(400, 300)).save("a.png")
     low, high = (ctc("encode", "a.png", *effort, "-o", "-").out for effort in (("-e", 1), ("--effort", 9)))
@@ -123,7 +123,9 @@ def test_transparency_and_metadata_come_back(here: Path, make_photo: MakePhoto) 
     assert (pixels("back.png")[..., 3] == pixels("clear.png")[..., 3]).all()
 
 
-def test_changes_on_the_way_in_are_told(here: Path, make_photo: MakePhoto) -> None:
+def test_changes_on_the_way_in_are_told(
+    here: Path, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even if nothing can be written afterwards."""
     wide = np.asarray(make_photo(40, 30).convert("L")).astype(np.uint16) * 257
     Image.fromarray(wide).save("wide.png")
@@ -131,9 +133,12 @@ def test_changes_on_the_way_in_are_told(here: Path, make_photo: MakePhoto) -> No
     result = ctc("encode", "wide.png")
     assert (result.code, result.lines[0], len(result.lines)) == (0, note, 2)
     assert ctc("encode", "wide.png", "-f", "--quiet") == Result(0, b"", "")
-    full = ctc("encode", "wide.png", "-o", "/dev/full")
-    assert_refused(full, lines=2)
-    assert full.lines == [note, "ctc: wide.png: /dev/full: No space left on device"]
+    Path("wide.ctc").unlink()
+    Path("wide.ctc").mkdir()
+    monkeypatch.setattr("ctc_codec.cli.work.check_output", lambda *_: None)  # seen when it is written
+    failed = ctc("encode", "wide.png")
+    assert_refused(failed, lines=2)
+    assert failed.lines == [note, "ctc: wide.png: wide.ctc: is a directory"]
 
 
 @pytest.mark.parametrize(
@@ -142,26 +147,3 @@ def test_changes_on_the_way_in_are_told(here: Path, make_photo: MakePhoto) -> No
 def test_targets_out_of_reach_are_refused(files: Path, target: str, words: str) -> None:
     assert_refused(ctc("encode", "photo.png", *target.split(), "-o", "x.ctc"), "ctc: photo.png: ", words)
     assert not (files / "x.ctc").exists()
-
-
-def _cut_png(photo: bytes) -> bytes:
-    return photo[: len(photo) // 2]
-
-
-BAD_IMAGES: dict[str, tuple[Callable[[bytes], bytes] | None, str]] = {
-    "missing file": (None, "No such file"),
-    "empty file": (lambda photo: b"", "empty"),
-    "text file": (lambda photo: b"Dear codec,\nI am no picture.\n", "not an image"),
-    "cut PNG": (_cut_png, "damaged image"),
-    "PNG signature alone": (lambda photo: photo[:8], "PNG"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_IMAGES)
-def test_bad_images_fail_in_one_line_and_leave_nothing(files: Path, case: str) -> None:
-    make, word = BAD_IMAGES[case]
-    if make is not None:
-        (files / "bad.png").write_bytes(make((files / "photo.png").read_bytes()))
-    before = names(files)
-    assert_refused(ctc("encode", "bad.png"), "bad.png", word)
-    assert names(files) == before

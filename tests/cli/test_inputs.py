@@ -78,6 +78,16 @@ def test_an_output_folder_inside_an_input_folder_is_not_read(shelf: Path) -> Non
     assert files_below(shelf / "in/out") == ["a/w.ctc", "b/c/x.ctc", "b/y.ctc", "z.ctc"]
 
 
+@pytest.mark.parametrize("command", [("info", "--header-only"), ("check", "--quiet")])
+def test_folders_are_searched_by_commands_that_write_nothing(shelf: Path, command: tuple[str, str]) -> None:
+    touch("in/b/y.ctc")  # of the same name but for its case
+    result = ctc(*command, "--json", "-r", "in", "in/a/w.ctc", "in/empty")
+    assert_refused(result, "ctc: in/empty: there is no *.ctc", "ctc: in/b/y.ctc: ", lines=3)
+    found = ["in/z.ctc", "in/a/w.ctc", "in/b/y.CTC", "in/b/y.ctc", "in/b/c/x.ctc"]
+    assert [facts["file"] for facts in result.objects] == ["in/empty", *found, "in/a/w.ctc"]
+    assert ["error" in facts for facts in result.objects] == [True, *[False] * 3, True, False, False]
+
+
 def test_links_to_folders_are_not_followed(shelf: Path) -> None:
     Path("in/b/loop").symlink_to("..")
     Path("in/b/self").symlink_to("self")
@@ -155,24 +165,13 @@ def test_what_exists_is_skipped_and_counted(shelf: Path) -> None:
     assert len(result.lines) == 3
     assert Path("out/z.ctc").read_bytes() == b""
     assert Path("out/b/y.ctc").stat().st_size == 300
-    result = ctc(*CUT, "-r", "in", "-o", "out", "--skip-existing")
+    result = ctc(*CUT, "-r", "in", "-o", "out", "--skip-existing", "--json")
     assert (result.code, result.counts) == (0, (0, 0, 4))
+    skipped = [facts["output"] for facts in result.objects if facts["skipped"]]
+    assert skipped == ["out/z.ctc", "out/a/w.ctc", "out/b/y.ctc", "out/b/c/x.ctc"]
     assert len(result.lines) == 1
 
 
 def test_one_file_that_exists_is_skipped_without_a_word(here: Path) -> None:
     touch("a.png", "a.ctc")
     assert ctc("encode", "a.png", "--skip-existing", "--weights", "nowhere") == Result(0, b"", "")
-
-
-def test_what_appears_meanwhile_is_skipped_too(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    link = os.link
-
-    def somebody_was_faster(source: str, target: Path) -> None:
-        target.write_bytes(b"precious")
-        link(source, target)
-
-    monkeypatch.setattr("ctc_codec.container.atomic.os.link", somebody_was_faster)
-    result = ctc(*CUT, "-r", "in/b", "-o", "out", "--skip-existing")
-    assert (result.code, result.counts) == (0, (0, 0, 2))
-    assert Path("out/y.ctc").read_bytes() == b"precious"

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -129,15 +129,6 @@ def test_page_shows_what_prefixes_decode_to(photo_file: Path, photo_ctc: bytes, 
     assert page.by_id("picture")["alt"] == f"photo.ctc, its first {len(photo_ctc):,} bytes"
 
 
-def test_twenty_steps_unless_asked_otherwise(photo_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def frames(data: bytes, counts: list[int], *_: object) -> Iterator[Image.Image]:
-        return (Image.new("RGB", (120, 88), (n, n, n)) for n, _ in enumerate(counts))
-
-    monkeypatch.setattr(_preview, "frames", frames)
-    assert len(page_of(photo_file).steps) == 20
-    assert len(page_of(photo_file, "--frames", 7, "-f").steps) == 7
-
-
 def test_page_refers_to_nothing_outside(photo_file: Path) -> None:
     page = page_of(photo_file, "--frames", 2)
     for tag, attributes in page.elements:
@@ -147,10 +138,7 @@ def test_page_refers_to_nothing_outside(photo_file: Path) -> None:
     policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert policy.startswith("default-src 'none'; img-src data:;")
-
-
-def test_without_original_there_is_no_psnr(photo_file: Path) -> None:
-    page = page_of(photo_file, "--frames", 2)
+    # without an original
     assert [step["psnr"] for step in page.steps] == [None, None]
     assert "PSNR" not in page.said.get("aside", "")
     assert re.search(r"<div hidden>\s*<dt>PSNR", page.text)
@@ -176,15 +164,11 @@ def test_cut_file_says_where_it_ends(photo_file: Path, photo_ctc: bytes) -> None
     assert "cut" in page.said["facts"]
     assert f"{len(photo_ctc):,}" in page.said["facts"]
     assert page.said["end"] == f"700 bytes: cut here, {len(photo_ctc) - 700:,} are missing"
-
-
-def test_file_of_a_header_alone(photo_file: Path, photo_ctc: bytes) -> None:
     start = Header.parse(photo_ctc)[1]
     photo_file.write_bytes(photo_ctc[:start])
-    page = page_of(photo_file)
+    page = page_of(photo_file, "-f")
     assert page.counts == [start]
-    for name in ("cut", "play"):
-        assert "disabled" in page.by_id(name)
+    assert all("disabled" in page.by_id(name) for name in ("cut", "play"))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (17, 1)])
@@ -199,11 +183,11 @@ def test_tiny_images(tmp_path: Path, make_photo: MakePhoto, size: tuple[int, int
     assert "small" in page.by_id("stage")["class"]
 
 
-def test_grey_images(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_grey_images(here: Path, make_photo: MakePhoto) -> None:
     grey = make_photo(40, 24).convert("L")
-    grey.save(tmp_path / "grey.png")
-    (tmp_path / "grey.ctc").write_bytes(ctc_codec.encode(grey))
-    page = page_of(tmp_path / "grey.ctc", "--original", tmp_path / "grey.png", "--frames", 2)
+    grey.save("grey.png")
+    (here / "grey.ctc").write_bytes(ctc_codec.encode(grey))
+    page = page_of(here / "grey.ctc", "--original", "grey.png", "--frames", 2)
     assert " L, " in page.said["facts"]
     assert float(page.steps[-1]["psnr"]) > 25
 
@@ -252,34 +236,29 @@ def test_large_images_are_shown_smaller_and_measured_whole(
     assert ("scaled down" in page.text) == (size != expected)
 
 
-def test_equal_images_are_infinitely_near(
+def test_original_is_turned_upright_and_may_be_equal(
     photo_file: Path, photo_png: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Image.open(photo_png) as image:
-        image.load()
-    monkeypatch.setattr(_preview, "frames", lambda *_: iter([image]))
-    page = page_of(photo_file, "--original", photo_png, "--frames", 1)
-    assert page.steps[0]["psnr"] == page.said["psnr"] == "∞"
-
-
-def test_original_is_turned_upright(photo_file: Path, photo_png: Path, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(photo_png) as image:
-        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    turned = page_of(photo_file, "--original", tmp_path / "turned.png", "--frames", 1).steps[0]["psnr"]
-    upright = page_of(photo_file, "--original", photo_png, "--frames", 1, "-f").steps[0]["psnr"]
-    assert turned == upright
+        image.load()
+    image.transpose(Image.Transpose.ROTATE_90).save("turned.png", exif=exif)
+    monkeypatch.setattr(_preview, "frames", lambda *_: iter([image]))
+    page = page_of(photo_file, "--original", "turned.png", "--frames", 1)
+    assert page.steps[0]["psnr"] == page.said["psnr"] == "\N{INFINITY}"
 
 
 # --- the command ------------------------------------------------------------------------------------
 
 
 def test_outputs(photo_file: Path, photo_ctc: bytes) -> None:
-    result = ctc("preview", photo_file, "--frames", 2)
+    result = ctc("preview", photo_file)
     target = photo_file.with_suffix(".html")
     assert (result.code, result.out) == (0, b"")
-    assert result.err == f"{photo_file} -> {target}: 2 steps, 100 to {len(photo_ctc)} bytes\n"
+    assert result.err == f"{photo_file} -> {target}: 20 steps, 100 to {len(photo_ctc)} bytes\n"
+    assert len(Page(target.read_text("utf-8")).steps) == 20
+    assert ctc("preview", photo_file, "--frames", 2, "-f").code == 0
     assert target.read_text("utf-8").startswith("<!DOCTYPE html>")
     assert names(photo_file.parent) == ["photo.ctc", "photo.html"]
     assert ctc("preview", photo_file, "--frames", 2, "-o", "x.htm").code == 0

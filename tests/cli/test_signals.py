@@ -22,6 +22,7 @@ from support.command import (
     TRUNCATE,
     begin,
     ctc,
+    ended,
     first_line,
     in_session,
     names,
@@ -61,7 +62,7 @@ def test_a_signal_while_waiting_for_input_leaves_nothing(files: Path, number: si
         process.stdin.write(PLAIN)  # more than a pipe holds: it is being read
         process.stdin.flush()
         process.send_signal(number)
-        result = rest(process)
+        result = ended(process)
     assert (result.code, result.lines) == (128 + number, ["ctc: interrupted"])
     assert names(files) == before
 
@@ -186,20 +187,15 @@ def _end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("jobs", "number", "word"),
     [
-        (2, signal.SIGINT, "endless"),
-        (2, signal.SIGTERM, "load"),
-        *(
-            pytest.param(*other, marks=pytest.mark.slow)
-            for other in [
-                (2, signal.SIGINT, "load"),
-                (2, signal.SIGTERM, "endless"),
-                (2, signal.SIGHUP, "endless"),
-                (2, signal.SIGKILL, "endless"),
-                (2, signal.SIGKILL, "load"),
-            ]
-        ),
         (1, signal.SIGINT, "endless"),
         (1, signal.SIGTERM, "load"),
+        (2, signal.SIGINT, "endless"),
+        (2, signal.SIGTERM, "load"),
+        pytest.param(2, signal.SIGINT, "load", marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGTERM, "endless", marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGHUP, "endless", marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGKILL, "endless", marks=pytest.mark.slow),
+        pytest.param(2, signal.SIGKILL, "load", marks=pytest.mark.slow),
     ],
 )
 def test_workers_end_with_the_command(here: Path, jobs: int, number: signal.Signals, word: str) -> None:
@@ -221,9 +217,8 @@ def test_workers_end_with_the_command(here: Path, jobs: int, number: signal.Sign
 @pytest.mark.slow
 @either
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_many_signals_to_the_group_do_not_disturb_the_end(
-    here: Path, jobs: int, number: signal.Signals
-) -> None:
+def test_many_signals_do_not_disturb_the_end(here: Path, jobs: int, number: signal.Signals) -> None:
+    """They go to the whole group."""
     with _begun("1.in", "2.endless.in", "3.endless.in", "-j", jobs) as process:
         assert "1.in -> " in first_line(process)
         for _ in range(50):

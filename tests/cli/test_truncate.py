@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def test_truncation_is_head(files: Path, target: str, count: int) -> None:
 
 
 def test_truncation_to_a_psnr_uses_the_quality_table(files: Path, photo_ctc: bytes) -> None:
-    table = json.loads(ctc("info", "--json", "--header-only", "whole.ctc").out)["quality"]
+    table = ctc("info", "--json", "--header-only", "whole.ctc").objects[0]["quality"]
     target = (table[-4][1] + table[-3][1]) / 2
     assert ctc("truncate", "whole.ctc", "--psnr", target, "-o", "small.ctc", "--quiet") == Result(0, b"", "")
     small = Path("small.ctc").read_bytes()

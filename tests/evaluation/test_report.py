@@ -85,7 +85,7 @@ def test_report_names_what_is_missing(report: Path, results: dict[str, Any]) -> 
 
 def test_second_run_takes_everything_from_the_cache(report: Path, folder: Path, evaluate: Any) -> None:
     cached = _times(report)
-    choice = ["--codecs", "ctc,jpeg,jpeg2000,jpeg2000-layered", "--points", "1,0.5,0.3,0.1"]
+    choice = ["--codecs", "ctc,jpeg,jpeg2000,jpeg2000-layered", "--points", "1,0.5,0.3,0.1", "--jobs", "auto"]
     done = evaluate(folder, "-o", report, *choice, "--quiet", "--json")
     assert done.stderr == ""
     assert json.loads(done.stdout)["codecs"]["ctc"]["curve"][0]["asked"] == 0.1

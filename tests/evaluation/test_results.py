@@ -72,7 +72,7 @@ def test_published_curves_are_read_or_refused(tmp_path: Path) -> None:
     content = {"DPICT": {"bpp": [0.5, 0.2], "psnr": [33, 30], "source": "authors"}, "X": {}}
     path.write_text(json.dumps(content))
     (curve,) = published_curves(path)
-    assert (curve.label, curve.source, curve.curve) == ("DPICT", "authors", Curve((0.2, 0.5), (30, 33)))
+    assert curve == {"label": "DPICT", "source": "authors", "bpp": (0.2, 0.5), "psnr": (30, 33)}
     for text in ("[1]", '{"DPICT": 3}', '{"DPICT": {"bpp": [1], "psnr": [], "source": ""}}', "no json"):
         path.write_text(text)
         with pytest.raises(InputError, match="not a file of published curves"):

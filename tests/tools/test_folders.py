@@ -1,4 +1,4 @@
-"""Tools that take a folder of photographs: prefixes, large images, the held-out set."""
+"""Tools that take a folder of photographs: prefixes and large images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 import ctc_codec
-from ctc_codec.evaluation.images import evaluation_images, read_image
-from heldout import main as write_heldout
 from large import main as measure_large
 from prefixes import is_prefix
 from prefixes import main as check_prefixes
 from support.coding import latent_of
-from support.pictures import gradient, photograph
+from support.pictures import photograph
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +60,3 @@ def test_prefixes_of_photographs_are_checked(folder: Path, monkeypatch: pytest.M
     result = CliRunner().invoke(check_prefixes, [str(folder), "--cuts", "3"])
     assert result.exit_code == 1
     assert "tall.png at byte " in result.output
-
-
-def test_heldout_photographs_are_chosen_by_rule(tmp_path: Path) -> None:
-    sources, out = tmp_path / "sources", tmp_path / "out"
-    sources.mkdir()
-    sizes = {"aaronyf-1": (900, 700), "sceaux-2": (600, 800), "other-3": (900, 700), "aaronyf-4": (760, 600)}
-    for name, size in sizes.items():
-        Image.fromarray(gradient(*size)).save(sources / f"{name}.png")
-    result = CliRunner().invoke(write_heldout, [str(sources), "-o", str(out)])
-    assert result.exit_code == 0, result.output
-    found = {image.name: image for image in evaluation_images([out])}
-    cropped = {name: (image.width, image.height) for name, image in found.items()}
-    assert cropped == {"aaronyf-1": (768, 512), "sceaux-2": (512, 768)}
-    assert np.array_equal(read_image(found["aaronyf-1"].path).pixels, gradient(900, 700)[94:606, 66:834])

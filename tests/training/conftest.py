@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def state() -> dict[str, np.ndarray]:
     """Both networks with random weights everywhere: nothing is left out of what they compute."""
     torch.manual_seed(1)
-    both = torch.nn.ModuleDict({"crr": networks.CRR(), "synthesis": networks.Synthesis()})
+    both = networks.Networks()
     for name, tensor in both.named_parameters():
         if "leave" in name or ".p." in name or name.endswith("b.weight"):
             torch.nn.init.normal_(tensor, std=0.05)

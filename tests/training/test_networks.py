@@ -32,8 +32,8 @@ def _partial(plane: int, state: State) -> tuple[PartialLatent, list[networks.Den
 
 
 def test_networks_have_the_shapes_and_names_that_checkpoints_have() -> None:
-    both = torch.nn.ModuleDict({"crr": networks.CRR(), "synthesis": networks.Synthesis()})
-    crr, synthesis = both["crr"], both["synthesis"]
+    both = networks.Networks()
+    crr, synthesis = both.crr, both.synthesis
     for level in range(LEVELS):
         centre, log_scale = crr(level, torch.zeros(2, INPUTS, 5, 7))
         assert centre.shape == log_scale.shape == (2, 9, 5, 7)

@@ -24,6 +24,7 @@ from ctc_codec.planes.trits import unit
 from ctc_codec.training import checkpoint
 from ctc_codec.training.crops import Crops
 from ctc_codec.training.data import Source
+from ctc_codec.training.log import draw_curves
 from ctc_codec.training.loop import train
 from ctc_codec.training.partial_latent import PartialLatent
 from ctc_codec.training.settings import Settings
@@ -98,6 +99,7 @@ def test_run_is_logged_and_ends_with_averages_of_the_decay(run: Path) -> None:
     assert state["average"]["synthesis.leave.weight"].abs().max() > 0
     with Image.open(run / "curves.png") as picture:
         assert picture.size == (900, 350)
+    draw_curves(run / "none.csv", run / "none.png")  # has nothing to draw
     names = {path.name for path in run.iterdir()}
     assert names == {"checkpoint.pt", "curves.png", "log.csv", "ctc.safetensors"}
 
@@ -138,7 +140,7 @@ def test_interrupted_run_goes_on_to_the_step(
 def test_averages_follow_the_weights() -> None:
     """Their decay is (1 + t) / (10 + t) at step t, up to 0.9985."""
     trainer = _trainer(photograph(64, 64), batch=1)
-    weight, mean = (n["crr"].c[0].enter.weight for n in (trainer.networks, trainer.average))  # type: ignore[union-attr]
+    weight, mean = (n.crr.c[0].enter.weight for n in (trainer.networks, trainer.average))
     expected = weight.detach().clone()
     for step in (0, 1, 2, 20000):
         trainer.step = step

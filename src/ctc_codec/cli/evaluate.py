@@ -106,7 +106,7 @@ def evaluate(options: EvaluationOptions, *, ablation: bool, control: Path | None
 
 @contextlib.contextmanager
 def _in_a_line(output: Path) -> Iterator[None]:
-    """Errors of an evaluation as click's."""
+    """Turn errors of an evaluation into click's."""
     from concurrent.futures.process import BrokenProcessPool
 
     try:

@@ -83,8 +83,8 @@ class _Widths(click.ParamType[tuple[int, ...]]):
 def train(sources: tuple[Path, ...], *, options: TrainingOptions) -> None:
     """Train CRR and the synthesis network on photographs and freeze them to RUN/ctc.safetensors.
 
-    A run that was interrupted goes on from its checkpoint with what it has left. RUN/log.csv and
-    RUN/curves.png tell how it went. With several GPUs:
+    A run that was interrupted goes on from its checkpoint. RUN/log.csv has its figures and RUN/curves.png
+    their curves. With several GPUs:
     torchrun --nproc-per-node N -m -- ctc_codec.cli train ...
     """
     if not sources:

@@ -50,14 +50,14 @@ def without_order(weights: Path, folder: Path) -> Path:
 
     Raises WeightsError, OSError.
     """
-    # Lu et al. differ still: they cut between whole planes only, here a cut uses what a plane has so far;
+    # Lu et al. differ still: they cut between whole planes only, here a cut uses the beginning of a plane;
     # their intervals and densities are those of a hyperprior. A plane's raster goes from coarse to fine
     # levels, and quiet trits come last: they share symbols, and without that cost more bits, which has
     # nothing to do with order. The checkerboard of DEMOTION is gone, as no class is less than 1.
     from safetensors import safe_open
     from safetensors.numpy import save
 
-    load_model(weights)  # says what is wrong with it
+    load_model(weights)  # raises WeightsError if it is damaged
     with safe_open(weights, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         metadata = file.metadata()

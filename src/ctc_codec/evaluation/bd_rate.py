@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ PUBLISHED = {
     "mbt2018-mean": "mbt2018-mean",
     "BPG444": "BPG 4:4:4",
 }
-"""Curves that are drawn, of those in a file of published ones, and what they are called here."""
+"""Curves that are drawn, of those in a file of published ones, and their labels."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Curve:
 
     @classmethod
     def of(cls, points: Sequence[tuple[float, float]]) -> Curve:
-        """From (bpp, quality) in any order. Points that cost more and are no better are left out."""
+        """A curve through (bpp, quality) in any order, without points that cost more and are no better."""
         kept: list[tuple[float, float]] = []
         for bpp, quality in sorted(points):
             if not kept or (quality > kept[-1][1] and bpp > kept[-1][0]):
@@ -72,7 +73,8 @@ class BdRate:
     """A Bjontegaard delta rate.
 
     percent: bits that the codec needs more (positive) than the anchor for equal quality, on average.
-    low, high: ends of the range of quality that it is over, which both reach.
+    low: least quality of the range that it is over, which both reach.
+    high: largest quality of that range.
     """
 
     percent: float
@@ -90,50 +92,32 @@ def bd_rate(anchor: Curve, tested: Curve) -> BdRate | None:
     high = min(anchor.quality[-1], tested.quality[-1])
     if low >= high:
         return None
-    percent = bjontegaard.bd_rate(
-        anchor.bpp,
-        anchor.quality,
-        tested.bpp,
-        tested.quality,
-        method="pchip",
-        require_matching_points=False,
-        min_overlap=0,
-    )
-    return BdRate(float(percent), low, high)
+    curves = anchor.bpp, anchor.quality, tested.bpp, tested.quality
+    how = {"method": "pchip", "require_matching_points": False, "min_overlap": 0}
+    return BdRate(float(bjontegaard.bd_rate(*curves, **how)), low, high)
 
 
 def rate_difference(anchor: Curve, tested: Curve, bpp: float) -> float | None:
-    """Percent of bits that the codec needs more (positive) at a rate than the anchor for the quality that it
-    has there. None outside of either curve."""
+    """Percent of bits that a codec needs more (positive) at a rate than the anchor for the same quality. None
+    outside of either curve."""
     quality = tested.at(bpp)
     rate = None if quality is None else anchor.rate_at(quality)
     return None if rate is None else 100 * (bpp / rate - 1)
 
 
-@dataclass(frozen=True)
-class PublishedCurve:
-    """PSNR of somebody else's codec over Kodak, and where the numbers are from."""
-
-    label: str
-    source: str
-    curve: Curve
-
-
-def published_curves(path: Path) -> list[PublishedCurve]:
-    """The curves of PUBLISHED in a JSON file {name: {bpp, psnr, source}}. Raises InputError."""
+def published_curves(path: Path) -> list[dict[str, Any]]:
+    """The curves of PUBLISHED in a JSON file {name: {bpp, psnr, source}}, as {label, source, bpp, psnr},
+    rising. Raises InputError."""
     try:
         content = json.loads(path.read_text())
         if not isinstance(content, dict):
             raise ValueError("no object")
-        return [
-            PublishedCurve(
-                label,
-                str(content[name]["source"]),
-                Curve.of(list(zip(content[name]["bpp"], content[name]["psnr"], strict=True))),
-            )
-            for name, label in PUBLISHED.items()
-            if name in content
-        ]
+        rows = []
+        for name in (name for name in PUBLISHED if name in content):
+            source, points = str(content[name]["source"]), (content[name][key] for key in ("bpp", "psnr"))
+            curve = Curve.of(list(zip(*points, strict=True)))
+            rows.append({"label": PUBLISHED[name], "source": source, "bpp": curve.bpp, "psnr": curve.quality})
+        return rows
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -44,7 +44,7 @@ class Codec(Protocol):
     name: for files and options.
     label: for people.
     setting: of its encoder, in a line.
-    embedded: every stream of an image is a prefix of one file.
+    embedded: whether every stream of an image is a prefix of one file.
     unit: of ``Stream.asked``, "bpp" or another.
     """
 
@@ -82,8 +82,10 @@ class Ctc:
     rates: bits per pixel of the cuts.
     quality: of the file that is cut. One of all planes goes on to about 50 dB, so that every image has every
         rate; the default one is the same plane by plane, up to the plane in which it ends.
-    effort, context: as in :func:`ctc_codec.encode`.
-    refine, synthesis: as in :func:`ctc_codec.decode`.
+    effort: as in :func:`ctc_codec.encode`.
+    context: as in :func:`ctc_codec.encode`.
+    refine: as in :func:`ctc_codec.decode`.
+    synthesis: as in :func:`ctc_codec.decode`.
     threads: of the networks; None for one per core.
     """
 
@@ -102,14 +104,12 @@ class Ctc:
 
     @property
     def setting(self) -> str:
-        """The settings of its encoder, in a line."""
         return (
             f"effort {self.effort}; one file of quality {self.quality:g}, cut at every rate; "
             f"whole file: quality {DEFAULT_QUALITY}"
         )
 
     def version(self) -> str:
-        """Version of this package."""
         return f"ctc-codec {__version__}"
 
     def streams(self, pixels: Pixels) -> Iterator[Stream]:

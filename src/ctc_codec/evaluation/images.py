@@ -12,7 +12,7 @@ from ..image.open import open_image
 from ..image.source import SourceImage, source_image
 
 SUFFIXES = {".png", ".ppm", ".bmp", ".tif", ".tiff", ".webp"}
-"""Formats that are lossless as a rule: what was JPEG before says little about another codec."""
+"""Formats that are lossless as a rule: images that were JPEG before say little about another codec."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class EvaluationImage:
 
     name: for people, unique in its set.
     path: of its file.
-    width, height: in pixels.
+    width: in pixels.
+    height: in pixels.
     sha256: of the file's bytes, for caches.
     """
 
@@ -56,7 +57,7 @@ def read_image(path: Path) -> SourceImage:
 
 
 def evaluation_images(places: Iterable[Path]) -> list[EvaluationImage]:
-    """The images in folders, and files by themselves. Raises InputError for what is not an image."""
+    """The images in folders, and files by themselves. Raises InputError if one is not an image."""
     files = [file for place in places for file in (image_files(place) if place.is_dir() else [place])]
     files = list(dict.fromkeys(file.resolve() for file in files))
     names = [file.stem for file in files]

@@ -1,7 +1,7 @@
 """One codec on one image, and all of them side by side: in parallel, and only once.
 
-What was measured lies in a cache, a file per image and codec, under a name that all it depends on goes into:
-the image's bytes, the codec's version and settings, the weights, and the code that measures.
+Results lie in a cache, a file per image and codec, under a name that all they depend on goes into: the
+image's bytes, the codec's version and settings, the weights, and the code that measures.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context, parent_process
@@ -99,9 +99,16 @@ class Cache:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self._path(key), json.dumps(value).encode())
 
+    def kept(self, key: object, make: Callable[[], Any]) -> Any:
+        """The value under a key; made and put there first if there is none. None is not kept."""
+        value = self.get(key)
+        if value is None and (value := make()) is not None:
+            self.put(key, value)
+        return value
+
 
 def codec_key(codec: Codec, weights_digest: str) -> dict[str, Any]:
-    """All that results of a codec depend on, besides the image. Raises PeerError."""
+    """Everything that results of a codec depend on, besides the image. Raises PeerError."""
     settings = {k: str(v) for k, v in asdict(codec).items() if k != "weights"}  # type: ignore[call-overload]
     ours = {"weights": weights_digest} if isinstance(codec, Ctc) else {}
     return {"settings": settings, "version": codec.version(), "code": code_digest(), **ours}
@@ -115,7 +122,7 @@ def _leave_with_parent() -> None:
 
 
 def _begin_worker() -> None:
-    """One thread each; interrupts are the parent's business, its death is ours."""
+    """Give a worker one thread, leave interrupts to its parent, and end it when that dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"  # of torch, should a metric import it
@@ -125,7 +132,7 @@ def _begin_worker() -> None:
 class Measuring:
     """The way in which codecs are measured.
 
-    cache: of what was measured before.
+    cache: of earlier measurements.
     metrics: their names.
     jobs: processes.
     quiet: without a progress bar.
@@ -163,8 +170,7 @@ class Measured:
 
     points: by codec's name, then image's name.
     failed: reason by name of a codec that failed or cannot be run.
-    resources: by codec's name, see :func:`ctc_codec.evaluation.resources.resources_of`; empty if times were
-        not measured.
+    resources: by codec's name, of :func:`ctc_codec.evaluation.resources.resources_of`; empty without times.
     """
 
     points: dict[str, dict[str, list[Point]]]
@@ -178,7 +184,7 @@ def measure_all(
     keys: dict[str, dict[str, Any]],
     how: Measuring,
 ) -> Measured:
-    """Every codec on every image, what the cache does not have in processes.
+    """Measure every codec on every image: in processes, unless the cache has it.
 
     A codec that fails on one image is left out as a whole: means over fewer images would not compare.
 
@@ -189,11 +195,9 @@ def measure_all(
     points: dict[str, dict[str, list[Point]]] = {codec.name: {} for codec in codecs}
     failed: dict[str, str] = {}
     tasks: list[_Task] = []
-    with tqdm(
-        total=len(images) * len(codecs),
-        desc=f"{len(images)} images, {len(codecs)} codecs",
-        disable=how.quiet or None,  # None: shown on a terminal
-    ) as bar:
+    title = f"{len(images)} images, {len(codecs)} codecs"
+    # None: shown on a terminal.
+    with tqdm(total=len(images) * len(codecs), desc=title, disable=how.quiet or None) as bar:
 
         def done(task: _Task) -> None:
             bar.set_postfix_str(f"{task.image.name} {task.codec.label}", refresh=False)
@@ -225,9 +229,7 @@ def _in_processes(
 ) -> Iterator[tuple[_Task, tuple[list[Point], str | None]]]:
     if not tasks:
         return
-    pool = ProcessPoolExecutor(
-        min(how.jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_begin_worker
-    )
+    pool = ProcessPoolExecutor(min(how.jobs, len(tasks)), get_context("spawn"), _begin_worker)
     try:
         running = {pool.submit(_measure_task, task, how): task for task in tasks}
         for future in as_completed(running):

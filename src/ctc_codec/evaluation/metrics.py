@@ -1,4 +1,4 @@
-"""Distortion of a decoded image, by packages others keep: MS-SSIM and SSIMULACRA 2 beside PSNR."""
+"""Distortion of a decoded image: PSNR, and MS-SSIM and SSIMULACRA 2 by packages of their own."""
 
 from __future__ import annotations
 
@@ -80,11 +80,8 @@ def quality(original: Pixels, decoded: Pixels, names: Sequence[str]) -> dict[str
     if original.shape != decoded.shape:
         raise ValueError(f"decoded to {decoded.shape[1]}x{decoded.shape[0]}")
     side = min(original.shape[:2])
-    return {
-        m.name: m.function(original, decoded) if side >= m.smallest else None
-        for m in METRICS
-        if m.name in names
-    }
+    wanted = [m for m in METRICS if m.name in names]
+    return {m.name: m.function(original, decoded) if side >= m.smallest else None for m in wanted}
 
 
 def ms_ssim_db(value: float) -> float:

@@ -11,9 +11,9 @@ class EvaluationOptions:
     """Options of :func:`ctc_codec.evaluation.report.evaluate` and of the ablation.
 
     places: folders of images, and images by themselves.
-    output: folder of the report, and of the cache of what was measured.
+    output: folder of the report, and of the cache of measurements.
     weights: file; None for the packaged one.
-    points: bits per pixel at which our files are cut, besides not at all; None for RATES of codecs.py.
+    points: bits per pixel at which our files are cut; None for RATES of codecs.py.
     codecs: names of those to measure; None for all.
     metrics: names of those beside PSNR; None for all.
     published: JSON file of published curves, see :func:`ctc_codec.evaluation.bd_rate.published_curves`.

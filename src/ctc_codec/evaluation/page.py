@@ -44,25 +44,21 @@ def _uri(kind: str, data: bytes) -> str:
 
 
 def _picture(pixels: Pixels) -> str:
-    """For display only. WebP at a high quality, a tenth of a lossless one."""
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "WEBP", **_DISPLAY)
-    return _uri("webp", out.getvalue())
-
-
-def _centre(pixels: Pixels) -> Pixels:
-    """The part of a large image that is shown: a page of 30 pictures has to stay small."""
+    """The middle of an image, as a WebP of high quality: a page of 30 pictures has to stay small."""
     top, left = (max(0, side - _SHOWN_SIDE) // 2 for side in pixels.shape[:2])
-    return pixels[top : top + _SHOWN_SIDE, left : left + _SHOWN_SIDE]
+    out = io.BytesIO()
+    middle = pixels[top : top + _SHOWN_SIDE, left : left + _SHOWN_SIDE]
+    Image.fromarray(middle).save(out, "WEBP", **_DISPLAY)
+    return _uri("webp", out.getvalue())
 
 
 def _panel(label: str, original: Pixels, nbytes: int, decoded: Pixels) -> Panel:
     psnr = quality(original, decoded, ["psnr"])["psnr"]
-    return {"label": label, "nbytes": nbytes, "psnr": psnr, "data": _picture(_centre(decoded))}
+    return {"label": label, "nbytes": nbytes, "psnr": psnr, "data": _picture(decoded)}
 
 
 def frames(path: Path, weights: Path) -> list[dict[str, Any]]:
-    """For rising rates: bpp, and panels of our codec, layered JPEG 2000 and JPEG at no more bytes."""
+    """Rows, by rising rate: bpp, and panels of our codec, layered JPEG 2000 and JPEG at no more bytes."""
     original = read_image(path).pixels
     count = original.shape[0] * original.shape[1]
     streams = sorted(Ctc(weights, RATES, quality=DEFAULT_QUALITY).streams(original), key=lambda s: s.nbytes)
@@ -75,20 +71,14 @@ def frames(path: Path, weights: Path) -> list[dict[str, Any]]:
         layers = iter(())
     result = []
     for nbytes, cut in cuts.items():
-        panels = [_panel(OURS, original, nbytes, cut.decode())]
-        layer = next(layers, None)
-        panels.append(
-            {"label": layered.label, "missing": "not available"}
-            if layer is None
-            else _panel(layered.label, original, layer.nbytes, layer.decode())
-        )
-        jpeg = jpeg_within(original, nbytes)
-        panels.append(
-            {"label": "JPEG", "missing": "cannot be made this small"}
-            if jpeg is None
-            else _panel("JPEG", original, len(jpeg), opened(jpeg))
-        )
-        result.append({"bpp": 8 * nbytes / count, "panels": panels})
+        ours = _panel(OURS, original, nbytes, cut.decode())
+        theirs = {"label": layered.label, "missing": "not available"}
+        if (layer := next(layers, None)) is not None:
+            theirs = _panel(layered.label, original, layer.nbytes, layer.decode())
+        baseline = {"label": "JPEG", "missing": "cannot be made this small"}
+        if (jpeg := jpeg_within(original, nbytes)) is not None:
+            baseline = _panel("JPEG", original, len(jpeg), opened(jpeg))
+        result.append({"bpp": 8 * nbytes / count, "panels": [ours, theirs, baseline]})
     return result
 
 

@@ -7,7 +7,7 @@ import io
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -24,6 +24,8 @@ from .codecs import Codec, PeerError, Stream
 _TIMEOUT = 120
 _JPEG, _JPEG2000 = "libjpeg_turbo", "jpg_2000"
 _BASELINE = {"subsampling": "4:2:0", "optimize": True}
+_AVIF = {"subsampling": "4:4:4", "speed": 6, "max_threads": 1}
+_JPEGXL = {"effort": 7, "num_threads": 1}
 _JPEG2000_RATES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.4, 2.0, 3.0)
 
 
@@ -60,14 +62,13 @@ class PillowCodec:
     setting: str
     kind: str
     qualities: Sequence[float]
-    options: tuple[tuple[str, Any], ...]
+    options: Mapping[str, Any]
     feature: str
     plugin: str | None = None
     embedded: bool = False
     unit: str = "quality"
 
     def version(self) -> str:
-        """Version of Pillow and of the library behind the format. Raises PeerError."""
         if self.plugin is None:
             return _library_version(self.feature)
         try:
@@ -77,10 +78,9 @@ class PillowCodec:
         return f"{self.feature} {metadata.version(self.feature)}"
 
     def streams(self, pixels: Pixels) -> Iterator[Stream]:
-        """One file per quality."""
         self.version()  # a plugin registers when it is imported
         for quality in self.qualities:
-            data = _saved(pixels, self.kind, quality=quality, **dict(self.options))
+            data = _saved(pixels, self.kind, quality=quality, **self.options)
             yield Stream(quality, len(data), partial(opened, data))
 
 
@@ -109,7 +109,6 @@ class ProgressiveJpeg:
     unit: str = "scans"
 
     def version(self) -> str:
-        """Version of Pillow and of libjpeg."""
         return _library_version(_JPEG)
 
     def streams(self, pixels: Pixels) -> Iterator[Stream]:
@@ -135,16 +134,8 @@ def scan_ends(data: bytes) -> list[int]:
 def _jpeg2000(pixels: Pixels, rates: Sequence[float], **options: Any) -> bytes:
     """A code stream of OpenJPEG with the 9/7 wavelet and ICT, one quality layer per rate in bpp."""
     layers = [24 / rate for rate in rates]
-    return _saved(
-        pixels,
-        "JPEG2000",
-        no_jp2=True,
-        quality_mode="rates",
-        quality_layers=layers,
-        irreversible=True,
-        mct=1,
-        **options,
-    )
+    options |= {"no_jp2": True, "quality_mode": "rates", "irreversible": True, "mct": 1}
+    return _saved(pixels, "JPEG2000", quality_layers=layers, **options)
 
 
 @dataclass(frozen=True)
@@ -159,37 +150,28 @@ class Jpeg2000:
     unit: str = "bpp"
 
     def version(self) -> str:
-        """Version of Pillow and OpenJPEG. Raises PeerError."""
         return _library_version(_JPEG2000)
 
     def streams(self, pixels: Pixels) -> Iterator[Stream]:
-        """One file per rate."""
         for rate in self.rates:
             data = _jpeg2000(pixels, [rate])
             yield Stream(rate, len(data), partial(opened, data))
 
 
 @dataclass(frozen=True)
-class LayeredJpeg2000:
+class LayeredJpeg2000(Jpeg2000):
     """One JPEG 2000 code stream with a quality layer per rate (LRCP, 9/7, ICT), decoded layer by layer.
 
     Rates count the bytes up to the end of each layer's packets, without the packet-length markers that are
     only written to find those ends.
     """
 
-    rates: Sequence[float] = _JPEG2000_RATES
     name: str = "jpeg2000-layered"
     label: str = "JPEG 2000, layered"
     setting: str = "OpenJPEG, one LRCP stream, 9/7, ICT, decoded layer by layer"
     embedded: bool = True
-    unit: str = "bpp"
-
-    def version(self) -> str:
-        """Version of Pillow and OpenJPEG. Raises PeerError."""
-        return _library_version(_JPEG2000)
 
     def streams(self, pixels: Pixels) -> Iterator[Stream]:
-        """Encode once; each layer with all before it."""
         data = _jpeg2000(pixels, self.rates, progression="LRCP", plt=True)
         for layer, (rate, end) in enumerate(zip(self.rates, layer_ends(data), strict=True), 1):
             yield Stream(rate, end, partial(_layers, data, layer))
@@ -243,7 +225,6 @@ class ProgressiveJpegXl:
     unit: str = "bpp"
 
     def version(self) -> str:
-        """Version of the tools. Raises PeerError."""
         for tool in ("cjxl", "djxl"):
             if shutil.which(tool) is None:
                 raise PeerError(f"{tool} is not installed (Debian's libjxl-tools)")
@@ -281,24 +262,12 @@ PEERS: tuple[Codec, ...] = (
     LayeredJpeg2000(),
     Jpeg2000(),
     PillowCodec(
-        "jpeg",
-        "JPEG",
-        "4:2:0, optimised tables",
-        "JPEG",
-        (3, 8, 15, 30, 50, 75, 90),
-        tuple(_BASELINE.items()),
-        _JPEG,
+        "jpeg", "JPEG", "4:2:0, optimised tables", "JPEG", (3, 8, 15, 30, 50, 75, 90), _BASELINE, _JPEG
     ),
     ProgressiveJpeg(),
-    PillowCodec("webp", "WebP", "method 6", "WEBP", (0, 5, 20, 45, 70, 88), (("method", 6),), "webp"),
+    PillowCodec("webp", "WebP", "method 6", "WEBP", (0, 5, 20, 45, 70, 88), {"method": 6}, "webp"),
     PillowCodec(
-        "avif",
-        "AVIF",
-        "4:4:4, speed 6, one thread",
-        "AVIF",
-        (2, 10, 20, 33, 45, 60, 78),
-        (("subsampling", "4:4:4"), ("speed", 6), ("max_threads", 1)),
-        "avif",
+        "avif", "AVIF", "4:4:4, speed 6, one thread", "AVIF", (2, 10, 20, 33, 45, 60, 78), _AVIF, "avif"
     ),
     PillowCodec(
         "jpegxl",
@@ -306,9 +275,9 @@ PEERS: tuple[Codec, ...] = (
         "effort 7",
         "JXL",
         (5, 15, 35, 55, 70, 82, 90),
-        (("effort", 7), ("num_threads", 1)),
+        _JPEGXL,
         "pillow-jxl-plugin",
-        plugin="pillow_jxl",
+        "pillow_jxl",
     ),
     ProgressiveJpegXl(),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from .bd_rate import Curve
 from .metrics import METRICS, Metric
@@ -25,7 +26,7 @@ _SHADES = ("#222222", "#e07b00", "#009e9e", "#8a8a00", "#d16ba5")
 
 
 def draw(results: Results, metric: Metric, log_rate: bool = False) -> dict[str, bytes]:
-    """Quality over bits per pixel, as files by suffix: our codec thick, embedded codecs solid, one file per
+    """Plots of quality over bits per pixel, by suffix: our codec thick, embedded codecs solid, one file per
     rate dotted, published curves dashed."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -35,16 +36,11 @@ def draw(results: Results, metric: Metric, log_rate: bool = False) -> dict[str, 
     for name, entry in results["codecs"].items():
         curve = curve_of(entry["curve"], metric.name)
         if curve.bpp:
-            axes.plot(
-                *_shown(curve, log_rate),
-                label=entry["label"],
-                color=_COLOURS.get(name),
-                lw=2.6 if name == OURS else 1.3,
-                ls="-" if entry["embedded"] else ":",
-                marker="o",
-                ms=4 if name == OURS else 2.5,
-                zorder=3 if name == OURS else 2,
+            style: dict[str, Any] = (
+                {"lw": 2.6, "ms": 4, "zorder": 3} if name == OURS else {"lw": 1.3, "ms": 2.5, "zorder": 2}
             )
+            style |= {"color": _COLOURS.get(name), "ls": "-" if entry["embedded"] else ":", "marker": "o"}
+            axes.plot(*_shown(curve, log_rate), label=entry["label"], **style)
     if metric.name == "psnr":
         for (label, curve), shade in zip(published_of(results).items(), _SHADES * 9, strict=False):
             axes.plot(*_shown(curve, log_rate), label=f"{label}, published", color=shade, lw=1.2, ls="--")

@@ -1,10 +1,11 @@
-"""An evaluation from images to a folder: results.json, curves.csv, tables.md, plots and a page."""
+"""An evaluation, from images to a folder: results.json, curves.csv, tables.md, plots and a page."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def evaluate(options: EvaluationOptions) -> Results:
 def evaluate_ablation(options: EvaluationOptions, control: Path | None = None) -> Ablation:
     """Measure parts and efforts of our codec and write OUTPUT/ablation.json.
 
-    options: places, output, weights, times, jobs and quiet of them.
+    options: of which places, output, weights, times, jobs and quiet are read.
     control: weights whose synthesis network was trained on whole files.
 
     Raises as :func:`evaluate`.
@@ -111,7 +112,7 @@ def _check_installed(needed: Sequence[str]) -> None:
 
 
 def _installed(wanted: Sequence[Codec]) -> tuple[list[Codec], dict[str, str]]:
-    """Those that can be run here; why others cannot, by name."""
+    """Codecs that can be run here, and reasons by name of the others."""
     codecs, missing = [], {}
     for codec in wanted:
         try:
@@ -127,25 +128,15 @@ def _resources(
 ) -> dict[str, Any]:
     """Times and memory of every codec, one after the other, on a few of the images."""
     chosen = images[:: -(-len(images) // _TIMED_IMAGES)]
-    found = {}
-    for codec in codecs:
-        key = ["resources", keys[codec.name], [image.sha256 for image in chosen]]
-        known = cache.get(key)
-        if known is None:
-            known = resources_of(codec, [image.path for image in chosen])
-            if known is not None:
-                cache.put(key, known)
-        found[codec.name] = known
-    return found
+    paths, digests = [image.path for image in chosen], [image.sha256 for image in chosen]
+    return {
+        codec.name: cache.kept(["resources", keys[codec.name], digests], partial(resources_of, codec, paths))
+        for codec in codecs
+    }
 
 
 def _frames(
     shown: EvaluationImage, weights: Path, digest: dict[str, str], cache: Cache
 ) -> list[dict[str, Any]]:
-    """The pictures of the page, see :func:`ctc_codec.evaluation.page.frames`."""
     key = ["frames", shown.sha256, page.RATES, code_digest(), digest, file_digest(Path(page.__file__))]
-    known = cache.get(key)
-    if known is None:
-        known = page.frames(shown.path, weights)
-        cache.put(key, known)
-    return list(known)
+    return list(cache.kept(key, lambda: page.frames(shown.path, weights)))

@@ -91,7 +91,8 @@ def measured(command: list[str]) -> tuple[float, int]:
 def resources_of(codec: Codec, images: list[Path]) -> dict[str, Any] | None:
     """Run this module in a fresh process. None if it fails.
 
-    encode_s, decode_s: seconds, medians over the images.
+    encode_s: seconds, median over the images.
+    decode_s: seconds, median over the images.
     peak_memory: bytes; None where the system does not tell.
     """
     options = ["--weights", str(codec.weights)] if isinstance(codec, Ctc) else []
@@ -101,7 +102,7 @@ def resources_of(codec: Codec, images: list[Path]) -> dict[str, Any] | None:
 
 
 def main(arguments: list[str]) -> None:
-    """Print what :func:`resources_of` returns as JSON."""
+    """Print the result of :func:`resources_of` as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
     parser.add_argument("images", nargs="+", type=Path)

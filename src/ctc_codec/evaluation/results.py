@@ -1,4 +1,4 @@
-"""From points to ``results.json``: means over images, and Bjontegaard rates.
+"""The document ``results.json``: means over images of points, and Bjontegaard rates.
 
 Everything that tables, plots, the page and the README show comes from that one document.
 """
@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from ..codec.options import DEFAULT_QUALITY
-from .bd_rate import Curve, PublishedCurve, bd_rate, rate_difference
+from .bd_rate import Curve, bd_rate, rate_difference
 from .codecs import ALL_PLANES, TABLE_RATES, Codec
 from .images import EvaluationImage
 from .measure import Measured, Point
@@ -79,7 +79,7 @@ def mean_points(rows: dict[str, list[Point]], metrics: Sequence[str]) -> tuple[l
 
 
 def cuts(points: Sequence[Point]) -> list[Point]:
-    """Those that make a curve."""
+    """The points that make a curve: all but the whole default file's."""
     return [p for p in points if p["asked"] is not None]
 
 
@@ -94,13 +94,13 @@ def curve_of(points: Sequence[Point], metric: str) -> Curve:
     return Curve.of([(b, ms_ssim_db(v)) for b, v in known] if metric == "ms_ssim" else known)
 
 
-def _bd_rates(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> list[dict[str, Any]]:
+def _bd_rates(codecs: dict[str, Any], published: dict[str, Curve]) -> list[dict[str, Any]]:
     rows = []
     for metric in METRICS:
         curves = {c["label"]: curve_of(c["curve"], metric.name) for c in codecs.values()}
         anchors = [codecs[name]["label"] for name in ANCHORS if name in codecs]
         if metric.name == "psnr":
-            curves |= {p.label: p.curve for p in published}
+            curves |= published
             anchors += [name for name in PUBLISHED_ANCHORS if name in curves]
         for anchor, (label, tested) in product(anchors, curves.items()):
             found = bd_rate(curves[anchor], tested) if label != anchor else None
@@ -109,28 +109,22 @@ def _bd_rates(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> li
     return rows
 
 
-def _rate_differences(codecs: dict[str, Any], published: Sequence[PublishedCurve]) -> list[dict[str, Any]]:
-    """Our codec's differences by PSNR: at TABLE_RATES, mean over MEAN_RATES, BD-rate over their range."""
+def _rate_differences(codecs: dict[str, Any], published: dict[str, Curve]) -> list[dict[str, Any]]:
     if OURS not in codecs:
         return []
     ours = curve_of(codecs[OURS]["curve"], "psnr")
     span = MEAN_RATES[0], MEAN_RATES[-1]
     anchors = {codecs[n]["label"]: curve_of(codecs[n]["curve"], "psnr") for n in ANCHORS if n in codecs}
-    anchors |= {p.label: p.curve for p in published if p.label in PUBLISHED_ANCHORS}
+    anchors |= {label: curve for label, curve in published.items() if label in PUBLISHED_ANCHORS}
     rows = []
     for label, anchor in anchors.items():
         at = {rate: rate_difference(anchor, ours, rate) for rate in TABLE_RATES}
         known = [value for rate in MEAN_RATES if (value := at[rate]) is not None]
         mean = fmean(known) if len(known) == len(MEAN_RATES) else None
         found = bd_rate(anchor.between(*span), ours.between(*span))
-        rows.append(
-            {
-                "anchor": label,
-                "percent": {f"{rate:g}": at[rate] for rate in at},
-                "mean": mean,
-                "bd_rate": asdict(found) if found else None,
-            }
-        )
+        percent = {f"{rate:g}": value for rate, value in at.items()}
+        row = {"anchor": label, "percent": percent, "mean": mean}
+        rows.append(row | {"bd_rate": asdict(found) if found else None})
     return rows
 
 
@@ -140,14 +134,14 @@ def assemble(
     measured: Measured,
     metrics: Sequence[str],
     weights: dict[str, str],
-    published: Sequence[PublishedCurve] = (),
+    published: Sequence[dict[str, Any]] = (),
 ) -> Results:
-    """The document of what was measured.
+    """The document of an evaluation.
 
     codecs: those that can be run here.
     metrics: names.
     weights: "fingerprint" and "sha256" of the weights file, in hex.
-    published: curves to compare with, if the images are those of Kodak.
+    published: rows of :func:`published_curves` to compare with, if the images are those of Kodak.
     """
     entries: dict[str, Any] = {}
     notes = [f"{name} is missing: {reason}" for name, reason in measured.failed.items()]
@@ -180,6 +174,7 @@ def assemble(
     if published and not is_kodak(images):
         notes.append("published curves are over the 24 Kodak images, which these are not: left out")
         published = ()
+    others = _published(published)
     return {
         "format": FORMAT,
         "method": METHOD,
@@ -188,19 +183,20 @@ def assemble(
         "images": [{"name": i.name, "width": i.width, "height": i.height} for i in images],
         "metrics": list(metrics),
         "codecs": entries,
-        "published": [
-            {"label": p.label, "source": p.source, "bpp": p.curve.bpp, "psnr": p.curve.quality}
-            for p in published
-        ],
-        "bd_rate": _bd_rates(entries, published),
-        "rate_difference": _rate_differences(entries, published),
+        "published": list(published),
+        "bd_rate": _bd_rates(entries, others),
+        "rate_difference": _rate_differences(entries, others),
         "notes": notes,
     }
 
 
+def _published(rows: Sequence[dict[str, Any]]) -> dict[str, Curve]:
+    return {p["label"]: Curve(tuple(p["bpp"]), tuple(p["psnr"])) for p in rows}
+
+
 def published_of(results: Results) -> dict[str, Curve]:
-    """The published curves in a document."""
-    return {p["label"]: Curve(tuple(p["bpp"]), tuple(p["psnr"])) for p in results["published"]}
+    """The published curves in a document, by label."""
+    return _published(results["published"])
 
 
 def anchor_of(results: Results) -> str | None:
@@ -209,7 +205,7 @@ def anchor_of(results: Results) -> str | None:
 
 
 def per_image(results: Results) -> Iterator[dict[str, Any]]:
-    """For every image: our PSNR and the anchor's at PER_IMAGE_RATES, and the BD-rate between the two."""
+    """A row per image: our PSNR and the anchor's at PER_IMAGE_RATES, and the BD-rate between the two."""
     ours, anchor = results["codecs"].get(OURS), results["codecs"].get(anchor_of(results))
     if ours is None:
         return

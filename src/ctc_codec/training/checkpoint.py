@@ -1,4 +1,4 @@
-"""Checkpoints of runs, read without running code in them, and float layers of all that a run may start from."""
+"""Checkpoints of runs, read without running code in them, and the float layers that a run may start from."""
 
 from __future__ import annotations
 
@@ -41,17 +41,21 @@ def read(path: Path) -> Checkpoint:
     return state
 
 
-def networks_of(state: Checkpoint) -> dict[str, torch.Tensor]:
-    """The averaged weights of a checkpoint, or a plain state as it is."""
-    weights: dict[str, torch.Tensor] = state.get("average", state)
-    return weights
-
-
 def write(path: Path, state: Checkpoint) -> None:
     """Write a checkpoint so that a kill at any moment leaves the old one or the new one. Raises OSError."""
     out = io.BytesIO()
     torch.save(state, out)
     write_whole(path, out.getvalue())
+
+
+def layers_of(network: str, layers: Layers) -> dict[str, torch.Tensor]:
+    """The layers of one network, "crr" or "synthesis", by their names in it."""
+    prefix = f"{network}."
+    return {
+        name.removeprefix(prefix): torch.from_numpy(array)
+        for name, array in layers.items()
+        if name.startswith(prefix)
+    }
 
 
 def thawed(arrays: Mapping[str, npt.NDArray[Any]]) -> Layers:
@@ -81,7 +85,8 @@ def load_layers(path: str | os.PathLike[str]) -> Layers:
     Raises ValueError, OSError.
     """
     if not os.fspath(path).endswith(".safetensors"):
-        return {name: tensor.float().numpy() for name, tensor in networks_of(read(Path(path))).items()}
+        state = read(Path(path))
+        return {name: tensor.float().numpy() for name, tensor in state.get("average", state).items()}
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 

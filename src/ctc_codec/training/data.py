@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 Pixels = npt.NDArray[np.uint8]
 
 _LARGEST_SIDE = 928
-"""Photographs are scaled down to this: less is left of what JPEG has done to their details."""
+"""Photographs are scaled down to this: less is left of the traces of JPEG in their details."""
 _HELD_OUT = 32
 """One of so many photographs, by its name, is never trained on."""
 
@@ -68,14 +68,14 @@ def is_held_out(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Source:
-    """Photographs uint8 [height, width, 3] to train on, and those to measure on."""
+    """Photographs, uint8 [height, width, 3]: to train on, and held out to measure on."""
 
     photographs: list[Pixels]
     held_out: list[Pixels]
 
     @classmethod
     def read(cls, paths: Iterable[Path], exclude: tuple[str, ...] = ()) -> Source:
-        """All images of folders and tar shards whose names do not begin with one of ``exclude``.
+        """Read all images of folders and tar shards, but for names that begin with one of ``exclude``.
 
         Raises ValueError for a damaged one, or if there is none to train on; OSError.
         """
@@ -84,11 +84,10 @@ class Source:
         ]
         with ThreadPoolExecutor() as pool:
             pictures = list(pool.map(_decode, named))
-        held_out = [is_held_out(name) for name, _ in named]
-        source = cls(
-            [picture for picture, held in zip(pictures, held_out, strict=True) if not held],
-            [picture for picture, held in zip(pictures, held_out, strict=True) if held],
-        )
-        if not source.photographs:
+        photographs: list[Pixels] = []
+        held_out: list[Pixels] = []
+        for (name, _), picture in zip(named, pictures, strict=True):
+            (held_out if is_held_out(name) else photographs).append(picture)
+        if not photographs:
             raise ValueError("no photographs to train on were found")
-        return source
+        return cls(photographs, held_out)

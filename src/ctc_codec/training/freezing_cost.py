@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..crr.density import DISTANCES, SCALE_STEP, SCALE_ZERO, SCALES
 from ..crr.inputs import ONE
 from ..planes.trits import Values
 from ..transform.lifting import LEVELS
-from .checkpoint import Layers, reason
+from .checkpoint import Layers, layers_of, reason
 from .data import Pixels
 from .networks import CRR, bits, thirds, widths_of
 from .partial_latent import PartialLatent
@@ -31,9 +32,8 @@ _SHARES = (0.0, 0.5)
 def load_crr(state: Layers) -> CRR:
     """CRR with the weights ``crr.*`` of a state. Raises ValueError."""
     crr = CRR(widths_of(state))
-    names = [name for name in state if name.startswith("crr.")]
     try:
-        crr.load_state_dict({name.removeprefix("crr."): torch.from_numpy(state[name]) for name in names})
+        crr.load_state_dict(layers_of("crr", state))
     except RuntimeError as error:
         raise ValueError(f"not weights of this CRR ({reason(error)})") from None
     return crr.eval()
@@ -92,17 +92,16 @@ def freezing_cost(state: Layers, model: CodecModel, pictures: Sequence[Pixels]) 
     crr = load_crr(state)
     seen = middles(pictures, count=_PICTURES)
     pixels = sum(p.shape[0] * p.shape[1] for p in seen)
-    sums = np.zeros((len(_PLANES), len(_SHARES), 4))
+    sums = np.zeros((len(_PLANES) * len(_SHARES), 4))
     for middle in seen:
-        for i, plane in enumerate(_PLANES):
-            for j, share in enumerate(_SHARES):
-                latent = PartialLatent.of(middle, plane)
-                crr.quantised.fill_(1)
-                latent.reveal(torch.tensor([share]), latent.look(crr))
-                rounded = float(latent.trit_bits(latent.look(crr)))
-                crr.quantised.fill_(0)
-                floats = float(latent.trit_bits(latent.look(crr)))
-                sums[i, j] += *CodedPlane(latent, model, plane).rest_bits(), rounded, floats
+        for i, (plane, share) in enumerate(product(_PLANES, _SHARES)):
+            latent = PartialLatent.of(middle, plane)
+            crr.quantised.fill_(1)
+            latent.reveal(torch.tensor([share]), latent.look(crr))
+            rounded = float(latent.trit_bits(latent.look(crr)))
+            crr.quantised.fill_(0)
+            floats = float(latent.trit_bits(latent.look(crr)))
+            sums[i] += *CodedPlane(latent, model, plane).rest_bits(), rounded, floats
 
     def line(name: str, integers: float, coded: float, rounded: float, floats: float) -> str:
         return (
@@ -110,7 +109,6 @@ def freezing_cost(state: Layers, model: CodecModel, pictures: Sequence[Pixels]) 
             f"{integers / floats - 1:+.2%} against float weights; coded {coded / integers - 1:+.2%}"
         )
 
-    for i, plane in enumerate(_PLANES):
-        for j, share in enumerate(_SHARES):
-            yield line(f"plane {plane}, {share:.0%} known", *sums[i, j])
-    yield line("all", *sums.sum((0, 1)))
+    for (plane, share), figures in zip(product(_PLANES, _SHARES), sums, strict=True):
+        yield line(f"plane {plane}, {share:.0%} known", *figures)
+    yield line("all", *sums.sum(0))

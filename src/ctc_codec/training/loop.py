@@ -20,7 +20,7 @@ from .log import append_row, draw_curves, keep_rows
 from .settings import Settings
 from .synthetic import synthetic_pictures
 from .trainer import Trainer
-from .validation import middles
+from .validation import middles, validate
 
 Report = Callable[[str], None]
 
@@ -110,7 +110,7 @@ def train(
         figures["lr_factor"] = settings.factor(settings.share(trainer.seconds, trainer.step))
         if first:
             if held_out and row % (_ROWS // _VALIDATED) == 0:
-                figures |= trainer.validate(held_out)
+                figures |= validate(trainer.average, held_out, trainer.means)
             append_row(log, {"step": trainer.step, "minutes": trainer.seconds / 60} | figures)
             words = [f"{name} {value:.4g}" for name, value in figures.items()]
             report(f"{trainer.seconds / 60:.2f} min, step {trainer.step}: {', '.join(words)}")

@@ -66,7 +66,7 @@ def leaky(x: Tensor, quantised: Tensor) -> Tensor:
 
 
 def weight_scale(weight: Tensor, bias: Tensor) -> Tensor:
-    """For each output the largest power of two that keeps its weights within 7 bits, and its bias, which is
+    """The largest power of two for each output that keeps its weights within 7 bits, and its bias, which is
     counted in 1/16 of a weight's step, below 2^22."""
     peak = torch.maximum(weight.abs().amax((1, 2, 3)), (bias.abs() + 1) / BIAS_RATIO)
     return torch.exp2(torch.floor(torch.log2(WEIGHT_LIMIT / peak)))
@@ -135,7 +135,7 @@ class Core(nn.Module):
 class CRR(nn.Module):
     """Context-based rate reduction: a network for each level group, of ``widths`` channels.
 
-    quantised: 0 for float weights, 1 for the arithmetic of the frozen networks; a buffer, which training fills.
+    quantised: 0 for float weights, 1 for the frozen networks' arithmetic; a buffer, which training fills.
     """
 
     quantised: Tensor
@@ -254,6 +254,16 @@ class Synthesis(nn.Module):
                 x = block(x)
             x = self.leave(x)
         return x.float()
+
+
+class Networks(nn.Module):
+    """Both networks, with the names of layers that checkpoints have."""
+
+    def __init__(
+        self, widths: Sequence[int] = WIDTHS, width: int = SYNTHESIS_WIDTH, blocks: int = SYNTHESIS_BLOCKS
+    ) -> None:
+        super().__init__()
+        self.crr, self.synthesis = CRR(widths), Synthesis(width, blocks)
 
 
 def synthesis_inputs(planes: Tensor, deviations: tuple[Tensor, Tensor], unit: Tensor) -> Tensor:

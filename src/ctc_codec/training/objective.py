@@ -69,13 +69,12 @@ class Example:
 
     @classmethod
     def joined(cls, parts: list[Example]) -> Example:
-        """Several as one."""
         return cls(*(torch.cat([getattr(p, field.name) for p in parts]) for field in fields(cls)))
 
 
 @torch.no_grad()
 def partial(crr: CRR, batch: Batch) -> PartialLatent:
-    """The latents of a batch, with what is known of each."""
+    """The latents of a batch, with the known share of each revealed."""
     latent = PartialLatent(batch.pictures(), batch.unit)
     latent.reveal(batch.known, latent.look(crr))
     return latent

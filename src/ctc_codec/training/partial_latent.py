@@ -98,14 +98,8 @@ class PartialLatent:
             parents, parents_known = torch.zeros_like(seen), torch.ones_like(seen)
         children = F.avg_pool2d(self.seen(level - 1).abs(), 2) * 4 if level else torch.zeros_like(seen)
         predicted = _less_local_mean(context)
-        place = torch.stack(
-            (
-                torch.full_like(self.unit, level / 5),
-                torch.log2(self.unit) / 4 - 1,
-                torch.zeros_like(self.unit),
-            ),
-            1,
-        )
+        plane = torch.log2(self.unit) / 4 - 1
+        place = torch.stack((torch.full_like(plane, level / 5), plane, torch.zeros_like(plane)), 1)
         planes = (
             _signed_log(predicted * 2),
             _signed_log(predicted / 4),
@@ -131,7 +125,7 @@ class PartialLatent:
         return out
 
     def reveal(self, share: Tensor, densities: list[Density]) -> None:
-        """Make the trits known that are coded first, for a share [B] of the plane's expected bits; over 1: all."""
+        """Make known the trits that are coded first, a share [B] of the plane's expected bits; all over 1."""
         batch = len(share)
         ranks, entropies = [], []
         for level, density in enumerate(densities):

@@ -19,10 +19,10 @@ _WARM_UP = 0.02
 
 @dataclass(frozen=True)
 class Settings(TrainingOptions):
-    """Options of a run, and what they leave to the device or to the start.
+    """Options of a run, complete: those left to the device or to the start are known too.
 
-    decay: share of the run in which learning rates fall, and in which CRR computes what integers do; all of
-        it for weights that are good already.
+    decay: share of the run in which learning rates fall, and CRR has the arithmetic of integers; all of it
+        for weights that are good already.
     uses: of a state, if the synthesis network learns alone.
 
     Raises ValueError for a side of crops or a number of widths that cannot be.

@@ -10,7 +10,7 @@ import copy
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,10 @@ from ..planes.trits import unit
 from . import checkpoint
 from .checkpoint import Layers
 from .crops import Crops
-from .data import Pixels
-from .networks import CRR, Synthesis, has_fast_bfloat16
+from .networks import Networks, has_fast_bfloat16
 from .objective import Batch, Example, crr_loss, error_left, example, partial
 from .settings import Settings
 from .tables import density_tables
-from .validation import validate
 
 _PLANE_WEIGHTS = np.array([0.6, 1.2, 1.5, 1.4, 1.1, 0.5, 0.2])
 """Relative frequencies of the planes 0, 1, ... that are drawn."""
@@ -63,14 +61,15 @@ class _Parameters:
                 parameter.grad = view.view(outputs, height, width, inputs).permute(0, 3, 1, 2)
             else:
                 parameter.grad = view
-        # A graph reads what changes from step to step from tensors.
+        # A CUDA graph reads values that change from step to step from tensors.
         self.rate: Tensor | float = torch.zeros((), device=device) if device.type == "cuda" else 0.0
 
 
 class Trainer:
     """Networks of a run and all that they learn with.
 
-    step, seconds: of the run that are over.
+    step: steps of the run that are over.
+    seconds: of the run that are over.
     told: step and seconds at the last row of the log.
     processes: number that share the run.
     process: number of this one.
@@ -84,12 +83,10 @@ class Trainer:
         self.processes = dist.get_world_size() if dist.is_initialized() else 1
         self.process = dist.get_rank() if dist.is_initialized() else 0
         torch.manual_seed(settings.seed)
-        self.crr, self.synthesis = (
-            CRR(settings.widths),
-            Synthesis(settings.synthesis_width, settings.synthesis_blocks),
-        )
-        self.networks = nn.ModuleDict({"crr": self.crr, "synthesis": self.synthesis}).to(device)
+        shape = settings.widths, settings.synthesis_width, settings.synthesis_blocks
+        self.networks = Networks(*shape).to(device)
         self.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.crr, self.synthesis = self.networks.crr, self.networks.synthesis
         self.average = copy.deepcopy(self.networks).requires_grad_(False)
         self._averaged = [*self.average.parameters()], [*self.networks.parameters()]
         for network in (*self.crr.c, self.synthesis):
@@ -97,15 +94,14 @@ class Trainer:
         rates = {"crr": settings.crr_rate, "synthesis": settings.synthesis_rate}
         self._learning = learning = [
             _Parameters(network, rates[name], device)
-            for name, network in self.networks.items()
+            for name, network in self.networks.named_children()
             if settings.networks in (name, "both")
         ]
-        self._optimizer = torch.optim.Adam(
+        groups, cuda = (
             [{"params": part.parameters, "lr": part.rate} for part in learning],
-            betas=(0.9, 0.98),
-            capturable=device.type == "cuda",
-            foreach=True,
+            device.type == "cuda",
         )
+        self._optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98), capturable=cuda, foreach=True)
         self.means = torch.from_numpy(density_tables()["means"]).to(device)
         self._batch = Batch.empty(settings.batch, settings.crop, device)
         self._sums = torch.zeros(4, device=device)
@@ -183,12 +179,8 @@ class Trainer:
     def begin_with(self, layers: Layers) -> None:
         """Take the weights of another run, or those of CRR alone. Raises ValueError if they do not fit."""
         try:
-            for name, network in self.networks.items():
-                own = {
-                    key.removeprefix(f"{name}."): torch.from_numpy(array)
-                    for key, array in layers.items()
-                    if key.startswith(f"{name}.")
-                }
+            for name, network in self.networks.named_children():
+                own = checkpoint.layers_of(name, layers)
                 if own or name == "crr":
                     network.load_state_dict(own)
         except RuntimeError as error:
@@ -327,13 +319,6 @@ class Trainer:
         told = {"bpp": rate / max(count, 1), "synthesis_db": gain / max(steps, 1)}
         unknown = {"crr": "synthesis_db", "synthesis": "bpp"}.get(self.settings.networks)
         return {name: value for name, value in told.items() if name != unknown}
-
-    def validate(self, pictures: Sequence[Pixels]) -> dict[str, float]:
-        """Figures of the averaged weights, see :func:`ctc_codec.training.validation.validate`."""
-        crr, synthesis = self.average["crr"], self.average["synthesis"]
-        assert isinstance(crr, CRR)
-        assert isinstance(synthesis, Synthesis)
-        return validate(crr, synthesis, pictures, self.means)
 
     def agree(self, seconds: float) -> None:
         """Take the first process's clock, so that all have the same schedule."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..image.source import psnr
 from .data import Pixels
-from .networks import CRR, Synthesis
+from .networks import Networks
 from .objective import error_left, example
 from .partial_latent import PartialLatent
 
@@ -40,14 +40,15 @@ def middles(pictures: Sequence[Pixels], side: int = SIDE, count: int = _PICTURES
 
 
 @torch.no_grad()
-def validate(crr: CRR, synthesis: Synthesis, pictures: Sequence[Pixels], means: Tensor) -> dict[str, float]:
+def validate(networks: Networks, pictures: Sequence[Pixels], means: Tensor) -> dict[str, float]:
     """The figures FIGURES, means over pictures, planes and shares known: bits per pixel of the trits to come
     by integer networks; PSNR of the picture of conditional means and gain of the synthesis network, in dB.
 
     pictures: uint8 [h, w, 3] with sides of multiples of 64.
     means: the tensor of that name of weights files.
     """
-    device, before = means.device, float(crr.quantised)
+    crr, device = networks.crr, means.device
+    before = float(crr.quantised)
     crr.quantised.fill_(1)
     rows = []
     for pixels in pictures:
@@ -58,7 +59,7 @@ def validate(crr: CRR, synthesis: Synthesis, pictures: Sequence[Pixels], means: 
             shown = example(latent, now, means)
             error = (shown.refined - shown.planes).square().mean() / 255**2
             rate = latent.trit_bits(now).mean() / (pixels.shape[0] * pixels.shape[1])
-            left = error_left(synthesis, shown).mean()
+            left = error_left(networks.synthesis, shown).mean()
             rows.append(torch.stack((rate, -10 * error.log10(), -10 * left.log10())))
     crr.quantised.fill_(before)
     return dict(zip(FIGURES, torch.stack(rows).mean(0).tolist(), strict=True))
