@@ -128,7 +128,7 @@ def test_a_reader_that_is_gone_ends_the_command_quietly(files: Path, args: tuple
     assert [line for line in result.lines if " -> " not in line] == result.lines[-1:]
 
 
-@pytest.mark.parametrize("unbuffered", ["", pytest.param("1", marks=pytest.mark.xfail(strict=True))])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_takes_one_byte_gets_it(
     files: Path, monkeypatch: pytest.MonkeyPatch, unbuffered: str
 ) -> None:

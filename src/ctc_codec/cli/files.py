@@ -140,7 +140,9 @@ def write_stdout(data: bytes) -> None:
     if sys.stdout is None:
         raise StdoutUnusable("standard output is closed")
     try:
-        sys.stdout.buffer.write(data)
+        rest = memoryview(data)
+        while rest:  # unbuffered (PYTHONUNBUFFERED), it may take less than all
+            rest = rest[sys.stdout.buffer.write(rest) :]
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         drop_stdout()
