@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import importlib.resources
 import os
 import threading
@@ -87,7 +88,13 @@ class CodecModel:
         self.context = ContextModels(networks, InputTables.of(arrays), threads or cores())
         self.known_answer = " ".join(network.known_answer() for network in by_group.values())
         if known_answer is not None and self.known_answer != known_answer:
-            raise WeightsError("this machine does not compute the entropy model exactly (known-answer check)")
+            release = importlib.metadata.version("onnxruntime")
+            raise WeightsError(
+                f"this machine does not compute the entropy model exactly with onnxruntime {release} "
+                "(known-answer check): try another release of it"
+            )
+        for network in by_group.values():
+            network.check_halo()
         coder.self_check()
         synthesis = part(arrays, "synthesis.")
         self.synthesis = SynthesisNetwork(synthesis, self.context.threads) if synthesis else None
