@@ -36,6 +36,7 @@ from support.command import (
     names,
     rest,
     run,
+    run_shell,
     spawn,
     touch,
     wait_until,
@@ -278,6 +279,27 @@ def test_notes_are_hushed_and_errors_are_not(here: Path) -> None:
         "ctc: 3.bug.in: internal error, please report it: ZeroDivisionError: a bug",
         "ctc: 2 of 3 inputs failed: 2.bad.in, 3.bug.in",
     ]
+
+
+def test_notes_come_before_the_error_that_follows_them(here: Path) -> None:
+    Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100).save("wide.png")
+    result = ctc("encode", "wide.png", "--psnr", 99)
+    assert_refused(
+        result, "ctc: wide.png: note: 16-bit samples are reduced to 8 bits", "out of reach", lines=2
+    )
+
+
+@pytest.mark.parametrize("command", [("check",), ("info", "--header-only")])
+def test_standard_input_is_read_in_spite_of_jobs(files: Path, command: tuple[str, ...]) -> None:
+    stdin = (files / "plain.ctc").read_bytes()
+    result = run(*command, "-", "plain.ctc", "-j", 2, stdin=stdin)
+    assert result.code == 0, result
+    assert "standard input: " in result.err + result.out.decode()
+
+
+def test_jobs_work_with_closed_streams(files: Path) -> None:
+    result = run_shell('"$@" <&- >&-', "check", "plain.ctc", "plain.ctc", "-j", 2)
+    assert (result.code, len(result.lines)) == (0, 3), result
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

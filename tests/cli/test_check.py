@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import random
 from collections import Counter
@@ -146,3 +147,14 @@ def test_code_words_that_no_encoder_writes_are_found(here: Path, three_blocks: b
 def test_decoding_needs_the_weights(files: Path) -> None:
     assert_refused(ctc("check", "--decode", "whole.ctc"), "whole.ctc: made with other weights (file 01020304")
     assert_refused(ctc("check", "--decode", "whole.ctc", "--weights", "nowhere"), "ctc: nowhere: no such")
+
+
+def test_a_bad_code_word_is_told_as_damage_is(here: Path, three_blocks: bytes) -> None:
+    (here / "a.ctc").write_bytes(_with_code(three_blocks, lambda code: code.reverse()))
+    facts = json.loads(ctc("check", "--decode", "--json", "--quiet", "a.ctc").out)
+    assert facts["state"] == "damaged"
+    assert facts["bytes"] == len((here / "a.ctc").read_bytes())
+    (here / "cut.ctc").write_bytes(three_blocks[:5000])
+    assert_refused(
+        ctc("check", "--complete", "--decode", "--max-pixels", 9, "cut.ctc"), "cut.ctc: cut: 5000 of"
+    )

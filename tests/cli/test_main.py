@@ -66,7 +66,7 @@ def test_every_help_ends_with_examples(name: str) -> None:
         ("check whole.ctc -o x", ["-o"]),
         ("completion tcsh", ["tcsh"]),
         # values
-        *((f"encode photo.png -q {q}", ["--quality", "1<=x<=100"]) for q in ("0", "101")),
+        *((f"encode photo.png -q {q}", ["--quality", "1 to 100"]) for q in ("0", "101")),
         *((f"encode photo.png -q {q}", ["--quality", f"'{q}'"]) for q in ("nan", "high")),
         *((f"encode photo.png -e {effort}", ["--effort", "1<=x<=9"]) for effort in ("0", "10")),
         *((f"encode photo.png -o x --psnr {db}", ["--psnr"]) for db in ("nan", "0")),

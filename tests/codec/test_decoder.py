@@ -240,8 +240,12 @@ def test_what_is_no_file_of_these_weights_is_refused(small_ctc: bytes, model: Co
             decode(data, weights=model)
         with pytest.raises(error, match=message):
             Decoder(weights=model).feed(data)
+    refusing = Decoder(weights=model, max_pixels=100)
     with pytest.raises(LimitError):
-        Decoder(weights=model, max_pixels=100).feed(small_ctc)
+        refusing.feed(small_ctc)
+    assert not refusing.complete
+    with pytest.raises(LimitError):
+        refusing.image()
     with pytest.raises(FormatError, match="empty"):
         Decoder(weights=model).image()
     decoder = fed(small_ctc, model)

@@ -16,7 +16,7 @@ from ctc_codec.cli.batch import run_batch
 from ctc_codec.cli.inputs import Task, plan
 from ctc_codec.cli.main import main
 from ctc_codec.cli.options import INPUTS, JOBS, OUTPUT, WORDS, BatchOptions, collected
-from ctc_codec.cli.work import Result, Run, Work
+from ctc_codec.cli.work import Result, Run, Tell, Work
 from ctc_codec.container import atomic
 from ctc_codec.errors import CtcError, InputError
 
@@ -25,13 +25,13 @@ def _kill_this_process(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _happen(word: str, notes: list[str]) -> None:
+def _happen(word: str, tell: Tell) -> None:
     if word == "bad":
         raise InputError("is bad")
     if word == "bug":
         raise ZeroDivisionError("a bug")
     if word == "told":
-        notes.append("note: a note")
+        tell("note: a note")
     if word == "slow":
         time.sleep(0.3)
     if word == "endless":
@@ -58,13 +58,12 @@ class FakeWork(Work):
             time.sleep(600)
         number = os.getpid()
 
-        def run(data: bytes, task: Task) -> Result:
-            notes: list[str] = []
+        def run(data: bytes, task: Task, tell: Tell) -> Result:
             for word in Path(task.source).name.split("."):
-                _happen(word, notes)
+                _happen(word, tell)
             output = f"{number} {self.compute.threads}".encode()
             line = "40x20, 100 bytes, 1.5000 bpp"
-            return Result(line, {"bytes": 100}, output, None, 100, 800, "a detail", tuple(notes))
+            return Result(line, {"bytes": 100}, output, None, 100, 800, "a detail")
 
         return run
 

@@ -52,8 +52,8 @@ def _outcomes(
 ) -> Generator[Outcome | None, None, None]:
     """The outcome of each task; None once all is loaded, and now and then while nothing is new."""
     jobs = min(batch.jobs, len(tasks))
-    # What comes through a pipe, from <(command) for example, comes to this process only.
-    if jobs > 1 and not any(is_pipe(task.source) for task in tasks):
+    # Standard input and pipes, from <(command) for example, come to this process only.
+    if jobs > 1 and not any(task.source == STREAM or is_pipe(task.source) for task in tasks):
         from .workers import outcomes
 
         yield from outcomes(tasks, work.limited(work.compute.threads or max(1, cores() // jobs)), batch, jobs)

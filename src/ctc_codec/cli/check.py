@@ -23,7 +23,7 @@ from .options import (
     collected,
     examples,
 )
-from .work import Result, Run, Work
+from .work import Result, Run, Tell, Work
 
 
 @click.command(
@@ -71,20 +71,20 @@ class CheckWork(Work):
     def prepare(self) -> Run:
         model = self.compute.load() if self.decode else None
 
-        def run(data: bytes, task: Task) -> Result:
+        def run(data: bytes, task: Task, tell: Tell) -> Result:
             file = parse(data)
             sections: tuple[str, ...] = ()
             try:
                 sections = verify(file, self.compute.limit)
+                if self.complete and file.state == CUT:
+                    missing = f"cut: {file.nbytes} of {file.header.file_bytes} bytes"
+                    return _result(file, CUT, sections, missing)
                 if model is not None:
                     from ..codec.verify import verify_code
 
                     verify_code(data, model, self.compute.limit)
             except DamageError as error:
                 return _result(file, DAMAGED, sections, str(error))
-            if self.complete and file.state == CUT:
-                missing = f"cut: {file.nbytes} of {file.header.file_bytes} bytes"
-                return _result(file, CUT, sections, missing)
             return _result(file, file.state, sections)
 
         return run

@@ -32,7 +32,7 @@ from .options import (
     examples,
     exclusive,
 )
-from .work import Result, Run, Work
+from .work import Result, Run, Tell, Work
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -157,27 +157,25 @@ class DecodeWork(Work):
         from ..codec.decoder import decode, thumbnail
         from ..image.save import image_bytes
 
-        def run(data: bytes, task: Task) -> Result:
+        def run(data: bytes, task: Task, tell: Tell) -> Result:
             if self.cut.bpp is not None or self.cut.nbytes is not None:
                 data = truncate(data, bpp=self.cut.bpp, nbytes=self.cut.nbytes)
-            notes: list[str] = []
-            options = replace(self.options, warn=lambda message: notes.append(f"warning: {message}"))
+            options = replace(self.options, warn=lambda message: tell(f"warning: {message}"))
             image = (thumbnail if self.output.thumbnail else decode)(data, options, weights=model)
-            notes += flattening_notes(image, self.kind, self.output.background)
+            _tell_flattening(image, self.kind, self.output.background, tell)
             output = image_bytes(image, self.kind, background=self.output.background)
             detail = f"weights {model.fingerprint.hex()}"
-            return Result.of_file(data, size=image.size, output=output, detail=detail, notes=tuple(notes))
+            return Result.of_file(data, size=image.size, output=output, detail=detail)
 
         return run
 
 
-def flattening_notes(image: Image.Image, kind: str, background: str | None) -> list[str]:
-    """A note if an image format cannot hold the transparency and no background was given."""
+def _tell_flattening(image: Image.Image, kind: str, background: str | None, tell: Tell) -> None:
+    """Note that an image format cannot hold the transparency, if no background was given."""
     from ..image.save import flattens
 
-    if background is not None or not flattens(image, kind):
-        return []
-    return [f"note: {kind} does not hold this transparency: it is flattened onto white (see --background)"]
+    if background is None and flattens(image, kind):
+        tell(f"note: {kind} does not hold this transparency: it is flattened onto white (see --background)")
 
 
 # --- images as bytes arrive -------------------------------------------------------------------------
@@ -216,11 +214,10 @@ class FramesWork(Work):
         from ..codec.decoder import Decoder
         from ..image.save import image_bytes
 
-        def run(_: bytes, task: Task) -> Result:
+        def run(_: bytes, task: Task, tell: Tell) -> Result:
             assert task.target is not None
             check_output(frame_name(task.target, 1), self.force)
-            notes: list[str] = []
-            options = replace(self.options, warn=lambda message: notes.append(f"warning: {message}"))
+            options = replace(self.options, warn=lambda message: tell(f"warning: {message}"))
             decoder = Decoder(options, weights=model)
             data, frames = bytearray(), 0
             for piece in read_pieces(task.source, self.every):
@@ -232,11 +229,11 @@ class FramesWork(Work):
                     continue
                 frames += 1
                 if frames == 1:
-                    notes += flattening_notes(image, self.kind, self.output.background)
+                    _tell_flattening(image, self.kind, self.output.background, tell)
                 output = image_bytes(image, self.kind, background=self.output.background)
                 write_output(frame_name(task.target, frames), output, self.force)
             if not frames:
                 decoder.image()  # says why
-            return Result.of_file(bytes(data), detail=f"{frames} frames", notes=tuple(notes))
+            return Result.of_file(bytes(data), detail=f"{frames} frames")
 
         return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +27,7 @@ from .options import (
     examples,
     exclusive,
 )
-from .work import Result, Run, Work
+from .work import Result, Run, Tell, Work, rounded
 
 
 @click.command(
@@ -112,23 +111,24 @@ class EncodeWork(Work):
         Image.MAX_IMAGE_PIXELS = None  # --max-pixels takes its place
         options = self.options
 
-        def run(data: bytes, task: Task) -> Result:
+        def run(data: bytes, task: Task, tell: Tell) -> Result:
             # Nested, so that Pillow's image is not held while this one is coded.
             source = source_image(
                 open_image(data, options.max_pixels), background=options.background, metadata=options.metadata
             )
+            for note in source.notes:
+                tell(f"note: {note}")
             coded = encode(source, options, weights=model)
-            started = time.perf_counter()
-            psnr = None
-            if self.measure:
+
+            def measured() -> dict[str, Any]:
                 psnr = psnr_against(source, decode(coded, weights=model, max_pixels=None))
+                return {"psnr": rounded(psnr)}
+
             return Result.of_file(
                 coded,
-                psnr=psnr,
                 output=coded,
                 detail=f"weights {model.fingerprint.hex()}",
-                notes=tuple(f"note: {note}" for note in source.notes),
-                untimed=time.perf_counter() - started,
+                later=measured if self.measure else None,
             )
 
         return run

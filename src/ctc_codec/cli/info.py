@@ -16,7 +16,7 @@ from .batch import run_batch
 from .files import printable
 from .inputs import Task, ctc_suffixes, plan
 from .options import COMPUTE, INPUTS, JOBS, RECURSIVE, BatchOptions, ComputeOptions, collected, examples
-from .work import Result, Run, Work
+from .work import Result, Run, Tell, Work
 
 
 @click.command(
@@ -54,7 +54,7 @@ class InfoWork(Work):
         if self.planes and self.compute.weights is not None:
             self.compute.load()  # wrong ones fail once and at once
 
-        def run(data: bytes, task: Task) -> Result:
+        def run(data: bytes, task: Task, tell: Tell) -> Result:
             facts = self._facts(data)
             text = "\n".join(_lines(printable(task.source), facts))
             return Result(text, facts, text=text, nbytes=len(data), error=facts["damage"])

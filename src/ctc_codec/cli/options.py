@@ -39,17 +39,24 @@ class ByteCount(click.ParamType[int]):
 
 
 class Number(click.FloatRange):
-    """A finite number in a range."""
+    """A finite number in a range, which words describe."""
+
+    def __init__(self, words: str, **limits: Any) -> None:
+        super().__init__(**limits)
+        self._words = words
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = super().convert(value, param, ctx)
+        try:
+            number = float(super().convert(value, param, ctx))
+        except click.BadParameter:
+            number = math.nan
         if not math.isfinite(number):
-            self.fail(f"{value!r} is not a number", param, ctx)
-        return float(number)
+            self.fail(f"{value!r} is not {self._words}", param, ctx)
+        return number
 
 
-POSITIVE = Number(min=0, min_open=True)
-QUALITY = Number(min=1, max=100)
+POSITIVE = Number("a positive number", min=0, min_open=True)
+QUALITY = Number("a number from 1 to 100", min=1, max=100)
 
 
 class Jobs(click.ParamType[int]):

@@ -36,7 +36,7 @@ from .options import (
     collected,
     examples,
 )
-from .work import Result, Run, Work
+from .work import Result, Run, Tell, Work
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -117,7 +117,7 @@ class PreviewWork(Work):
     def prepare(self) -> Run:
         model = self.compute.load()
 
-        def run(data: bytes, task: Task) -> Result:
+        def run(data: bytes, task: Task, tell: Tell) -> Result:
             found = info_of(data)
             if found.damage is not None:
                 raise DamageError(found.damage)

@@ -24,7 +24,7 @@ from .options import (
     examples,
     exclusive,
 )
-from .work import Result, Run, Work
+from .work import Result, Run, Tell, Work
 
 
 @click.command(
@@ -69,7 +69,7 @@ class TruncateWork(Work):
     psnr: float | None = None
 
     def prepare(self) -> Run:
-        def run(data: bytes, task: Task) -> Result:
+        def run(data: bytes, task: Task, tell: Tell) -> Result:
             small = file.truncate(data, bpp=self.bpp, nbytes=self.nbytes, psnr=self.psnr)
             return Result.of_file(small, output=small, detail=f"{len(data)} bytes before")
 

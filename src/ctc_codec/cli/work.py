@@ -28,9 +28,8 @@ class Result:
     nbytes: length of the .ctc file that was written or read.
     pixels: of its picture.
     detail: what --verbose adds.
-    notes: ``note: ...``, or ``warning: ...``, which is never silenced.
     error: why the input is not accepted, although all of this could be told.
-    untimed: seconds that the work itself did not take.
+    later: gives more facts once the output is written; its time does not count.
     """
 
     line: str
@@ -40,36 +39,37 @@ class Result:
     nbytes: int = 0
     pixels: int = 0
     detail: str = ""
-    notes: tuple[str, ...] = ()
     error: str | None = None
-    untimed: float = 0.0
+    later: Callable[[], dict[str, Any]] | None = None
 
     @classmethod
-    def of_file(
-        cls, data: bytes, *, size: tuple[int, int] | None = None, psnr: float | None = None, **more: Any
-    ) -> Result:
+    def of_file(cls, data: bytes, *, size: tuple[int, int] | None = None, **more: Any) -> Result:
         """Result of a .ctc file that was written or read.
 
         size: width and height of the picture, None for the file's.
-        psnr: dB as measured, None for the quality table's.
         more: further fields.
         """
         found = info(data)
         width, height = size or (found.header.width, found.header.height)
-        psnr = found.psnr if psnr is None else psnr
         facts = {
             "bytes": len(data),
             "bpp": round(found.bpp, 5),
             "width": width,
             "height": height,
-            # JSON knows no infinity.
-            "psnr": round(psnr, 3) if psnr is not None and math.isfinite(psnr) else None,
+            "psnr": rounded(found.psnr),
         }
         line = f"{width}x{height}, {len(data)} bytes, {found.bpp:.4f} bpp"
         return cls(line, facts, nbytes=len(data), pixels=width * height, **more)
 
 
-Run = Callable[[bytes, Task], Result]
+def rounded(psnr: float | None) -> float | None:
+    """PSNR in dB for JSON, which knows no infinity."""
+    return round(psnr, 3) if psnr is not None and math.isfinite(psnr) else None
+
+
+Tell = Callable[[str], None]
+"""Takes more words about an input: ``note: ...``, or ``warning: ...``, which is never silenced."""
+Run = Callable[[bytes, Task, Tell], Result]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,7 @@ class Outcome:
     """The outcome of a task: a result, or an error, or neither if its output exists already.
 
     error: one line.
+    notes: see Tell.
     trace: where an internal error came from.
     seconds: that it took.
     """
@@ -105,26 +106,27 @@ class Outcome:
     task: Task
     result: Result | None = None
     error: str | None = None
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
     trace: str = ""
     seconds: float = field(default=0.0, compare=False)
 
 
 def attempt(work: Work, run: Run, task: Task, batch: BatchOptions) -> Outcome:
     """Work on an input, whatever comes of it. Raises StdoutUnusable, and Interrupted."""
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
     try:
         if task.target is not None and not work.streams:
             check_output(task.target, batch.force, task.make_folder)
             if not work.in_place:
                 check_not_input(task.source, task.target)
         started = time.perf_counter()
-        result = run(b"" if work.streams else read_input(task.source), task)
-        notes = result.notes
+        result = run(b"" if work.streams else read_input(task.source), task, notes.append)
         if task.target is not None and result.output is not None:
             write_output(task.target, result.output, batch.force, task.make_folder)
-        seconds = time.perf_counter() - started - result.untimed
-        return Outcome(task, replace(result, output=None), result.error, notes, seconds=seconds)
+        seconds = time.perf_counter() - started
+        facts = result.facts if result.later is None else result.facts | result.later()
+        result = replace(result, facts=facts, output=None, later=None)
+        return Outcome(task, result, result.error, notes, seconds=seconds)
     except OutputExists as error:  # since the plan was made
         return Outcome(task, error=None if batch.skip_existing else str(error), notes=notes)
     except Exception as error:

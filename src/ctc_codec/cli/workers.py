@@ -81,6 +81,9 @@ def outcomes(tasks: Sequence[Task], work: Work, batch: BatchOptions, jobs: int) 
     None comes once they are up, and now and then while nothing is new. Raises CtcError if they do not come up
     or cannot load.
     """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass  # a closed standard stream: a pipe of the pool must not take its place
+    os.close(descriptor)
     waiting = deque(tasks)
     running: dict[Future[Outcome], Task] = {}
     with _pool(jobs, running.values()) as pool:

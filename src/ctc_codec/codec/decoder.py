@@ -107,7 +107,7 @@ class Decoder:
     @property
     def complete(self) -> bool:
         """The whole file has come, undamaged."""
-        return self._parser.complete and not self._no_code
+        return self._walk is not None and self._parser.complete and not self._no_code
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the file, any number of them.

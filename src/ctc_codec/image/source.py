@@ -79,7 +79,9 @@ def source_image(
     with as_input_errors():  # a palette that is missing, for example
         bits = _bits(image)
         if bits > 8:
-            notes.append(f"{bits}-bit samples are reduced to 8 bits")
+            known = image.format in (None, "PNG", "TIFF")  # Pillow scales those of others
+            samples = f"{bits}-bit samples" if known else "samples of more bits"
+            notes.append(f"{samples} are reduced to 8 bits")
         plain, clear = _colour_and_alpha(image, bits, notes)
         plain = to_srgb(plain, image.info.get("icc_profile"), notes)
     if clear is not None and clear.getextrema()[0] == 255:
