@@ -53,6 +53,15 @@ def make_photo() -> Callable[..., Image.Image]:
 
 
 @pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small images, wide and tall."""
+    folder = tmp_path_factory.mktemp("images")
+    Image.fromarray(photograph(192, 128)).save(folder / "wide.png")
+    Image.fromarray(photograph(120, 176)).save(folder / "tall.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def photo_png(tmp_path_factory: pytest.TempPathFactory, make_photo: Callable[..., Image.Image]) -> Path:
     """A PNG of 120x88 pixels, RGB. Tests do not write beside it: they share it."""
     path = tmp_path_factory.mktemp("photo") / "photo.png"

@@ -27,9 +27,9 @@ import numpy as np
 from PIL import Image
 
 from ctc_codec.codec import decoder, encoder
-from ctc_codec.codec.cores import cores
 from ctc_codec.codec.model import CodecModel, default_weights, load_model
 from ctc_codec.codec.options import DEFAULT_EFFORT, EFFORTS
+from ctc_codec.codec.processes import cores
 from ctc_codec.container.file import truncate
 from ctc_codec.evaluation.images import file_digest
 from ctc_codec.evaluation.resources import measured

@@ -5,13 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from support.pictures import photograph
 
 Evaluate = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -26,15 +22,6 @@ def pixels() -> np.ndarray:
     light[:, 38:47] -= 70
     tint = np.stack([light + 15 * np.cos(x / 50), light, light - 25 + 20 * np.sin(y / 40)], axis=2)
     return (tint + np.random.default_rng(1).normal(0, 3, tint.shape)).round().clip(0, 255).astype(np.uint8)
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two small images, wide and tall."""
-    folder = tmp_path_factory.mktemp("images")
-    Image.fromarray(photograph(192, 128)).save(folder / "wide.png")
-    Image.fromarray(photograph(120, 176)).save(folder / "tall.png")
-    return folder
 
 
 @pytest.fixture(scope="session")

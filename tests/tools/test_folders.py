@@ -18,15 +18,6 @@ from support.coding import latent_of
 from support.pictures import photograph
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two small images, wide and tall."""
-    folder = tmp_path_factory.mktemp("images")
-    Image.fromarray(photograph(192, 128)).save(folder / "wide.png")
-    Image.fromarray(photograph(120, 176)).save(folder / "tall.png")
-    return folder
-
-
 @pytest.mark.slow
 def test_large_images_are_measured(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "large.json"

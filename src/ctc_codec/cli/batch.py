@@ -15,7 +15,7 @@ from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from ..codec.cores import cores
+from ..codec.processes import cores
 from . import signals
 from .files import STREAM, StdoutUnusable, is_pipe, printable, tell, write_stdout
 from .inputs import Plan, Task, make_folder
@@ -186,10 +186,10 @@ class Reporter:
         if task.target is not None:
             seconds = round(outcome.seconds, 3)
             facts = {"file": task.source, "output": task.target} | result.facts | {"seconds": seconds}
-        if outcome.error is not None:
+        if result.error is not None:
             self._failed.append(task.source)
-            self._say(f"ctc: {printable(task.source)}: {outcome.error}")
-            facts["error"] = outcome.error
+            self._say(f"ctc: {printable(task.source)}: {result.error}")
+            facts["error"] = result.error
         else:
             self._done += 1
             self._nbytes += result.nbytes

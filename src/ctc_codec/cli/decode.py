@@ -141,41 +141,59 @@ def _plan(
 
 
 @dataclass(frozen=True)
-class DecodeWork(Work):
-    """Decode a file to an image.
+class _ImageWork(Work):
+    """Work that makes images.
 
-    kind: Pillow's name of the image format.
+    kind: Pillow's name of their format.
     """
 
     options: DecodeOptions
     output: Output
     kind: str
+
+    def warned(self, tell: Tell) -> DecodeOptions:
+        """The options, with warnings told."""
+        return replace(self.options, warn=lambda message: tell(f"warning: {message}"))
+
+    def encoded(self, image: Image.Image) -> bytes:
+        """An image file. Raises OutputError."""
+        from ..image.save import image_bytes
+
+        return image_bytes(image, self.kind, background=self.output.background)
+
+    def note(self, image: Image.Image, tell: Tell) -> None:
+        """Note that the format cannot hold an image's transparency, if no background was given."""
+        from ..image.save import flattens
+
+        if self.output.background is None and flattens(image, self.kind):
+            tell(
+                f"note: {self.kind} does not hold this transparency: "
+                "it is flattened onto white (see --background)"
+            )
+
+
+@dataclass(frozen=True)
+class DecodeWork(_ImageWork):
+    """Decode a file, or as much of it as ``cut`` says, to an image."""
+
     cut: Cut
 
     def prepare(self) -> Run:
         model = self.compute.load()
         from ..codec.decoder import decode, thumbnail
-        from ..image.save import image_bytes
+
+        make = thumbnail if self.output.thumbnail else decode
+        bpp, nbytes = self.cut.bpp, self.cut.nbytes
 
         def run(data: bytes, task: Task, tell: Tell) -> Result:
-            if self.cut.bpp is not None or self.cut.nbytes is not None:
-                data = truncate(data, bpp=self.cut.bpp, nbytes=self.cut.nbytes)
-            options = replace(self.options, warn=lambda message: tell(f"warning: {message}"))
-            image = (thumbnail if self.output.thumbnail else decode)(data, options, weights=model)
-            _tell_flattening(image, self.kind, self.output.background, tell)
-            output = image_bytes(image, self.kind, background=self.output.background)
+            if bpp is not None or nbytes is not None:
+                data = truncate(data, bpp=bpp, nbytes=nbytes)
+            image = make(data, self.warned(tell), weights=model)
+            self.note(image, tell)
             detail = f"weights {model.fingerprint.hex()}"
-            return Result.of_file(data, size=image.size, output=output, detail=detail)
+            return Result.of_file(data, size=image.size, output=self.encoded(image), detail=detail)
 
         return run
-
-
-def _tell_flattening(image: Image.Image, kind: str, background: str | None, tell: Tell) -> None:
-    """Note that an image format cannot hold the transparency, if no background was given."""
-    from ..image.save import flattens
-
-    if background is None and flattens(image, kind):
-        tell(f"note: {kind} does not hold this transparency: it is flattened onto white (see --background)")
 
 
 # --- images as bytes arrive -------------------------------------------------------------------------
@@ -195,30 +213,25 @@ def frame_name(pattern: str, number: int) -> str:
 
 
 @dataclass(frozen=True)
-class FramesWork(Work):
+class FramesWork(_ImageWork):
     """Decode one input to many images; its target is a pattern of names.
 
-    kind: Pillow's name of the image format.
     every: bytes between two images.
+    force: existing files are replaced.
     """
 
     streams: ClassVar[bool] = True
-    options: DecodeOptions
-    output: Output
-    kind: str
     every: int
     force: bool
 
     def prepare(self) -> Run:
         model = self.compute.load()
         from ..codec.decoder import Decoder
-        from ..image.save import image_bytes
 
         def run(_: bytes, task: Task, tell: Tell) -> Result:
             assert task.target is not None
             check_output(frame_name(task.target, 1), self.force)
-            options = replace(self.options, warn=lambda message: tell(f"warning: {message}"))
-            decoder = Decoder(options, weights=model)
+            decoder = Decoder(self.warned(tell), weights=model)
             data, frames = bytearray(), 0
             for piece in read_pieces(task.source, self.every):
                 data += piece
@@ -229,9 +242,8 @@ class FramesWork(Work):
                     continue
                 frames += 1
                 if frames == 1:
-                    _tell_flattening(image, self.kind, self.output.background, tell)
-                output = image_bytes(image, self.kind, background=self.output.background)
-                write_output(frame_name(task.target, frames), output, self.force)
+                    self.note(image, tell)
+                write_output(frame_name(task.target, frames), self.encoded(image), self.force)
             if not frames:
                 decoder.image()  # says why
             return Result.of_file(bytes(data), detail=f"{frames} frames")

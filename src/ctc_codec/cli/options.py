@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..codec.cores import cores
+from ..codec.processes import cores
 from ..container.header import MAX_PIXELS
 
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ class Work:
 class Outcome:
     """The outcome of a task: a result, or an error, or neither if its output exists already.
 
-    error: one line.
+    error: why there is no result, in one line.
     notes: see Tell.
     trace: where an internal error came from.
     seconds: that it took.
@@ -126,7 +126,7 @@ def attempt(work: Work, run: Run, task: Task, batch: BatchOptions) -> Outcome:
         seconds = time.perf_counter() - started
         facts = result.facts if result.later is None else result.facts | result.later()
         result = replace(result, facts=facts, output=None, later=None)
-        return Outcome(task, result, result.error, notes, seconds=seconds)
+        return Outcome(task, result, notes=notes, seconds=seconds)
     except OutputExists as error:  # since the plan was made
         return Outcome(task, error=None if batch.skip_existing else str(error), notes=notes)
     except Exception as error:

@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from multiprocessing import resource_tracker
 
 from pebble import ProcessExpired, ProcessPool
 
+from ..codec.processes import end_with_parent
 from ..container.atomic import remove_partials
 from ..errors import CtcError
 from .files import STREAM
@@ -44,14 +44,7 @@ def _begin_worker() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # at once, not when a network is done
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # stdout is the command's alone
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _prepare(work: Work) -> None:

@@ -7,5 +7,5 @@
 
 ``encoder`` and ``decoder`` are the two ends, ``walk`` is the loop of both, ``guide`` has an encoder's
 decisions in it, ``picture`` the decoder's float side; ``model`` is the weights file, ``options`` are the
-records of options, ``verify`` tells whether an encoder wrote a code word, ``cores`` counts processors.
+records of options, ``verify`` tells whether an encoder wrote a code word, ``processes`` counts cores.
 """

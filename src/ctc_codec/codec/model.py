@@ -29,7 +29,7 @@ from ..crr.network import Network
 from ..errors import WeightsError
 from ..synthesis.network import SynthesisNetwork
 from ..transform.lifting import LEVELS
-from .cores import cores
+from .processes import cores
 
 WEIGHTS_NAME = "ctc.safetensors"
 WEIGHTS_FORMAT = "ctc-weights-4"

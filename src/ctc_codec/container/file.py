@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..errors import TargetError
 from . import sections as _sections
@@ -17,6 +18,10 @@ from .quality_table import QualityTable, lengths
 from .sections import Section
 
 COMPLETE, CUT, DAMAGED = "complete", "cut", "damaged"
+
+
+def _state(damage: str | None, complete: bool) -> str:
+    return DAMAGED if damage is not None else COMPLETE if complete else CUT
 
 
 def pack(header: Header, code: bytes, sections: Iterable[tuple[int, bytes]] = ()) -> bytes:
@@ -55,7 +60,7 @@ class File:
     @property
     def state(self) -> str:
         """COMPLETE, CUT (a valid prefix) or DAMAGED."""
-        return DAMAGED if self.damage is not None else COMPLETE if self.complete else CUT
+        return _state(self.damage, self.complete)
 
     @property
     def bpp(self) -> float:
@@ -75,7 +80,11 @@ class File:
 
     def section(self, kind: int) -> Section | None:
         """The first section of a kind, which alone counts. Raises FormatError for bad lengths."""
-        return _sections.first_sections(self.extras).get(kind)
+        return self._first_sections.get(kind)
+
+    @cached_property
+    def _first_sections(self) -> dict[int, Section]:
+        return _sections.first_sections(self.extras)
 
     @property
     def quality_table(self) -> QualityTable | None:
@@ -241,7 +250,7 @@ class Info:
     @property
     def state(self) -> str:
         """COMPLETE, CUT (a valid prefix) or DAMAGED."""
-        return DAMAGED if self.damage is not None else COMPLETE if self.complete else CUT
+        return _state(self.damage, self.complete)
 
 
 def info(data: bytes) -> Info:

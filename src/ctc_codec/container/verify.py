@@ -33,9 +33,11 @@ def verify(file: File, max_pixels: int | None = MAX_PIXELS) -> tuple[str, ...]:
     if file.damage is not None:
         raise DamageError(file.damage)
     try:
+        sections = []
         for section in _checked_sections(file):
             _verify_section(section, file.header, max_pixels)
-        return _sections.names_of(file.sections())
+            sections.append(section)
+        return _sections.names_of(sections)
     except FormatError as error:  # lengths of sections: the check sums fit
         raise DamageError(str(error)) from None
 

@@ -11,16 +11,16 @@ import hashlib
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from ..codec.processes import end_with_parent
 from ..container.atomic import write_whole
 from ..errors import CtcError
 from ..image.transparency import Pixels
@@ -114,17 +114,10 @@ def codec_key(codec: Codec, weights_digest: str) -> dict[str, Any]:
     return {"settings": settings, "version": codec.version(), "code": code_digest(), **ours}
 
 
-def _leave_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
 def _begin_worker() -> None:
     """Give a worker one thread, leave interrupts to its parent, and end it when that dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    end_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"  # of torch, should a metric import it
 
 

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..codec.cores import cores
 from ..codec.model import default_weights, load_model
+from ..codec.processes import cores
 from ..container.atomic import write_whole
 from . import page
 from .ablation import Ablation, measure_ablation, rungs, without_order
