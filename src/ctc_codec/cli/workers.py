@@ -27,6 +27,8 @@ from .work import Outcome, Run, Work, attempt, explain
 
 _TICK = 0.1
 """Seconds after which it is seen whether a signal came, or the bar is redrawn."""
+_GRACE = 3
+"""Seconds that a worker has to end, before the pool kills it."""
 
 
 class WorkerError(CtcError):
@@ -104,11 +106,15 @@ def _pool(jobs: int, unfinished: Iterable[Task]) -> Iterator[ProcessPool]:
         yield pool
     finally:
         with shielded():
-            workers = [process.pid or 0 for process in multiprocessing.active_children()]
             pool.stop()
+            workers = multiprocessing.active_children()
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                worker.join(_GRACE)  # one that is starting must not miss what the pool takes down
             pool.join()
             for task in unfinished:
-                _remove_partials(task, workers)
+                _remove_partials(task, [worker.pid or 0 for worker in workers])
 
 
 def _load(pool: ProcessPool, work: Work) -> None:
