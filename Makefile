@@ -14,10 +14,10 @@ EXCLUDE ?= imagenet urban frenzy matheustt dixiedream sceaux monstree aaronyf
 SECONDS ?= 60
 SURFACES ?=
 
-.PHONY: help install demo test test-fast check exactness fuzz bench eval ablation artefacts readme train clean
+.PHONY: help install demo test test-fast check exactness cases fuzz bench eval ablation artefacts readme train clean
 
 help:
-	@echo "make demo | test | test-fast | check | exactness | fuzz | bench | eval | ablation | artefacts | readme | train | clean"
+	@echo "make demo | test | test-fast | check | exactness | cases | fuzz | bench | eval | ablation | artefacts | readme | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +44,9 @@ exactness: install  ## the golden latents under every setting and release of onn
 	mkdir -p $(REPORT)
 	cd tools && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m exactness \
 		-o $(abspath $(REPORT))/exactness.json -o $(abspath $(REPORT))/exactness.md
+
+cases: install  ## small files and commands that went wrong elsewhere, run as a user would
+	cd tools && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m cases
 
 fuzz: install  ## SECONDS=n for each surface, or SURFACES="header decoder"; what is found goes to tests/fuzz/regressions
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=2.3'

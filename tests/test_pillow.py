@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageSequence, PngImagePlugin, UnidentifiedImageError
 
 import ctc_codec
 import ctc_codec.pillow
+from cases.build import cicp, save_png
 from ctc_codec.container.blocks import BLOCK_DATA
 from ctc_codec.pillow import CtcImageFile
+from support.image_samples import DISPLAY_P3, rgb_profile
 from support.streams import changed, with_header
 
 MakePhoto = Callable[..., Image.Image]
@@ -104,20 +106,37 @@ def test_opening_loads_no_model_and_works_after_all_other_formats(photo_file: Pa
     assert done.stdout == "RGB (120, 88) True\nCTC CTC\n1\n", done.stderr
 
 
-def test_opening_reads_no_more_than_the_header(photo_ctc: bytes) -> None:
-    class Counting(io.BytesIO):
-        taken = 0
+class Counting(io.BytesIO):
+    """A file that counts what is read of it."""
 
-        def read(self, count: int | None = -1, /) -> bytes:
-            data = super().read(count)
-            self.taken += len(data)
-            return data
+    taken = 0
 
-    file = Counting(photo_ctc)
+    def read(self, count: int | None = -1, /) -> bytes:
+        data = super().read(count)
+        self.taken += len(data)
+        return data
+
+
+def test_no_more_is_read_than_is_needed(photo_ctc: bytes, expected: np.ndarray) -> None:
+    file = Counting(photo_ctc + bytes(1 << 20))
     with Image.open(file, formats=["CTC"]) as image:
         assert file.taken < 200
-        image.load()
-        assert file.taken > len(photo_ctc)
+        assert image.info["complete"] is True
+        assert np.array_equal(np.asarray(image), expected)
+        assert len(photo_ctc) < file.taken < len(photo_ctc) + 200
+
+
+def test_a_header_that_tells_of_more_than_there_is(photo_ctc: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.ctc"
+    for count in (1 << 40, (1 << 63) - 1):
+        path.write_bytes(with_header(photo_ctc, code_bytes=count)[:-2])
+        with Image.open(path) as image:
+            image.thumbnail((10, 10))
+            assert image.info["complete"] is False
+        with Image.open(path) as image:
+            assert image.load() is not None
+        with Image.open(path) as image:
+            image.verify()
 
 
 @pytest.mark.parametrize("share", [0.03, 0.3, 0.9])
@@ -185,15 +204,12 @@ def test_what_stands_before_damage_is_loaded_if_pillow_is_told_so(noise_ctc: byt
         assert "wrong check sum" in image.info["damage"]
 
 
-def test_bytes_after_the_end_are_damage(
-    photo_ctc: bytes, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_follows_the_end_is_found_by_verify_alone(photo_ctc: bytes, expected: np.ndarray) -> None:
     with Image.open(io.BytesIO(photo_ctc + b"more")) as image:
         assert image.info["bytes_used"] == len(photo_ctc)
-        with pytest.raises(OSError, match="4 bytes follow"):
-            image.load()
-        monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
         assert np.array_equal(np.asarray(image), expected)
+    with Image.open(io.BytesIO(photo_ctc + b"more")) as image, pytest.raises(OSError, match="4 bytes follow"):
+        image.verify()
 
 
 def test_verify_finds_damage_without_decoding(
@@ -334,28 +350,207 @@ def test_ordinary_operations_load_it(photo_file: Path, expected: np.ndarray) -> 
     with Image.open(photo_file) as image:
         assert np.array_equal(np.asarray(image.crop((8, 4, 40, 30))), expected[4:30, 8:40])
     with Image.open(photo_file) as image:
-        image.thumbnail((30, 30))
-        assert image.size == (30, 22)
+        access = image.load()
+        assert access is not None
+        access[1, 2] = (9, 8, 7)
+        assert image.getpixel((1, 2)) == (9, 8, 7)
     with Image.open(photo_file) as image:
-        assert len(list(ImageSequence.Iterator(image))) == 1
         assert not image.getexif()
 
 
-def test_metadata_is_there_once_pixels_are_loaded(make_photo: MakePhoto) -> None:
+def test_it_holds_one_frame(photo_file: Path, expected: np.ndarray) -> None:
+    with Image.open(photo_file) as image:
+        assert isinstance(image, CtcImageFile)
+        assert (image.n_frames, image.is_animated, image.tell()) == (1, False, 0)
+        for frame in (1, -1):
+            with pytest.raises(EOFError):
+                image.seek(frame)
+        image.seek(0)
+        (only,) = ImageSequence.Iterator(image)
+        assert np.array_equal(np.asarray(only), expected)
+
+
+# Small pictures
+
+
+@pytest.fixture(scope="module")
+def large_ctc(make_photo: MakePhoto) -> bytes:
+    """597x403 pixels: no eighths."""
+    return ctc_codec.encode(make_photo(597, 403), effort=1)
+
+
+def test_draft_loads_an_eighth(large_ctc: bytes) -> None:
+    small = ctc_codec.thumbnail(large_ctc)
+    file = Counting(large_ctc)
+    with Image.open(file) as image:
+        file.taken = 0
+        assert image.draft("RGB", (75, 51)) == ("RGB", (0, 0, 597 / 8, 403 / 8))
+        assert image.size == small.size == (75, 51)
+        assert image.draft("RGB", (10, 10)) is None
+        assert np.array_equal(np.asarray(image), np.asarray(small))
+        assert file.taken < 8300 < len(large_ctc)
+        assert image.draft("RGB", (10, 10)) is None
+        assert image.info["complete"] is True
+        assert image.info["bytes_used"] == len(large_ctc)
+
+
+@pytest.mark.parametrize("size", [(76, 1), (1, 52), (597, 403), None])
+def test_draft_is_never_too_small(large_ctc: bytes, size: tuple[int, int] | None) -> None:
+    with Image.open(io.BytesIO(large_ctc)) as image:
+        assert image.draft(None, size) == ("RGB", (0, 0, 597, 403))
+        assert np.array_equal(np.asarray(image), np.asarray(ctc_codec.decode(large_ctc)))
+
+
+@pytest.mark.parametrize("mode", ["L", "YCbCr"])
+def test_draft_turns_colours_to_the_modes_that_jpeg_has(large_ctc: bytes, mode: str) -> None:
+    for size, right in (((20, 10), ctc_codec.thumbnail(large_ctc)), (None, ctc_codec.decode(large_ctc))):
+        with Image.open(io.BytesIO(large_ctc)) as image:
+            answer = image.draft(mode, size)
+            assert answer is not None
+            assert answer[0] == image.mode == mode
+            assert np.array_equal(np.asarray(image), np.asarray(right.convert(mode)))
+
+
+def test_draft_keeps_other_modes(make_photo: MakePhoto) -> None:
+    photo = make_photo(90, 60)
+    photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    for source in (photo, photo.convert("LA"), make_photo(90, 60).convert("L")):
+        with Image.open(io.BytesIO(ctc_codec.encode(source))) as image:
+            assert image.draft("YCbCr", (11, 7)) == (source.mode, (0, 0, 90 / 8, 60 / 8))
+            image.load()
+            assert (image.mode, image.size) == (source.mode, (12, 8))
+
+
+@pytest.mark.parametrize("size", [(75, 75), (64, 64), (30, 1000), (1000, 50), (7.5, 5.9)])
+def test_thumbnails_are_made_of_an_eighth(large_ctc: bytes, size: tuple[float, float]) -> None:
+    whole = ctc_codec.decode(large_ctc)
+    whole.thumbnail(size)
+    file = Counting(large_ctc)
+    with Image.open(file) as image:
+        file.taken = 0
+        image.thumbnail(size)
+        assert image.size == whole.size
+        difference = np.asarray(image).astype(float) - np.asarray(whole)
+        assert np.square(difference).mean() < 60  # 30 dB
+        assert file.taken < 8300
+        assert image.draft(None, (1, 1)) is None
+
+
+@pytest.mark.parametrize(("size", "gap"), [((76, 76), 2.0), ((64, 64), None), ((700, 700), 2.0)])
+def test_thumbnails_that_want_the_whole_picture_are_made_of_it(
+    large_ctc: bytes, size: tuple[int, int], gap: float | None
+) -> None:
+    whole = ctc_codec.decode(large_ctc)
+    whole.thumbnail(size, reducing_gap=gap)
+    with Image.open(io.BytesIO(large_ctc)) as image:
+        image.thumbnail(size, reducing_gap=gap)
+        assert np.array_equal(np.asarray(image), np.asarray(whole))
+
+
+def test_thumbnails_of_thin_pictures_and_of_cuts(make_photo: MakePhoto, large_ctc: bytes) -> None:
+    thin = ctc_codec.encode(make_photo(600, 3))
+    with Image.open(io.BytesIO(thin)) as image:
+        image.thumbnail((50, 50))
+        assert image.size == (50, 1)
+        image.load()
+    with Image.open(io.BytesIO(large_ctc[:60])) as image:
+        image.thumbnail((50, 50))
+        assert image.size == (50, 34)
+        assert image.info["bytes_used"] == 60
+    with Image.open(io.BytesIO(large_ctc)) as image:  # pixels that are there are not read again
+        image.load()
+        image.thumbnail((50, 50))
+        assert image.size == (50, 34)
+
+
+def test_damage_behind_a_thumbnail_does_it_no_harm(large_ctc: bytes) -> None:
+    assert len(large_ctc) > 10_000
+    with Image.open(io.BytesIO(changed(large_ctc, 9000, 0x10))) as image:
+        image.thumbnail((50, 50))
+    with (
+        Image.open(io.BytesIO(changed(large_ctc, 2000, 0x10))) as image,
+        pytest.raises(OSError, match="wrong check sum"),
+    ):
+        image.thumbnail((50, 50))
+
+
+@pytest.mark.usefixtures("truncated_allowed")
+def test_a_thumbnail_of_what_stands_before_damage(large_ctc: bytes) -> None:
+    with Image.open(io.BytesIO(changed(large_ctc, 5000, 0x10))) as image:
+        image.thumbnail((50, 50))
+        assert image.size == (50, 34)
+        assert "wrong check sum" in image.info["damage"]
+
+
+# Metadata
+
+
+@pytest.fixture
+def exif() -> Image.Exif:
     exif = Image.Exif()
     exif[0x010E] = "a description"
+    return exif
+
+
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+
+
+def saved(image: Image.Image, **options: object) -> Image.Image:
+    """What opens of a saved image, loaded."""
+    image.save(stream := io.BytesIO(), "CTC", **options)
+    with Image.open(stream) as again:
+        again.load()
+        return again
+
+
+def test_metadata_is_there_once_pixels_are_loaded(make_photo: MakePhoto, exif: Image.Exif) -> None:
     photo = make_photo(24, 16)
-    photo.info.update(exif=exif.tobytes(), xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>", other=1)
-    stream = io.BytesIO()
-    photo.save(stream, "CTC", metadata=True)
+    photo.info.update(exif=exif.tobytes(), xmp=XMP, other=1)
+    again = saved(photo, metadata=True)
+    assert again.getexif()[0x010E] == "a description"
+    assert again.info["xmp"] == XMP
+    again.save(jpeg := io.BytesIO(), "JPEG", exif=again.info["exif"])
+    with Image.open(jpeg) as image:
+        assert image.getexif()[0x010E] == "a description"
+    assert "other" not in again.info
+    assert not {"exif", "xmp", "dpi"} & saved(photo).info.keys()
+
+
+def test_metadata_is_read_without_pixels(
+    make_photo: MakePhoto, exif: Image.Exif, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = make_photo(597, 403)
+    photo.save(stream := Counting(), "CTC", exif=exif, xmp=XMP, effort=1)
     with Image.open(stream) as image:
         assert not {"exif", "xmp"} & image.info.keys()
+        image.thumbnail((40, 40))
         assert image.getexif()[0x010E] == "a description"
-        assert b"adobe:ns:meta" in image.info["xmp"]
-        assert "other" not in image.info
-    photo.save(stream := io.BytesIO(), "CTC")
+    monkeypatch.setattr("ctc_codec.codec.decoder.Decoder", None)
     with Image.open(stream) as image:
-        assert not image.getexif()
+        stream.taken = 0
+        assert image.getexif()[0x010E] == "a description"
+        assert image.info["xmp"] == XMP
+        assert stream.taken < 3000 < len(stream.getvalue())
+    with Image.open(stream) as image, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # without defusedxml there is no parser
+        assert image.getxmp() in ({}, {"xmpmeta": None})
+        assert image.info["xmp"] == XMP
+
+
+@pytest.mark.parametrize("text", [b"", b"II*\0", b"no TIFF structure", bytes(1000), b"II*\0" + bytes(9)])
+def test_broken_metadata_fails_no_pixels(
+    make_photo: MakePhoto, exif: Image.Exif, monkeypatch: pytest.MonkeyPatch, text: bytes
+) -> None:
+    photo = make_photo(24, 16)
+    right = np.asarray(saved(photo))
+    again = saved(photo, exif=text, xmp=text)
+    assert np.array_equal(np.asarray(again), right)
+    assert not again.getexif()
+    monkeypatch.setattr("ctc_codec.container.sections.unpack_text", lambda data: text)  # of other encoders
+    again = saved(photo, exif=exif, xmp=XMP, dpi=(72, 72))
+    assert np.array_equal(np.asarray(again), right)
+    assert not again.getexif()
+    assert "dpi" not in again.info
 
 
 # Saving
@@ -410,16 +605,27 @@ def test_saves_an_opened_file_over_itself(photo_file: Path, photo_ctc: bytes, ex
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"optimize": True}, ValueError, "no option 'optimize' for .ctc; there are quality, bpp, nbytes"),
+        ({"qualty": 80}, ValueError, "no option 'qualty' for .ctc: is 'quality' meant"),
+        ({"bytes": 80}, ValueError, "is 'nbytes' meant"),
+        ({"BPP": 1}, ValueError, "is 'bpp' meant"),
+        ({"icc_profil": None}, ValueError, "is 'icc_profile' meant"),
+        ({"max_pixels": 1}, ValueError, "no option 'max_pixels' for .ctc: PIL.Image.MAX_IMAGE_PIXELS"),
+        ({"bpp": "0.5"}, TypeError, "bpp must be a number, not str"),
+        ({"quality": "keep"}, TypeError, "quality must be a number"),
+        ({"exif": "words"}, TypeError, "exif must be bytes or None, not str"),
+        ({"xmp": "words"}, TypeError, "xmp must be bytes or None, not str"),
+        ({"icc_profile": 5}, TypeError, "icc_profile must be bytes or None, not int"),
+        ({"dpi": 300}, TypeError, "dpi must be two numbers, not 300"),
+        ({"dpi": (300, "x")}, TypeError, "dpi must be two numbers"),
         ({"quality": 101}, ValueError, "1 to 100"),
         ({"effort": 10}, ValueError, "1 to 9"),
-        ({"weights": "x"}, ValueError, "no option 'weights'"),
+        ({"weights": "x"}, ValueError, "no option 'weights' for .ctc: .CTC_WEIGHTS"),
         ({"bpp": 1, "psnr": 30}, ValueError, "at most one"),
         ({"background": "nocolour"}, ValueError, "nocolour"),
         ({"psnr": 90}, OSError, "out of reach"),
         ({"nbytes": 3}, OSError, "too few"),
         ({"save_all": True, "append_images": [Image.new("L", (1, 1))]}, ValueError, "one image"),
-        ({"append_images": [Image.new("L", (1, 1))]}, ValueError, "one image|no option"),
+        ({"append_images": [Image.new("L", (1, 1))]}, ValueError, "one image"),
     ],
 )
 def test_what_cannot_be_saved_leaves_no_file(
@@ -436,6 +642,146 @@ def test_what_cannot_be_saved_leaves_no_file(
     assert isinstance(caught.value.__cause__, ctc_codec.InputError)
     assert not isinstance(caught.value, ctc_codec.CtcError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_of_other_formats_do_nothing(make_photo: MakePhoto, photo_ctc: bytes) -> None:
+    stream = io.BytesIO()
+    make_photo().save(
+        stream, "CTC", save_all=False, append_images=[], optimize=True, progressive=True, subsampling=0,
+        qtables=None, lossless=True, method=6, compress_level=9, pnginfo=PngImagePlugin.PngInfo(),
+        duration=40, loop=0, bitmap_format="bmp", comment="words", speed=4, alpha_quality=90,
+        quality_layers=None, quality_mode="rates", tiffinfo={}, compression="tiff_lzw", transparency=0,
+        exif=None, xmp=None, icc_profile=None, dpi=None,
+    )  # fmt: skip
+    assert stream.getvalue() == photo_ctc
+
+
+@pytest.mark.parametrize("kind", [Image.Exif.tobytes, lambda exif: exif, lambda exif: exif.tobytes()[6:]])
+def test_exif_is_kept_as_an_object_and_as_bytes(
+    make_photo: MakePhoto, exif: Image.Exif, kind: Callable[[Image.Exif], object]
+) -> None:
+    photo = make_photo(24, 16)
+    photo.info["exif"] = b"other"
+    again = saved(photo, exif=kind(exif), xmp=bytearray(XMP))
+    assert dict(again.getexif()) == {0x010E: "a description"}
+    assert again.info["xmp"] == XMP
+
+
+def test_exif_that_pillow_cannot_write_is_named(make_photo: MakePhoto, exif: Image.Exif) -> None:
+    exif[0x0112] = "sideways"
+    with pytest.raises(ValueError, match="exif cannot be written: "):
+        make_photo(24, 16).save(io.BytesIO(), "CTC", exif=exif)
+
+
+def test_metadata_that_is_too_long_fails_no_pixels(make_photo: MakePhoto, exif: Image.Exif) -> None:
+    told: list[str] = []
+    again = saved(
+        make_photo(24, 16), exif=exif.tobytes() + bytes(17 << 20), xmp=bytes(17 << 20), warn=told.append
+    )
+    assert not {"exif", "xmp"} & again.info.keys()
+    assert len(told) == 2
+
+
+def test_what_is_given_stands_for_what_the_image_says(make_photo: MakePhoto, exif: Image.Exif) -> None:
+    photo = make_photo(24, 16)
+    exif[0x0112] = 6  # sideways
+    photo.info.update(exif=exif.tobytes(), xmp=XMP)
+    info = dict(photo.info)
+    assert saved(photo).size == (16, 24)
+    none = saved(photo, metadata=True, exif=b"", xmp=None)
+    assert none.size == (16, 24)  # which way is up is no secret
+    assert not {"exif", "xmp"} & none.info.keys()
+    other = Image.Exif()
+    other[0x010F] = "Maker"
+    again = saved(photo, metadata=True, exif=other)
+    assert again.size == (24, 16)
+    assert dict(again.getexif()) == {0x010F: "Maker"}
+    assert again.info["xmp"] == XMP
+    assert "xmp" not in saved(photo, exif=other).info
+    other[0x0112] = 3
+    turned = np.asarray(saved(photo, exif=other))
+    assert np.array_equal(turned, np.asarray(saved(make_photo(24, 16).rotate(180))))
+    assert photo.info == info
+    assert photo.getexif()[0x010E] == "a description"
+
+
+def test_a_profile_says_what_the_pixels_are(exif: Image.Exif) -> None:
+    def colour(image: Image.Image, **options: object) -> object:
+        return saved(image, **options).resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+
+    p3 = rgb_profile(DISPLAY_P3, 2.2)
+    photo = Image.new("RGB", (32, 32), (180, 90, 70))
+    assert colour(photo, icc_profile=p3) == pytest.approx((195, 83, 61), abs=3)
+    photo.save(file := io.BytesIO(), "PNG", icc_profile=p3)
+    with Image.open(file) as image:
+        image.load()
+        assert colour(image) == pytest.approx((195, 83, 61), abs=3)
+        for none in (None, b""):
+            assert colour(image, icc_profile=none) == pytest.approx((180, 90, 70), abs=2)
+        assert image.info["icc_profile"] == p3
+    assert colour(photo, icc_profile=b"broken") == pytest.approx((180, 90, 70), abs=2)
+    photo.info["gamma"] = 1.0
+    assert colour(photo, icc_profile=p3) == pytest.approx((195, 83, 61), abs=3)
+    assert colour(photo, icc_profile=None) == pytest.approx((180, 90, 70), abs=2)
+
+
+def test_colours_that_pillow_forgets_are_read_from_the_file(tmp_path: Path) -> None:
+    save_png(Image.new("RGB", (32, 32), (180, 90, 70)), tmp_path / "p3.png", cicp(12, 13))
+    with Image.open(tmp_path / "p3.png") as image:
+        again = saved(image)
+        assert again.getpixel((9, 9)) == pytest.approx((193, 83, 63), abs=3)
+        assert not [name for name in image.info if str(name).startswith("ctc_codec")]
+        (tmp_path / "p3.png").unlink()
+        assert saved(image).getpixel((9, 9)) == pytest.approx((180, 90, 70), abs=3)
+
+
+def test_dots_per_inch_are_kept(make_photo: MakePhoto, exif: Image.Exif) -> None:
+    photo = make_photo(24, 16)
+    assert saved(photo, dpi=(300, 150.5)).info["dpi"] == (300, 150.5)
+    assert len(saved(photo, dpi=(300, 300)).getexif()) == 3
+    exif.update({0x011A: 72.0, 0x011B: 72.0, 0x0128: 2})
+    assert saved(photo, exif=exif).info["dpi"] == (72, 72)
+    again = saved(photo, exif=exif, dpi=np.array([300, 300]))
+    assert again.info["dpi"] == (300, 300)
+    assert again.getexif()[0x010E] == "a description"
+    for nonsense in ((0, 0), (-1, 5), (float("nan"), 3), (1e300, 1e300)):
+        assert "dpi" not in saved(photo, dpi=nonsense).info
+
+
+def test_notes_are_told(make_photo: MakePhoto) -> None:
+    told: list[str] = []
+    saved(make_photo(20, 12).convert("CMYK"), warn=told.append)
+    assert told == ["CMYK without a colour profile: colours are approximate"]
+
+
+def test_files_of_other_formats_keep_what_pillow_has_no_word_for(make_photo: MakePhoto) -> None:
+    """An argument does not turn the image into one without a format: a TIFF in which white is zero."""
+    grey = np.arange(24 * 16, dtype=np.uint16).reshape(16, 24) * 100
+    Image.fromarray(grey).save(file := io.BytesIO(), "TIFF", tiffinfo={262: 0})
+    with Image.open(file) as image:
+        plain, other = saved(image), saved(image, dpi=(100, 100))
+        assert np.array_equal(np.asarray(plain), np.asarray(other))
+        assert np.asarray(plain)[0, 0] > 250
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(96, dtype=np.uint8).reshape(8, 12),
+        np.arange(96, dtype=np.uint16).reshape(8, 12) * 600,
+        np.arange(96, dtype=np.int32).reshape(8, 12) * 600,
+        np.arange(96).reshape(8, 12) > 50,
+        np.full((8, 12, 2), 99, np.uint8),
+        np.full((8, 12, 3), 99, np.uint8),
+        np.full((8, 12, 4), 99, np.uint8),
+    ],
+    ids=lambda array: f"{array.dtype}-{array.ndim}",
+)
+def test_saves_arrays(array: np.ndarray) -> None:
+    image = Image.fromarray(array)
+    again = saved(image)
+    assert again.size == (12, 8)
+    assert again.mode == {2: "L", 3: {2: "LA", 3: "L", 4: "LA"}.get(array.shape[-1])}[array.ndim]
 
 
 def test_animations_are_saved_by_frame_only(make_photo: MakePhoto, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ _STAGES = {
             for name in ("__init__", "low", "begin_plane", "looks", "threshold")
         ),
         *(f"codec.guide:PictureGuide.{name}" for name in ("trits", "after_slice", "check", "table")),
-        "codec.encoder:_mean_squared_error",
+        "codec.encoder:mean_squared_error",
     ),
     "context": ("codec.walk:Walk.look", "crr.context:reconstruction", "crr.context:fixed_synthesise_level"),
     "inputs": ("crr.context:inputs",),

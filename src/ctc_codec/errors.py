@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""Everything that can go wrong, as one tree, and checks of arguments.
 
 CtcError
     InputError      not an image, or one that cannot be coded
@@ -11,6 +11,8 @@ CtcError
 """
 
 from __future__ import annotations
+
+from numbers import Integral, Real
 
 
 class CtcError(Exception):
@@ -43,3 +45,17 @@ class TargetError(CtcError):
 
 class OutputError(CtcError):
     """The result cannot be written."""
+
+
+def check_numbers(**values: object) -> None:
+    """Raise TypeError, which names it, for an argument that is neither a number nor None."""
+    for name, value in values.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+            raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+
+
+def check_counts(**values: object) -> None:
+    """Raise TypeError, which names it, for an argument that is neither a whole number nor None."""
+    for name, value in values.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+            raise TypeError(f"{name} must be a whole number, not {type(value).__name__} ({value!r})")

@@ -13,7 +13,17 @@ from PIL import Image
 import ctc_codec
 from ctc_codec.container.blocks import BLOCK_BYTES as BLOCK
 from ctc_codec.container.header import Header
-from support.command import Result, assert_refused, ctc, names, pixels, spawn, wait_until
+from support.command import (
+    PLAIN,
+    Result,
+    assert_misused,
+    assert_refused,
+    ctc,
+    names,
+    pixels,
+    spawn,
+    wait_until,
+)
 from support.streams import changed, with_header
 
 MakePhoto = Callable[..., Image.Image]
@@ -30,6 +40,10 @@ MakePhoto = Callable[..., Image.Image]
         ("-o a.bmp", "a.bmp", "BMP"),
         ("--format bmp", "whole.bmp", "BMP"),
         ("-o a --format webp", "a", "WEBP"),
+        ("--format .BMP", "whole.bmp", "BMP"),
+        ("-o a.jpeg --format jpg", "a.jpeg", "JPEG"),
+        ("-c", None, "PNG"),
+        ("-d -o a.png", "a.png", "PNG"),
         ("-o - --format png", None, "PNG"),
         ("-o - --format jpg", None, "JPEG"),
         ("-o - --format PPM", None, "PPM"),
@@ -52,6 +66,71 @@ def test_decoding_to_a_rate_is_decoding_the_truncated_file(files: Path, target: 
     assert ctc("truncate", "whole.ctc", *target, "-o", "cut.ctc").code == 0
     assert ctc("decode", "cut.ctc", "-o", "b.png").code == 0
     assert (files / "a.png").read_bytes() == (files / "b.png").read_bytes()
+
+
+def test_figures_are_those_of_the_file_that_is_named(files: Path, photo_ctc: bytes) -> None:
+    result = ctc("decode", "whole.ctc", "--bytes", 3000, "-o", "a.jpg", "--json")
+    written = Path("a.jpg").stat().st_size
+    assert result.err == "whole.ctc -> a.jpg: 120x88, from 3000 bytes, 2.2727 bpp\n"
+    (facts,) = result.objects
+    assert (facts["bytes"], facts["from_bytes"]) == (written, 3000)
+    assert facts["bpp"] == pytest.approx(8 * written / (120 * 88), abs=1e-5)
+    assert facts["from_bpp"] == pytest.approx(8 * 3000 / (120 * 88), abs=1e-5)
+    result = ctc("decode", "whole.ctc", "--progressive-every", 4000, "-o", "f%d.png", "--json")
+    size = len(photo_ctc)
+    frames = -(-size // 4000)
+    assert f" f%d.png: 120x88, {frames} frames, from {size} bytes, " in result.err
+    assert (result.objects[0]["frames"], result.objects[0]["from_bytes"]) == (frames, size)
+    assert "bytes" not in result.objects[0]
+
+
+def test_a_rate_of_photographs_makes_pictures_of_icons(here: Path, make_photo: MakePhoto) -> None:
+    """0.3 bpp of 16x16 pixels is less than a header."""
+    Path("icon.ctc").write_bytes(ctc_codec.encode(make_photo(16, 16)))
+    for args, output in ((("decode",), "a.png"), (("truncate",), "a.ctc")):
+        result = ctc(*args, "icon.ctc", "--bpp", 0.3, "-o", output)
+        assert result.code == 0
+        assert "note: 0.3 bpp are 9 bytes, too few: the smallest picture has " in result.lines[0]
+    least = Path("a.ctc").stat().st_size
+    assert f"from {least} bytes" in ctc("decode", "a.ctc", "-o", "b.png").err
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+    assert np.ptp(pixels("a.png")) > 0
+    assert ctc("truncate", "icon.ctc", "--bytes", least - 1, "-o", "b.ctc").code == 0
+    assert ctc("info", "a.ctc", "--json").objects[0]["holds_picture"] is True
+    assert ctc("info", "b.ctc", "--json").objects[0]["holds_picture"] is False
+
+
+def test_lossy_formats_have_a_quality(files: Path) -> None:
+    sizes = []
+    for quality in ("20", "60", "95"):
+        assert ctc("decode", "whole.ctc", "-o", f"{quality}.jpg", "--quality", quality).code == 0
+        sizes.append(Path(f"{quality}.jpg").stat().st_size)
+    assert sizes == sorted(set(sizes))
+    assert ctc("decode", "whole.ctc", "-o", "a.jpg").code == 0
+    assert Path("a.jpg").read_bytes() == Path("95.jpg").read_bytes()
+    assert_misused(ctc("decode", "whole.ctc", "-o", "a.png", "--quality", 60), "PNG has no quality")
+
+
+@pytest.mark.parametrize(("suffix", "side"), [("jpg", 65500), ("webp", 16383), ("gif", 65535), ("ico", 256)])
+def test_limits_of_a_format_are_told_before_decoding(here: Path, suffix: str, side: int) -> None:
+    """Of a file that no weights decode."""
+    Path("wide.ctc").write_bytes(with_header(PLAIN, width=70_000, height=2))
+    result = ctc("decode", "wide.ctc", "-o", f"x.{suffix}")
+    assert_refused(result, f"holds at most {side} pixels a side, not 70000x2")
+    assert names(here) == ["wide.ctc"]
+
+
+def test_what_an_image_format_cannot_hold_is_told(here: Path, make_photo: MakePhoto) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    make_photo(32, 24).save("a.png", exif=exif, dpi=(300, 300))
+    assert ctc("encode", "a.png", "--keep-metadata").err.count("note") == 0
+    note = "ctc: a.ctc: note: BMP does not hold EXIF: not written\n"
+    assert note in ctc("decode", "a.ctc", "-o", "a.bmp").err
+    assert "note" not in ctc("decode", "a.ctc", "-o", "a.jpg").err
+    with Image.open("a.jpg") as image:
+        assert image.getexif()[0x010F] == "Maker"
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
 
 
 def test_a_format_without_transparency_gets_a_background(here: Path, make_photo: MakePhoto) -> None:

@@ -3,6 +3,7 @@ in tests/codec."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def test_a_file_ends_where_its_psnr_is_reached(
 ) -> None:
     data = ctc("encode", "photo.png", *args.split(), "-o", "-").out
     assert least <= measured(data) < least + slack
-    (found,) = ctc("info", "--json", "-", stdin=data).objects
+    (found,) = ctc("info", "--planes", "--json", "-", stdin=data).objects
     assert found["state"] == "complete"
     assert (found["planes_held"] == found["planes"] == 7) == (args == "-q 100")
 
@@ -141,9 +142,35 @@ def test_changes_on_the_way_in_are_told(
     assert failed.lines == [note, "ctc: wide.png: wide.ctc: is a directory"]
 
 
-@pytest.mark.parametrize(
-    ("target", "words"), [("--psnr 200", "200 dB"), ("--bytes 5", "header"), ("--bpp 0.001", "header")]
-)
+@pytest.mark.parametrize(("target", "words"), [("--psnr 200", "200 dB"), ("--bytes 5", "header")])
 def test_targets_out_of_reach_are_refused(files: Path, target: str, words: str) -> None:
     assert_refused(ctc("encode", "photo.png", *target.split(), "-o", "x.ctc"), "ctc: photo.png: ", words)
     assert not (files / "x.ctc").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "words", "count"),
+    [
+        ("--bytes 22", "22 bytes hold no picture yet: ", 22),
+        ("--bpp 0.001", "0.001 bpp are 1 bytes, which hold no picture: ", None),
+        ("--bpp 30", "the whole file has ", None),
+        ("--bytes 1M", "the whole file has ", None),
+    ],
+)
+def test_a_target_that_is_met_in_letters_alone_is_noted(
+    files: Path, target: str, words: str, count: int | None
+) -> None:
+    result = ctc("encode", "photo.png", *target.split(), "-o", "x.ctc")
+    assert result.code == 0
+    (note,) = (line for line in result.lines if "note" in line)
+    assert note.startswith(f"ctc: photo.png: note: {words}")
+    size = Path("x.ctc").stat().st_size
+    assert count in (None, size)
+    (facts,) = ctc("info", "x.ctc", "--json").objects
+    assert facts.get("holds_picture", True) == (count is None)
+    if "whole" in words:
+        assert f"{size} bytes" in note
+        assert facts["planes"] == 7
+        assert re.search(r"bpp, 4\d\.\d dB", note) or re.search(r"bpp, 5\d\.\d dB", note)
+    if words.endswith("picture: "):
+        assert f"{size} bytes are written" in note

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,7 @@ from support.command import (
     run,
     run_shell,
     spawn,
+    touch,
 )
 
 LINK = "ctc_codec.container.atomic.os.link"
@@ -85,7 +87,7 @@ def test_data_is_not_written_to_a_terminal(files: Path) -> None:
         (*TRUNCATE, "-o", "-"),
         ("truncate", "plain.ctc", "--bytes", "20", "-o", "-"),
         ("decode", "whole.ctc", "-o", "-"),
-        ("info", "--header-only", "plain.ctc"),
+        ("info", "plain.ctc"),
         ("--version",),
         ("info", "-h"),
     ],
@@ -110,8 +112,8 @@ def test_words_that_cannot_be_said_do_not_spoil_the_work(files: Path) -> None:
     [
         (*TRUNCATE, "-o", "-"),
         ("decode", "whole.ctc", "-o", "-"),
-        ("info", "--header-only", "plain.ctc", "plain.ctc"),
-        ("info", "--header-only", "--json", "plain.ctc"),
+        ("info", "plain.ctc", "plain.ctc"),
+        ("info", "--json", "plain.ctc"),
         ("check", "--json", "--quiet", *["plain.ctc"] * 300),
         ("truncate", "--bytes", "300", "plain.ctc", "whole.ctc", "-o", "out/", "--json"),
     ],
@@ -165,14 +167,14 @@ def test_a_read_error_is_told_and_the_others_are_done(files: Path) -> None:
 
 def _when_first_read(monkeypatch: pytest.MonkeyPatch, what: Callable[[], None]) -> None:
     """Something happens after the plan is made, as the first input is read."""
-    real, todo = _files.read_input, [what]
+    real, todo = _files.read_ctc, [what]
 
-    def read(name: str) -> bytes:
+    def read(*arguments: Any) -> bytes:
         if todo:
             todo.pop()()
-        return real(name)
+        return real(*arguments)
 
-    monkeypatch.setattr("ctc_codec.cli.work.read_input", read)
+    monkeypatch.setattr("ctc_codec.cli.truncate.read_ctc", read)
 
 
 def test_inputs_that_change_after_the_plan_is_made_fail_alone(
@@ -250,7 +252,7 @@ def test_existing_files_are_replaced_only_by_force(files: Path, args: tuple[str,
     (files / "link").symlink_to("old")
     (files / "new link").symlink_to("new")
     before = names(files)
-    assert_refused(ctc(*args), f"{args[-1]}: exists already (use -f to overwrite)")
+    assert_refused(ctc(*args), f"{args[-1]}: exists already (-o gives another name, -f overwrites it)")
     assert (files / "old").read_bytes() == b"precious"
     assert ctc(*args, "-f").code == 0
     assert (files / "old").read_bytes() != b"precious"
@@ -303,6 +305,85 @@ def test_permissions_are_the_usual_ones(files: Path, umask: int) -> None:
         os.umask(before)
     modes = [stat.S_IMODE((files / name).stat().st_mode) for name in "xyz"]
     assert modes == [0o666 & ~umask, 0o604, 0o600]
+
+
+@pytest.mark.parametrize(
+    "args", [TRUNCATE, ("encode", "plain.ctc"), ("decode", "plain.ctc", "--format", "png")]
+)
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o400, 0o755])
+def test_who_may_not_read_an_input_may_not_read_its_output(
+    files: Path, photo_ctc: bytes, args: tuple[str, ...], mode: int
+) -> None:
+    shutil.copy("photo.png" if args[0] == "encode" else "whole.ctc", "plain.ctc")
+    Path("plain.ctc").chmod(mode)
+    Path("old").write_bytes(b"")
+    Path("old").chmod(0o664)
+    args = tuple("500" if arg == "200000" else arg for arg in args)
+    for name, allowed in (("new", 0o666 & ~0o022), ("old", 0o664)):
+        before = os.umask(0o022)
+        try:
+            assert ctc(*args, "-o", name, "-f").code == 0
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(Path(name).stat().st_mode) == allowed & (mode | stat.S_IWUSR)
+
+
+@pytest.mark.parametrize("call", ["os.chmod", "os.utime"])
+def test_a_file_system_without_permissions_or_times_takes_outputs(
+    files: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """exFAT, SMB."""
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    (files / "old").write_bytes(b"")
+    before = names(files)
+    monkeypatch.setattr(call, refuse)
+    for name in ("new", "old"):
+        assert ctc(*TRUNCATE, "-o", name, "-f", "--preserve").code == 0
+        assert (files / name).stat().st_size == 200_000
+    assert names(files) == sorted([*before, "new"])
+
+
+def test_a_file_system_that_cannot_flush_takes_outputs(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr("os.fsync", refuse)
+    assert ctc(*TRUNCATE, "-o", "x").code == 0
+
+
+@pytest.mark.parametrize("preserve", [False, True])
+def test_times_are_kept_if_asked_for(files: Path, preserve: bool) -> None:
+    os.utime("plain.ctc", ns=(0, 978_307_200_123_456_789))
+    assert ctc(*TRUNCATE, "-o", "x", *["--preserve"] * preserve).code == 0
+    assert (os.stat("x").st_mtime_ns == 978_307_200_123_456_789) == preserve
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_inputs_are_removed_once_their_output_is_there(files: Path, jobs: int) -> None:
+    for name in ("a.ctc", "b.ctc", "exists.ctc"):
+        shutil.copy("plain.ctc", name)
+    touch("bad.ctc", "out/exists.ctc")
+    inputs = ("a.ctc", "b.ctc", "bad.ctc", "exists.ctc")
+    result = ctc("truncate", "--bytes", 99, *inputs, "-o", "out/", "--rm", "--quiet", "-j", jobs)
+    assert result.lines[-1] == "ctc: 2 of 4 inputs failed: bad.ctc, exists.ctc"
+    assert not {"a.ctc", "b.ctc"} & set(names(files))
+    assert {"bad.ctc", "exists.ctc"} <= set(names(files))
+    assert ctc("truncate", "--bytes", 99, "plain.ctc", "-o", "plain.ctc", "-f", "--rm").code == 0
+    assert Path("plain.ctc").stat().st_size == 99  # it is its own output
+    assert ctc("decode", "whole.ctc", "-o", "x.png", "-k").code == 0
+    assert Path("whole.ctc").exists()
+
+
+def test_an_input_that_cannot_be_removed_is_told(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("os.unlink", refuse)
+    assert_refused(ctc(*TRUNCATE, "-o", "x", "--rm"), "plain.ctc: its output is written", "Permission denied")
+    assert Path("x").stat().st_size == 200_000
 
 
 # --- outputs that cannot be written -----------------------------------------------------------------
@@ -366,7 +447,7 @@ def test_a_full_disk_takes_nothing(files: Path, disk: Path, args: tuple[str, ...
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES])
-@pytest.mark.parametrize("step", ["open", "os.fsync"])
+@pytest.mark.parametrize("step", ["os.open", "os.fsync"])
 @pytest.mark.parametrize("target", [["new"], ["old", "-f"]])
 def test_a_write_that_fails_leaves_nothing(
     files: Path, monkeypatch: pytest.MonkeyPatch, number: int, step: str, target: list[str]
@@ -517,7 +598,7 @@ def test_two_that_write_one_file_leave_a_whole_one(here: Path, force: str) -> No
         if force == "force":
             assert said == ["won\n"] * 2
         else:
-            assert said == [f"{number}: exists already (use -f to overwrite)\n", "won\n"]
+            assert said == [f"{number}: exists already (-o gives another name, -f overwrites it)\n", "won\n"]
         assert Path(str(number)).read_bytes() in (b"a" * 200_000, b"b" * 200_000)
     for writer in writers:
         assert writer.communicate(timeout=60) == (b"", b"")

@@ -3,6 +3,7 @@ that do not fit together are wrong usage, see test_main.py."""
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ctc_codec.cli.inputs import _folds
 from support.command import PLAIN, TRUNCATE, Result, assert_refused, ctc, files_below, names, touch
 
 MakePhoto = Callable[..., Image.Image]
@@ -36,11 +38,114 @@ def test_output_is_a_file_or_a_folder(files: Path, output: str, written: str) ->
     assert (files / written).read_bytes() == PLAIN[:200_000]
 
 
-def test_only_the_last_suffix_is_replaced(files: Path) -> None:
-    shutil.copy("plain.ctc", "a.b.c")
-    shutil.copy("plain.ctc", "bare")
-    assert ctc("truncate", "a.b.c", "bare", "--bytes", 50, "-o", "out/").code == 0
-    assert names(files / "out") == ["a.b.ctc", "bare.ctc"]
+def test_only_a_suffix_of_such_files_is_replaced(here: Path, photo_ctc: bytes, make_photo: MakePhoto) -> None:
+    inputs = ["bare", "a.b.c", "Screen at 10.30.45", "a.tar.ctc", "B.CTC", "c.png.ctc"]
+    for name in inputs:
+        Path(name).write_bytes(photo_ctc)
+    assert ctc("truncate", *inputs, "--bytes", 500, "-o", "cut/").code == 0
+    expected = ["B.ctc", "Screen at 10.30.45.ctc", "a.b.c.ctc", "a.tar.ctc", "bare.ctc", "c.png.ctc"]
+    assert names(here / "cut") == expected
+    assert ctc("decode", *inputs, "-o", "pictures/").code == 0
+    expected = ["B.png", "Screen at 10.30.45.png", "a.b.c.png", "a.tar.png", "bare.png", "c.png"]
+    assert names(here / "pictures") == expected
+    for name in ("Screen at 10.30.45", "d.v2.JPG", "e.tar.gz", "f"):
+        make_photo(20, 18).save(here / "pictures" / name, "JPEG")
+    assert ctc("encode", "pictures/Screen at 10.30.45", *glob.glob("pictures/[def]*"), "-o", "out/").code == 0
+    assert names(here / "out") == ["Screen at 10.30.45.ctc", "d.v2.ctc", "e.tar.gz.ctc", "f.ctc"]
+
+
+def test_a_suffix_can_be_kept_there_and_back(here: Path, make_photo: MakePhoto) -> None:
+    for name in ("a.png", "a.jpg", "b"):
+        make_photo(20, 18).save(name, "PNG")
+    assert ctc("encode", "a.png", "a.jpg", "b", "--keep-suffix", "-o", "out/").code == 0
+    assert names(here / "out") == ["a.jpg.ctc", "a.png.ctc", "b.ctc"]
+    assert ctc("decode", "-r", "out", "-o", "back").code == 0
+    assert names(here / "back") == ["a.jpg.png", "a.png", "b.png"]
+    assert_refused(ctc("decode", "out/a.png.ctc", "-o", "a.png"), "a.png: exists already (-o")
+
+
+# --- outputs of one name ----------------------------------------------------------------------------
+
+
+def test_inputs_of_one_output_are_named_and_the_others_are_done(here: Path, make_photo: MakePhoto) -> None:
+    inputs = ["in/1.jpg", "in/1.png", "in/2.png", "in/sub/3.png", "in/sub/3.webp"]
+    touch(*inputs)
+    make_photo(20, 18).save("in/2.png")
+    result = ctc("encode", "-r", "in")
+    assert_refused(Result(result.code, b"", result.lines[-1]), "4 of 5 inputs failed")
+    for a, b, output in ((*inputs[:2], "in/1.ctc"), (*inputs[3:], "in/sub/3.ctc")):
+        words = f"{a} and {b} would both be written to {output} (--keep-suffix gives each a name of its own)"
+        assert f"ctc: {a}: {words}" in result.lines
+        assert f"ctc: {b}: {words}" in result.lines
+    assert result.counts == (1, 4, 0)
+    assert files_below(here / "in") == ["1.jpg", "1.png", "2.ctc", "2.png", "sub/3.png", "sub/3.webp"]
+
+
+def test_one_input_that_is_named_twice_is_taken_once(shelf: Path) -> None:
+    Path("link").symlink_to("in/a")
+    result = ctc(*CUT, "-r", "in/a/w.ctc", "in/a", "in/a/../a/w.ctc", "link/w.ctc", "in/z.ctc", "-o", "out")
+    assert result.counts == (2, 0, 0)
+    assert files_below(shelf / "out") == ["w.ctc", "z.ctc"]
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_outputs_are_compared_by_the_case_rules_of_their_folder(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, folds: bool
+) -> None:
+    """Played: this file system tells upper case from lower case."""
+    shutil.copy("in/z.ctc", "in/b/Y.ctc")
+    monkeypatch.setattr("ctc_codec.cli.inputs._folds", lambda folder: folds)
+    result = ctc(*CUT, "-r", "in/b", "in/a", "-o", "out")
+    assert result.code == int(folds)
+    assert files_below(shelf / "out") == [
+        *["Y.ctc"] * (not folds),
+        "c/x.ctc",
+        "w.ctc",
+        *["y.ctc"] * (not folds),
+    ]
+    assert ("in/b/Y.ctc and in/b/y.CTC would both be written to out/Y.ctc" in result.err) == folds
+
+
+def test_a_folder_tells_whether_it_folds_case(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not _folds(str(here / "not" / "there"))
+    exists = os.path.exists
+
+    def exists_in_any_case(path: str) -> bool:
+        return exists(path) or exists(os.path.join(os.path.dirname(path), os.path.basename(path).swapcase()))
+
+    monkeypatch.setattr("os.path.exists", exists_in_any_case)
+    assert _folds(str(here))
+    assert names(here) == []
+
+
+# --- lists ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r\n", "\0"])
+@pytest.mark.parametrize("through", ["list", "-"])
+def test_names_come_from_a_list(shelf: Path, separator: str, through: str) -> None:
+    """Their folders come back below that of the outputs."""
+    listed = separator.join(["in/a/w.ctc", "./in/z.ctc", str(shelf / "in/b/y.CTC"), "in/../in/b/c/x.ctc", ""])
+    Path("list").write_bytes(listed.encode())
+    result = ctc(*CUT, "--files-from", through, "-o", "out", "--quiet", stdin=listed.encode())
+    assert result == Result(2, b"", result.err)  # no folder yet
+    result = ctc(*CUT, "--files-from", through, "-o", "out/", "--quiet", stdin=listed.encode())
+    assert result == Result(0, b"", "")
+    absolute = str((shelf / "in/b/y.ctc").relative_to("/"))
+    assert sorted(files_below(shelf / "out")) == sorted(["in/a/w.ctc", "in/z.ctc", absolute, "in/b/c/x.ctc"])
+
+
+def test_a_list_stays_below_the_output_folder(shelf: Path) -> None:
+    Path("deep").mkdir()
+    Path("list").write_text("../in/z.ctc\n")
+    os.chdir("deep")
+    assert ctc(*CUT, "../in/b/../a/w.ctc", "--files-from", "../list", "-o", "out/").code == 0
+    assert files_below(shelf / "deep") == ["out/in/z.ctc", "out/w.ctc"]
+
+
+def test_an_empty_list_is_nothing_to_do(here: Path) -> None:
+    touch("list")
+    assert ctc("check", "--files-from", "list") == Result(0, b"", "")
 
 
 # --- folders ----------------------------------------------------------------------------------------
@@ -56,7 +161,7 @@ def test_folders_are_mirrored(shelf: Path) -> None:
         "in/b/y.CTC",
         "in/b/c/x.ctc",
     ]
-    assert result.lines[-1].startswith("ctc: 4 done, 0 failed, 0 skipped, 1.20 kB, ")
+    assert result.lines[-1].startswith("ctc: 4 done, 0 failed, 0 skipped, 1.20 kB of .ctc, ")
 
 
 def test_folders_and_files_go_together(shelf: Path, photo_ctc: bytes) -> None:
@@ -78,7 +183,7 @@ def test_an_output_folder_inside_an_input_folder_is_not_read(shelf: Path) -> Non
     assert files_below(shelf / "in/out") == ["a/w.ctc", "b/c/x.ctc", "b/y.ctc", "z.ctc"]
 
 
-@pytest.mark.parametrize("command", [("info", "--header-only"), ("check", "--quiet")])
+@pytest.mark.parametrize("command", [("info",), ("check", "--quiet")])
 def test_folders_are_searched_by_commands_that_write_nothing(shelf: Path, command: tuple[str, str]) -> None:
     touch("in/b/y.ctc")  # of the same name but for its case
     result = ctc(*command, "--json", "-r", "in", "in/a/w.ctc", "in/empty")

@@ -373,7 +373,7 @@ def test_metadata_come_back_after_the_first_useful_bytes(small: Image.Image, mod
     data = encode(SourceImage(pixels(small), False, [], None, exif, xmp), weights=model)
     plain = encode(SourceImage(pixels(small), False, []), weights=model)
     image = decode(data, weights=model)
-    assert (image.info["exif"], image.info["xmp"]) == (exif, xmp)
+    assert (image.info["exif"], image.info["xmp"]) == (b"Exif\0\0" + exif, xmp)
     assert image.mode == "RGB"
     assert len(data) < len(plain) + 150
     first = 270

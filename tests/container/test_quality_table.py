@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -20,12 +21,16 @@ def test_table_is_14_bytes_and_keeps_values_to_a_hundredth() -> None:
 
 
 def test_steep_or_rising_values_become_the_nearest_that_can_be_written() -> None:
-    steep = QualityTable((60.0, 50.0, 51.0, *[40.0] * (POINTS - 3)))
+    """Up to 4.6 dB at once to a hundredth, up to 29.6 to half a dB."""
+    steep = QualityTable((60.0, 55.41, 50.0, 51.0, 40.2, 6.1, 6.0, *[0.0] * (POINTS - 7)))
     back = QualityTable.parse(steep.to_bytes())
     assert back is not None
-    assert back.psnr[1] == pytest.approx(54.9)
     assert all(a >= b for a, b in pairwise(back.psnr))
-    assert back.psnr[3:] == pytest.approx([45.9, *[40.8] * 1, *[40.0] * (POINTS - 5)], abs=0.02)
+    assert back.psnr[1] == pytest.approx(55.41, abs=0.011)
+    assert back.psnr[2:5] == pytest.approx((50.0, 50.0, 40.2), abs=0.51)
+    assert back.psnr[5] == pytest.approx(back.psnr[4] - 29.6)
+    assert back.psnr[6] == pytest.approx(6.0, abs=0.51)
+    assert back.psnr[8:] == (0,) * 5
 
 
 @pytest.mark.parametrize("code_bytes", [0, 1, 5, 63, 64, 1000, 54_321])
@@ -49,6 +54,8 @@ def test_table_from_measurements_is_linear_in_log_bytes_and_never_rises() -> Non
     points = [(10_000 >> i, 40.0 - 2 * i) for i in range(8)]
     table = table_of(10_000, points)
     assert table.psnr == pytest.approx([40 - k for k in range(POINTS)], abs=0.02)
+    one_slice = table_of(10_000, [(10, 6.0), (10_000, 40.0)])  # squared error is linear in its bytes
+    assert one_slice.psnr[2] == pytest.approx(6.0 + 10 * math.log10(2), abs=0.05)
     bumpy = table_of(10_000, [(10_000, 35.0), (5000, 36.0), (200, 20.0)])
     assert all(a >= b for a, b in pairwise(bumpy.psnr))
     assert table_of(10_000, [(10_000, 35.0)]).psnr[0] == 35.0

@@ -38,6 +38,7 @@ def _opened(data: bytes) -> tuple[str, Image.Image | None]:
             if image.format != "CTC":
                 return "another format", None
             promised = image.size, image.mode
+            image.getexif()
             image.load()
             require((image.size, image.mode) == promised, "pixels are of the size and mode that were told")
             return "loaded", image.copy()
@@ -48,6 +49,21 @@ def _opened(data: bytes) -> tuple[str, Image.Image | None]:
     except OSError as error:
         require(isinstance(error.__cause__, CtcError), "an OSError has its reason")
         return f"OSError, {type(error.__cause__).__name__}", None
+
+
+def _small(data: bytes) -> Image.Image | None:
+    """The picture that a draft loads: from fewer bytes, so there may be one though the whole is damaged."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            answer = image.draft("L", (1, 1))
+            require(answer is not None and answer[0] == image.mode, "a draft answers before it is loaded")
+            promised = image.size
+            image.load()
+            require(image.size == promised, "a draft is of the size that was told")
+            return image
+    except (OSError, Image.DecompressionBombError) as error:
+        require(not isinstance(error, CtcError), "an error is one of Pillow's")
+        return None
 
 
 def _parsed(data: bytes, rng: random.Random) -> Image.Image | None:
@@ -79,13 +95,16 @@ def check(data: bytes) -> str:
     with _pillow(accept_damage=False):
         word, image = _opened(data)
         parsed = _parsed(data, rng) if word != "another format" else None
+        small = _small(data) if word != "another format" else None
         verified = _verified(data)
     if image is not None:
-        require(verified is True, "what loads is in order")
-        require(parsed is not None and parsed.tobytes() == image.tobytes(), "in pieces as at once")
         header = Header.parse(data)[0]
+        ours = data[: header.file_bytes]
+        require(verified is (len(data) <= len(ours)), "what loads is in order, but for what follows the end")
+        require(small is not None, "what loads has a small picture")
+        require(parsed is not None and parsed.tobytes() == image.tobytes(), "in pieces as at once")
         decoder = Decoder(weights=model(), max_pixels=None)
-        decoder.feed(data)
+        decoder.feed(ours)
         require(decoder.image().tobytes() == image.tobytes(), "Pillow's pixels are the decoder's")
         require(image.size == (header.width, header.height), "the size that the header says")
         return word

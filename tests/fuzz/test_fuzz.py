@@ -27,7 +27,7 @@ SEED = 20
 
 REACHED = {
     "header": ("read", "HeaderCutError: cut", "DamageError: damaged header", "FormatError: impossible"),
-    "container": ("complete 1,2,3", "cut 1", "damaged ", "complete other", "FormatError: damaged: a number"),
+    "container": ("complete 2,3,6", "cut 6", "damaged ", "complete other", "FormatError: damaged: a number"),
     "decoder": (
         *("complete 2", ", by no encoder", "cut 2", "cut", "LimitError", "WeightsError"),
         *("DamageError: damaged: the stream holds", "DamageError: damaged: a look"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
 
+from ctc_codec.container.header import MAGIC
 from ctc_codec.errors import InputError, LimitError
 from ctc_codec.image.open import open_image
 from ctc_codec.image.source import source_image
@@ -62,3 +64,46 @@ def test_a_damaged_heic_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
     with pytest.raises(InputError, match="HEIC file that Pillow cannot open"):
         open_image(_HEIC)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (MAGIC, "a .ctc file already"),
+        (b"II*\0\x10\0\0\0CR\2\0", "raw file"),
+        (b"FUJIFILMCCD-RAW 0201", "raw file"),
+        (b"IIRO\x08\0\0\0", "raw file"),
+        (b"IIU\0\x18\0\0\0", "raw file"),
+        (b"FOVb\0\0\2\0", "raw file"),
+        (b"\0\0\0\x18ftypcrx ", "raw file"),
+        (b"\0\0\0\x18ftypisom", "a video"),
+        (b"\0\0\0\x18ftypqt  ", "a video"),
+        (b"\x1aE\xdf\xa3\x9f", "a video"),
+        (b"RIFF\0\1\0\0AVI LIST", "a video"),
+        (b"\0\0\1\xb3\x10\0\x10\x13", "a video"),
+        (b"<svg width='9'>", "an SVG drawing"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- no -->\n<svg>', "an SVG drawing"),
+        (b"%PDF-1.7\n", "a PDF document"),
+        (b"%!PS-Adobe-3.0\n", "a PostScript drawing"),
+        (b"\xd7\xcd\xc6\x9a\0\0", "a Windows metafile"),
+        (b"RIFF\0\1\0\0ACONanih", "an animated cursor"),
+        (b"\x76\x2f\x31\1\2\0\0\0", "floating-point"),
+        (b"#?RADIANCE\n", "floating-point"),
+        (b"gimp xcf v011\0", "a GIMP project"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI", "Apple"),
+        (b"PK\3\4\x14\0", "an archive"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG file that Pillow cannot open"),
+        (b"<!DOCTYPE html><html>", "not an image that Pillow can open"),
+    ],
+)
+def test_files_that_are_no_images_are_named(start: bytes, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        open_image(start + bytes(200))
+    assert "\n" not in str(caught.value)
+
+
+def test_threads_may_open_files_at_once() -> None:
+    data = file_of("PNG", picture)()
+    with ThreadPoolExecutor(8) as pool:
+        for image in pool.map(open_image, [data] * 40):
+            assert image.size == SIZE

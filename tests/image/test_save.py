@@ -8,7 +8,14 @@ from PIL import Image, ImageColor
 
 from ctc_codec.errors import OutputError
 from ctc_codec.image.open import open_image
-from ctc_codec.image.save import flattens, image_bytes, image_from_pixels, saving_format
+from ctc_codec.image.save import (
+    check_quality,
+    check_size,
+    flattens,
+    image_bytes,
+    image_from_pixels,
+    saving_format,
+)
 from ctc_codec.image.source import psnr, source_image
 from support.image_samples import composed, disc, grey3, la, picture, rgba, shades, with_metadata
 
@@ -102,8 +109,6 @@ def test_what_pillow_cannot_write_is_one_error() -> None:
     with pytest.raises(OutputError, match="cannot write XBM") as caught:
         image_bytes(Image.fromarray(picture()), "XBM")
     assert "\n" not in str(caught.value)
-    with pytest.raises(OutputError, match="JPEG"):
-        image_bytes(Image.new("L", (1, 65536)), "JPEG")
 
 
 def test_formats_by_suffix() -> None:
@@ -112,3 +117,88 @@ def test_formats_by_suffix() -> None:
     for suffix in ("", ".txt", ".psd"):
         with pytest.raises(ValueError, match="cannot choose an image format"):
             saving_format(suffix)
+
+
+_LONGEST = {
+    "JPEG": 65500,
+    "MPO": 65500,
+    "WEBP": 16383,
+    "GIF": 65535,
+    "TGA": 65535,
+    "SGI": 65535,
+    "PCX": 65534,
+}
+
+
+@pytest.mark.parametrize("kind", _LONGEST)
+def test_the_longest_side_is_written_and_one_more_is_refused(
+    kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Image.init()
+    if kind not in Image.SAVE:
+        pytest.skip(f"this Pillow is without {kind}")
+    longest = _LONGEST[kind]
+    for size in ((longest, 2), (2, longest)):
+        check_size(kind, *size)
+        assert open_image(image_bytes(Image.new("RGB", size), kind)).size == size
+    for width, height in ((longest + 1, 2), (2, longest + 1)):
+        message = f"{kind} holds at most {longest} pixels a side, not {width}x{height}"
+        with pytest.raises(OutputError, match=message):
+            check_size(kind, width, height)
+        with pytest.raises(OutputError, match=message):
+            image_bytes(Image.new("RGB", (width, height)), kind)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_other_limits_of_formats() -> None:
+    for kind, longest in (("ICO", 256), ("AVIF", 32768), ("ICNS", 1024), ("PDF", 65500)):
+        check_size(kind, longest, longest)
+        with pytest.raises(OutputError, match=rf"{kind} holds at most .*\b{longest}\b"):
+            check_size(kind, 1, longest + 1)
+    with pytest.raises(
+        OutputError, match="AVIF holds at most 65536 pixels a side, readers take 32768, not 70000x2"
+    ):
+        check_size("AVIF", 70_000, 2)
+    with pytest.raises(OutputError, match="ICNS holds squares alone, not 48x32"):
+        image_bytes(Image.fromarray(picture()), "ICNS")
+    for kind in ("PNG", "TIFF", "BMP", "PPM", "QOI", "JPEG2000", "DDS"):
+        check_size(kind, 70_000, 2)
+        if kind in Image.SAVE:
+            assert open_image(image_bytes(Image.new("RGB", (70_000, 2)), kind)).size == (70_000, 2)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "MPO", "PDF", "JXL", "HEIF"])
+def test_quality_makes_files_smaller(kind: str) -> None:
+    Image.init()
+    if kind == "JXL":
+        pytest.importorskip("pillow_jxl")
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    if kind not in Image.SAVE:
+        pytest.skip(f"this Pillow is without {kind}")
+    image = Image.fromarray(picture(256, 192))
+    sizes = [len(image_bytes(image, kind, quality=quality)) for quality in (10, 60, 95)]
+    assert sizes == sorted(set(sizes))
+    assert len(image_bytes(image, kind)) >= sizes[1]
+    if kind not in ("PDF", "MPO"):
+        assert (
+            psnr(source_image(open_image(image_bytes(image, kind, quality=95))).pixels, picture(256, 192))
+            > 38
+        )
+
+
+def test_a_quality_that_is_none_is_refused() -> None:
+    image = Image.fromarray(picture())
+    for quality in (0, 101, "80", 80.0):
+        with pytest.raises(ValueError, match="from 1 to 100"):
+            check_quality("JPEG", quality)
+    with pytest.raises(ValueError, match="PNG has no quality"):
+        image_bytes(image, "PNG", quality=80)
+    check_quality("PNG", None)
+
+
+def test_no_resolution_is_made_up() -> None:
+    """Pillow writes 96 into BMP, and 100 into PCX."""
+    for kind in ("BMP", "DIB", "PCX", "PNG", "JPEG", "TIFF"):
+        info = open_image(image_bytes(Image.fromarray(picture()), kind)).info
+        assert info.get("dpi", (0, 0)) == (0, 0)

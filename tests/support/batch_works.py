@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ctc_codec.cli.batch import run_batch
+from ctc_codec.cli.files import read_input
 from ctc_codec.cli.inputs import Task, plan
 from ctc_codec.cli.main import main
 from ctc_codec.cli.options import INPUTS, JOBS, OUTPUT, WORDS, BatchOptions, collected
@@ -47,6 +48,9 @@ class FakeWork(Work):
     """fails: when it is loaded, ``error``, ``killed`` or ``slow``."""
 
     fails: str = ""
+
+    def read(self, task: Task) -> bytes:
+        return read_input(task.source)
 
     def prepare(self) -> Run:
         if self.fails == "error":

@@ -32,7 +32,7 @@ PLAIN = plain(300_000)
 """What is in plain.ctc: no weights decode it, it can be cut and described, and is more than a pipe holds."""
 TRUNCATE = ("truncate", "plain.ctc", "--bytes", "200000")
 SUMMARY = re.compile(
-    r"ctc: (\d+) done, (\d+) failed, (\d+) skipped, [\d.]+ (bytes|kB|MB), [\d.]+ s"
+    r"ctc: (\d+) done, (\d+) failed, (\d+) skipped, [\d.]+ (bytes|kB|MB) of \.ctc, [\d.]+ s"
     r"(, [\d.]+ files/s, [\d.]+ Mpixel/s)?"
 )
 

@@ -173,6 +173,8 @@ _PNG = [
     _clear(
         "PNG, transparent everywhere",
         file_of("PNG", lambda: np.dstack([picture(), 0 * disc()])),
+        grey=True,
+        notes=("nothing of this picture is visible",),
         seen=lambda: 0 * disc(),
     ),
     _grey("PNG, grey", file_of("PNG", shades)),
@@ -660,7 +662,7 @@ _OTHERS = [
     _exact("PCX", file_of("PCX", picture)),
     _exact("SGI", file_of("SGI", picture)),
     _exact("DDS", file_of("DDS", picture)),
-    _exact("QOI", lambda: saved(Image.fromarray(picture()), "QOI"), codec="QOI"),
+    _exact("QOI", lambda: saved(Image.fromarray(picture()), "QOI"), notes=("linear",), codec="QOI"),
     _exact("PSD", lambda: psd(picture(), 3)),
     _clear("PSD, alpha", lambda: psd(rgba(), 3)),
     _exact(
@@ -689,7 +691,7 @@ _OTHERS = [
     _refused("text", lambda: b"Dear codec,\nI am no picture.\n", "not an image"),
     _refused("nothing", lambda: b"", "empty"),
     _refused(
-        "SVG", lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "not an image"
+        "SVG", lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "an SVG drawing"
     ),
     _refused("noise", lambda: zlib.compress(picture().tobytes()), "not an image"),
     _refused("PNG, cut", lambda: png(picture(), 8, 2)[:600], "damaged image"),
@@ -697,6 +699,14 @@ _OTHERS = [
 ]
 
 # --- sizes ------------------------------------------------------------------------------------------
+
+
+def _steps(width: int, height: int) -> Array:
+    """Alpha in steps, the last pixel visible."""
+    alpha = shades(width, height) // 80 * 80
+    alpha[-1, -1] = 200
+    return alpha
+
 
 _SIZES = [
     kind
@@ -723,10 +733,10 @@ _SIZES = [
         ),
         _clear(
             f"PNG, alpha, {w}x{h}",
-            file_of("PNG", lambda w=w, h=h: np.dstack([picture(w, h), shades(w, h) // 80 * 80])),
+            file_of("PNG", lambda w=w, h=h: np.dstack([picture(w, h), _steps(w, h)])),
             size=(w, h),
             expected=lambda w=w, h=h: picture(w, h),
-            seen=lambda w=w, h=h: shades(w, h) // 80 * 80,
+            seen=lambda w=w, h=h: _steps(w, h),
         ),
     )
 ]

@@ -142,11 +142,11 @@ def _xyz(xy: Array) -> Array:
     return np.array([xy[0], xy[1], 1 - xy[0] - xy[1]]) / xy[1]
 
 
-def matrix_to_d50(primaries: Primaries) -> Array:
-    """Linear RGB with white D65 to XYZ adapted to D50, 3x3."""
-    corners = np.stack([_xyz(np.array(p)) for p in primaries], axis=1)
-    to_xyz = corners * np.linalg.solve(corners, _xyz(_D65))
-    scale = (_BRADFORD @ _xyz(_D50)) / (_BRADFORD @ _xyz(_D65))
+def matrix_to_d50(primaries: Primaries, white: tuple[float, float] = (0.3127, 0.3290)) -> Array:
+    """Linear RGB with this white to XYZ adapted to D50, 3x3."""
+    corners = np.array([(x, y, 1 - x - y) for x, y in primaries]).T
+    to_xyz = corners * np.linalg.solve(corners, _xyz(np.array(white)))
+    scale = (_BRADFORD @ _xyz(_D50)) / (_BRADFORD @ _xyz(np.array(white)))
     return np.linalg.inv(_BRADFORD) @ (scale[:, None] * _BRADFORD) @ to_xyz
 
 

@@ -7,6 +7,7 @@ of failed inputs at the end are in the order of the inputs.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from ..codec.processes import cores
 from . import signals
 from .files import STREAM, StdoutUnusable, is_pipe, printable, tell, write_stdout
-from .inputs import Plan, Task, make_folder
+from .inputs import Plan, Task
 from .options import BatchOptions
 from .work import Outcome, Work, attempt
 
@@ -33,24 +34,21 @@ def run_batch(plan: Plan, work: Work, batch: BatchOptions) -> NoReturn:
             report.skipped(task)
         for name, reason in plan.unusable:
             report.failed(name, reason)
-        if plan.tasks:
-            with contextlib.closing(_outcomes(plan.tasks, work, batch)) as outcomes:
-                next(outcomes)
-                make_folder(plan.folder)
+        with contextlib.closing(_outcomes(plan.tasks, work, batch)) as outcomes:
+            for outcome in outcomes:
                 report.begin()
-                for outcome in outcomes:
-                    if outcome is None:
-                        report.draw()
-                    else:
-                        report.outcome(outcome)
-                    signals.check()
+                if outcome is None:
+                    report.draw()
+                else:
+                    report.outcome(outcome)
+                signals.check()
         report.finish(plan.names)
 
 
 def _outcomes(
     tasks: Sequence[Task], work: Work, batch: BatchOptions
 ) -> Generator[Outcome | None, None, None]:
-    """The outcome of each task; None once all is loaded, and now and then while nothing is new."""
+    """The outcome of each task; None now and then while nothing is new."""
     jobs = min(batch.jobs, len(tasks))
     # Standard input and pipes, from <(command) for example, come to this process only.
     if jobs > 1 and not any(task.source == STREAM or is_pipe(task.source) for task in tasks):
@@ -58,10 +56,9 @@ def _outcomes(
 
         yield from outcomes(tasks, work.limited(work.compute.threads or max(1, cores() // jobs)), batch, jobs)
         return
-    run = work.prepare()
-    yield None
+    prepare = functools.cache(work.prepare)
     for task in tasks:
-        yield attempt(work, run, task, batch)
+        yield attempt(work, prepare, task, batch)
 
 
 # --- what is said -----------------------------------------------------------------------------------
@@ -118,8 +115,8 @@ class Reporter:
             self._interrupted(error)
 
     def begin(self) -> None:
-        """Loading is over."""
-        if self._bar is not None:
+        """Loading is over, if it was not before."""
+        if self._bar is not None and self._bar.desc:
             self._bar.set_description_str("", refresh=False)
             self._bar.unpause()
             self.draw()
@@ -206,7 +203,7 @@ class Reporter:
             if not self._batch.quiet:
                 seconds = time.perf_counter() - self._started
                 counts = f"{self._done} done, {len(self._failed)} failed, {self._skipped} skipped"
-                tell(f"ctc: {counts}, {_size(self._nbytes)}, {seconds:.1f} s{self._speed(seconds)}")
+                tell(f"ctc: {counts}, {_size(self._nbytes)} of .ctc, {seconds:.1f} s{self._speed(seconds)}")
             if self._failed:
                 order = {name: place for place, name in enumerate(names)}
                 failed = sorted(self._failed, key=lambda name: order.get(name, -1))

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from ..codec.options import DecodeOptions
-from ..container.file import truncate
-from ..container.header import HeaderCutError
+from ..container.file import info
+from ..container.header import HeaderCutError, check_pixels
 from .batch import run_batch
-from .files import STREAM, check_output, read_pieces, write_output
+from .files import (
+    STREAM,
+    CtcInput,
+    more_than_asked,
+    printable,
+    rate_bytes,
+    read_ctc,
+    read_pieces,
+    write_output,
+)
 from .inputs import Plan, Task, ctc_suffixes, plan
 from .options import (
     ACCEPT_DAMAGE,
@@ -32,10 +43,15 @@ from .options import (
     examples,
     exclusive,
 )
-from .work import Result, Run, Tell, Work
+from .work import Result, Run, Tell, Work, rounded
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from ..codec.model import CodecModel
+
+THUMBNAIL_SCALE = 8
+"""Of :func:`ctc_codec.thumbnail`."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +61,13 @@ class Output:
     image_format: Pillow's name of a format, in any case, or of its suffix; None for the output's suffix.
     background: behind transparency, in formats without it.
     thumbnail: an eighth of each side.
+    quality: of lossy formats; None for one that adds little.
     """
 
     image_format: str | None = None
     background: str | None = None
     thumbnail: bool = False
+    quality: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,13 @@ class Cut:
 @BPP
 @NBYTES
 @click.option("--format", "image_format", metavar="NAME", help="Image format (default: suffix, or png).")
+@click.option(
+    "--quality",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    help="Quality of JPEG, WebP, AVIF, 1 to 100 (default: 95; WebP is lossless without).",
+)
+@click.option("-d", is_flag=True, hidden=True, expose_value=False)
 @ACCEPT_DAMAGE
 @click.option(
     "--background",
@@ -114,8 +139,11 @@ def decode(
     exclusive(thumbnail=output.thumbnail, progressive_every=cut.every)
     if cut.every is not None and (len(inputs) > 1 or batch.recursive or batch.skip_existing):
         raise click.UsageError("--progressive-every takes one input, without -r and --skip-existing")
+    from ..image.save import check_quality
+
     try:
         chosen, kind = _plan(inputs, batch, output.image_format, cut.every is not None)
+        check_quality(kind, output.quality)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     options = DecodeOptions(accept_damage, max_pixels=compute.limit)
@@ -130,13 +158,20 @@ def _plan(
     """The tasks, and Pillow's name of the image format. Raises UsageError, ValueError."""
     from ..image.save import saving_format
 
-    suffix = f".{image_format}" if image_format else ".png"
+    suffix = "." + image_format.lower().removeprefix(".") if image_format else ".png"
     kind = saving_format(suffix)
     names: list[str | None] = [frame_name(batch.output or "", 1)] if frames else []
-    chosen = plan(inputs, batch, suffix.lower(), ctc_suffixes)
+    chosen = plan(inputs, batch, suffix, ctc_suffixes)
     names += [task.target for task in [*chosen.tasks, *chosen.skipped]]
-    if not image_format and names and names[0] not in (None, STREAM):
-        kind = saving_format(os.path.splitext(names[0])[1])
+    name = names[0] if names else None
+    if name in (None, STREAM):
+        return chosen, kind
+    ending = os.path.splitext(name)[1]
+    if not image_format:
+        return chosen, saving_format(ending)
+    with contextlib.suppress(ValueError):
+        if saving_format(ending) != kind:
+            raise click.UsageError(f"{printable(name)} is no name of a {kind} file: leave --format out")
     return chosen, kind
 
 
@@ -155,21 +190,59 @@ class _ImageWork(Work):
         """The options, with warnings told."""
         return replace(self.options, warn=lambda message: tell(f"warning: {message}"))
 
+    def read_part(self, task: Task, part: Callable[[CtcInput], bytes]) -> bytes:
+        """Bytes of the input. Raises CtcError, also if it cannot be decoded or the format cannot hold it."""
+        from ..image.save import check_size
+
+        def checked(source: CtcInput) -> bytes:
+            size = source.header.width, source.header.height
+            check_pixels(*size, self.options.max_pixels)
+            if self.output.thumbnail:
+                size = -(-size[0] // THUMBNAIL_SCALE), -(-size[1] // THUMBNAIL_SCALE)
+            check_size(self.kind, *size)
+            return part(source)
+
+        return read_ctc(task.source, checked)
+
     def encoded(self, image: Image.Image) -> bytes:
         """An image file. Raises OutputError."""
         from ..image.save import image_bytes
 
-        return image_bytes(image, self.kind, background=self.output.background)
+        return image_bytes(image, self.kind, background=self.output.background, quality=self.output.quality)
 
     def note(self, image: Image.Image, tell: Tell) -> None:
-        """Note that the format cannot hold an image's transparency, if no background was given."""
-        from ..image.save import flattens
+        """Note what the format cannot hold: metadata, and transparency, if no background was given."""
+        from ..image.save import dropped, flattens
 
+        if lost := dropped(image, self.kind):
+            tell(f"note: {self.kind} does not hold {', '.join(lost)}: not written")
         if self.output.background is None and flattens(image, self.kind):
             tell(
                 f"note: {self.kind} does not hold this transparency: "
                 "it is flattened onto white (see --background)"
             )
+
+    def result(
+        self,
+        data: bytes,
+        size: tuple[int, int],
+        output: bytes | None,
+        model: CodecModel,
+        frames: int | None = None,
+    ) -> Result:
+        """The result of decoding ``data`` to a picture of a size, or to so many frames."""
+        found = info(data)
+        width, height = size
+        facts: dict[str, Any] = {"width": width, "height": height}
+        if output is not None:
+            facts |= {"bytes": len(output), "bpp": round(8 * len(output) / (width * height), 5)}
+        else:
+            facts["frames"] = frames
+        facts |= {"from_bytes": len(data), "from_bpp": round(found.bpp, 5), "psnr": rounded(found.psnr)}
+        words = "" if frames is None else f", {frames} frame{'s' * (frames != 1)}"
+        line = f"{width}x{height}{words}, from {len(data)} bytes, {found.bpp:.4f} bpp"
+        detail = f"weights {model.fingerprint.hex()}"
+        return Result(line, facts, output=output, nbytes=len(data), pixels=width * height, detail=detail)
 
 
 @dataclass(frozen=True)
@@ -178,20 +251,30 @@ class DecodeWork(_ImageWork):
 
     cut: Cut
 
+    def read(self, task: Task) -> bytes:
+        return self.read_part(task, self._part)
+
+    def _part(self, source: CtcInput) -> bytes:
+        if self.cut.bpp is not None or self.cut.nbytes is not None:
+            return source.first(rate_bytes(source, self.cut.bpp, self.cut.nbytes))
+        if self.output.thumbnail:
+            from ..codec.decoder import thumbnail_bytes
+
+            return source.first(thumbnail_bytes(source.header))
+        return source.whole()
+
     def prepare(self) -> Run:
         model = self.compute.load()
         from ..codec.decoder import decode, thumbnail
 
         make = thumbnail if self.output.thumbnail else decode
-        bpp, nbytes = self.cut.bpp, self.cut.nbytes
 
         def run(data: bytes, task: Task, tell: Tell) -> Result:
-            if bpp is not None or nbytes is not None:
-                data = truncate(data, bpp=bpp, nbytes=nbytes)
+            if self.cut.bpp is not None and (note := more_than_asked(data, self.cut.bpp)):
+                tell(note)
             image = make(data, self.warned(tell), weights=model)
             self.note(image, tell)
-            detail = f"weights {model.fingerprint.hex()}"
-            return Result.of_file(data, size=image.size, output=self.encoded(image), detail=detail)
+            return self.result(data, image.size, self.encoded(image), model)
 
         return run
 
@@ -224,15 +307,20 @@ class FramesWork(_ImageWork):
     every: int
     force: bool
 
+    def first_output(self, task: Task) -> str | None:
+        return None if task.target is None else frame_name(task.target, 1)
+
+    def read(self, task: Task) -> bytes:
+        return self.read_part(task, lambda source: b"")
+
     def prepare(self) -> Run:
         model = self.compute.load()
         from ..codec.decoder import Decoder
 
         def run(_: bytes, task: Task, tell: Tell) -> Result:
             assert task.target is not None
-            check_output(frame_name(task.target, 1), self.force)
             decoder = Decoder(self.warned(tell), weights=model)
-            data, frames = bytearray(), 0
+            data, frames, size = bytearray(), 0, (0, 0)
             for piece in read_pieces(task.source, self.every):
                 data += piece
                 decoder.feed(piece)
@@ -240,12 +328,12 @@ class FramesWork(_ImageWork):
                     image = decoder.image()
                 except HeaderCutError:
                     continue
-                frames += 1
+                frames, size = frames + 1, image.size
                 if frames == 1:
                     self.note(image, tell)
                 write_output(frame_name(task.target, frames), self.encoded(image), self.force)
             if not frames:
                 decoder.image()  # says why
-            return Result.of_file(bytes(data), detail=f"{frames} frames")
+            return self.result(bytes(data), size, None, model, frames=frames)
 
         return run

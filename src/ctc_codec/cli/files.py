@@ -6,17 +6,29 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..container.atomic import write_whole
-from ..errors import InputError, OutputError
+from ..container.file import Parser, budget_bytes
+from ..container.header import MAX_HEADER_BYTES, Header, HeaderCutError
+from ..errors import InputError, OutputError, TargetError
 from .signals import shielded
 
 STREAM = "-"
 """The name of standard input and output."""
+
+_HEAD = 1 << 12
+"""Bytes that tell whether a stream is of the right kind."""
+_PIECE = 1 << 16
+"""Bytes that are read at a time."""
+_EXCESS = 1 << 24
+"""Bytes behind the end of a file that are counted at most."""
 
 
 class StdoutUnusable(OutputError):
@@ -27,7 +39,7 @@ class OutputExists(OutputError):
     """There is such a file already."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{printable(name)}: exists already (use -f to overwrite)")
+        super().__init__(f"{printable(name)}: exists already (-o gives another name, -f overwrites it)")
 
 
 def printable(name: str) -> str:
@@ -45,32 +57,148 @@ def reason(error: OSError) -> str:
 # --- inputs -----------------------------------------------------------------------------------------
 
 
-def read_input(name: str) -> bytes:
-    """All bytes of a file, or of stdin for ``-``. Raises InputError."""
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[Any]:
+    """A file or stdin, unbuffered: nothing is taken from a pipe that is not asked for. Raises InputError."""
     try:
         if name != STREAM:
-            return Path(name).read_bytes()
-        if sys.stdin is None:
+            with open(name, "rb", buffering=0) as file:
+                yield file
+        elif sys.stdin is None:
             raise InputError("it is closed")
-        return sys.stdin.buffer.read()
+        else:
+            buffered: Any = sys.stdin.buffer
+            yield getattr(buffered, "raw", buffered)
     except OSError as error:
         raise InputError(reason(error)) from None
+
+
+def _pieces(stream: RawIOBase, count: int) -> Iterator[bytes]:
+    """The next bytes of a stream, ``count`` or up to its end, as they come."""
+    while count and (piece := stream.read(min(count, _PIECE))):
+        yield piece
+        count -= len(piece)
+
+
+def read_input(name: str, limit: int | None = None, refuse: Callable[[bytes], None] | None = None) -> bytes:
+    """All bytes of a file, or of stdin for ``-``. Raises InputError, also for more than ``limit``.
+
+    refuse: raises an error for first bytes, of which there are some thousands, that are to be refused.
+    """
+    with _opened(name) as stream:
+        data = b"".join(_pieces(stream, _HEAD))
+        if refuse is not None and len(data) == _HEAD:
+            refuse(data)
+        left = sys.maxsize if limit is None else max(limit - len(data), 0)
+        if _size(stream) <= left + len(data):
+            data += b"".join(_pieces(stream, left))
+            if not stream.read(1):
+                return data
+    raise InputError(f"longer than {limit} bytes, which no image of the allowed size is")
+
+
+def _size(stream: RawIOBase) -> int:
+    """Bytes of a regular file; 0 for a pipe."""
+    with contextlib.suppress(OSError, ValueError):
+        found = os.fstat(stream.fileno())
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return 0
+
+
+@contextlib.contextmanager
+def silent_libraries() -> Iterator[None]:
+    """Drop what libraries in C write to stderr by themselves, as libtiff does of damaged files."""
+    try:
+        saved = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+class CtcInput:
+    """The beginning of a .ctc file, which grows as it is asked for.
+
+    header: read at once.
+    """
+
+    def __init__(self, stream: RawIOBase) -> None:
+        """Raises FormatError for what is no .ctc file, as soon as that is known."""
+        self._stream = stream
+        self._data = bytearray()
+        while True:
+            self._data += (piece := stream.read(MAX_HEADER_BYTES - len(self._data)) or b"")
+            try:
+                self.header = Header.parse(bytes(self._data))[0]
+                return
+            except HeaderCutError:
+                if not piece:
+                    raise
+
+    def first(self, count: int) -> bytes:
+        """The first bytes, ``count`` of them if there are so many."""
+        for piece in _pieces(self._stream, max(count - len(self._data), 0)):
+            self._data += piece
+        return bytes(self._data[:count])
+
+    def whole(self) -> bytes:
+        """All bytes up to the file's end or its first damage. Of a regular file also some that follow its
+        end, where they do not belong."""
+        parser, end = Parser(), self.header.file_bytes
+        parser.feed(self.first(len(self._data)))
+        for piece in _pieces(self._stream, end - len(self._data)):
+            self._data += piece
+            parser.feed(piece)
+            if parser.damage is not None:
+                return bytes(self._data)
+        return self.first(min(max(_size(self._stream), end), end + _EXCESS))
+
+
+def read_ctc(name: str, part: Callable[[CtcInput], bytes] = CtcInput.whole) -> bytes:
+    """Bytes of a .ctc file, or of stdin, and no more of a pipe than these. Raises InputError, FormatError."""
+    with _opened(name) as stream:
+        return part(CtcInput(stream))
+
+
+def rate_bytes(source: CtcInput, bpp: float | None, nbytes: int | None) -> int:
+    """File size of a rate. One per pixel that is less than a header takes gives the smallest picture, so that
+    it can be asked of icons and photographs alike. Raises TargetError for too few ``nbytes``."""
+    try:
+        return budget_bytes(source.header, bpp=bpp, nbytes=nbytes)
+    except TargetError:
+        if bpp is None:
+            raise
+    from ..codec.walk import picture_bytes
+
+    count = len(source.header.to_bytes()) + source.header.lead_bytes
+    return picture_bytes(source.first(count)) or count
+
+
+def more_than_asked(data: bytes, bpp: float) -> str | None:
+    """A note if a prefix that :func:`rate_bytes` gave has more than ``bpp`` bits per pixel."""
+    pixels = (header := Header.parse(data)[0]).width * header.height
+    if 8 * len(data) / pixels <= bpp:
+        return None
+    return (
+        f"note: {bpp:g} bpp are {int(bpp * pixels / 8)} bytes, too few: the smallest picture has {len(data)}"
+    )
 
 
 def read_pieces(name: str, size: int) -> Iterator[bytes]:
-    """The bytes of a file in pieces, the last one shorter; those of stdin once they are there. Raises
-    InputError."""
-    if name != STREAM:
-        data = read_input(name)
-        yield from (data[start : start + size] for start in range(0, len(data), size))
-        return
-    if sys.stdin is None:
-        raise InputError("it is closed")
-    try:
-        while piece := sys.stdin.buffer.read(size):
+    """The bytes of a .ctc file, or of stdin, in pieces, the last one shorter, once they are there. Raises
+    InputError, FormatError."""
+    with _opened(name) as stream:
+        source = CtcInput(stream)
+        done, end = 0, max(source.header.file_bytes, _size(stream))
+        while piece := source.first(min(done + size, end))[done:]:
             yield piece
-    except OSError as error:
-        raise InputError(reason(error)) from None
+            done += len(piece)
 
 
 def is_pipe(name: str) -> bool:
@@ -78,6 +206,16 @@ def is_pipe(name: str) -> bool:
     with contextlib.suppress(OSError):
         return not stat.S_ISREG(os.stat(name).st_mode)
     return False
+
+
+def read_names(name: str) -> tuple[str, ...]:
+    """File names in a list, one a line, or each with a zero byte at its end. Raises UsageError."""
+    try:
+        data = read_input(name)
+    except InputError as error:
+        raise click.UsageError(f"{printable(name)}: {error}") from None
+    names = data.split(b"\0") if b"\0" in data else data.splitlines()
+    return tuple(os.fsdecode(line) for line in names if line)
 
 
 # --- outputs ----------------------------------------------------------------------------------------
@@ -104,16 +242,40 @@ def check_not_input(source: str, target: str) -> None:
             raise OutputError(f"{printable(target)}: is the input itself")
 
 
-def write_output(name: str, data: bytes, force: bool, make_folder: bool = False) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """The input that an output comes of, for what is kept of it besides its content.
+
+    source: name of the input.
+    times: the output gets its times.
+    """
+
+    source: str
+    times: bool = False
+
+    def limits(self) -> tuple[int, tuple[int, int] | None]:
+        """Permissions that an output has at most, and its times in nanoseconds, or None."""
+        with contextlib.suppress(OSError):
+            found = os.stat(self.source)
+            if self.source != STREAM and stat.S_ISREG(found.st_mode):
+                times = (found.st_atime_ns, found.st_mtime_ns) if self.times else None
+                return stat.S_IMODE(found.st_mode) & 0o666 | stat.S_IWUSR, times
+        return 0o666, None
+
+
+def write_output(
+    name: str, data: bytes, force: bool, make_folder: bool = False, origin: Origin | None = None
+) -> None:
     """Write a whole file or nothing; ``-`` is stdout, and a device or a pipe is written as it is.
 
-    An existing regular file is refused unless ``force``; if replaced, its permissions are kept. Raises
-    OutputError.
+    An existing regular file is refused unless ``force``; if replaced, its permissions are kept. Nobody may
+    read an output who may not read its origin. Raises OutputError.
     """
     check_output(name, force, make_folder)
     if name == STREAM:
         write_stdout(data)
         return
+    mode, times = origin.limits() if origin is not None else (0o666, None)
     try:
         if make_folder:
             _make_parents(name)
@@ -121,11 +283,20 @@ def write_output(name: str, data: bytes, force: bool, make_folder: bool = False)
             Path(name).write_bytes(data)
             return
         with shielded():
-            write_whole(name, data, replace=force)
+            write_whole(name, data, replace=force, mode=mode, times=times)
     except FileExistsError:
         raise OutputExists(name) from None
     except OSError as error:
         raise OutputError(f"{printable(name)}: {reason(error)}") from None
+
+
+def remove_input(source: str, target: str | None) -> None:
+    """Remove an input of which an output was written. Raises OutputError."""
+    try:
+        if target is None or not (os.path.exists(target) and os.path.samefile(source, target)):
+            os.unlink(source)
+    except OSError as error:
+        raise OutputError(f"its output is written, but it cannot be removed: {reason(error)}") from None
 
 
 def _make_parents(name: str) -> None:

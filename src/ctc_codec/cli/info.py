@@ -23,7 +23,7 @@ from .work import Result, Run, Tell, Work
     short_help="Describe .ctc files.",
     epilog=examples(
         "ctc info photo.ctc",
-        "ctc info --header-only *.ctc                 # fast: no weights are loaded",
+        "ctc info --planes small.ctc                  # how far it goes",
         "ctc info --json photo.ctc | jq .quality      # bytes and dB",
         more="Exit codes: 0 all files are sound, whole or cut; 1 one is not, or is damaged; 2 wrong usage.",
     ),
@@ -31,14 +31,14 @@ from .work import Result, Run, Tell, Work
 @INPUTS
 @RECURSIVE
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line and file.")
-@click.option("--header-only", is_flag=True, help="Skip the trit planes (fast: no weights are loaded).")
+@click.option("--planes", is_flag=True, help="Count the trit planes held, too. Needs the weights.")
 @JOBS
 @COMPUTE
 @collected(batch=BatchOptions, compute=ComputeOptions)
-def info(inputs: tuple[str, ...], *, header_only: bool, batch: BatchOptions, compute: ComputeOptions) -> None:
-    """Describe .ctc files: size, dimensions, trit planes held, weights, complete or cut."""
+def info(inputs: tuple[str, ...], *, planes: bool, batch: BatchOptions, compute: ComputeOptions) -> None:
+    """Describe .ctc files: size, dimensions, weights, complete or cut, what PSNR their bytes have."""
     chosen = plan(inputs, batch, None, ctc_suffixes)
-    run_batch(chosen, InfoWork(planes=not header_only, compute=compute), replace(batch, quiet=True))
+    run_batch(chosen, InfoWork(planes=planes, compute=compute), replace(batch, quiet=True))
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class InfoWork(Work):
     planes: read them, which needs the weights.
     """
 
-    planes: bool = True
+    planes: bool = False
 
     def prepare(self) -> Run:
         if self.planes and self.compute.weights is not None:
@@ -78,6 +78,10 @@ class InfoWork(Work):
             "slices": header.slices,
             "quality": [list(point) for point in found.quality],
         }
+        if found.damage is None and found.nbytes < found.header_bytes + header.lead_bytes:
+            from ..codec.walk import picture_bytes
+
+            facts["holds_picture"] = picture_bytes(data) is not None
         if self.planes:
             try:
                 facts |= self._planes(data, facts)
@@ -118,6 +122,8 @@ def _lines(name: str, facts: dict[str, Any]) -> Iterator[str]:
     else:
         why = f", not read: {facts['planes_unknown']}" if "planes_unknown" in facts else ""
         yield f"  {planes}, {slices}{why}"
+    if not facts.get("holds_picture", True):
+        yield "  no picture yet: it begins some bytes later"
     yield f"  weights {facts['fingerprint']}"
     if facts["quality"]:
         yield "  quality, by the table in the file:"

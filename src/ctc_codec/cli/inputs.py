@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,38 +79,60 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
     suffix: of the outputs, in place of the inputs' own; None for a command that writes no files.
     wanted: suffixes of the files to take from folders.
 
-    Raises UsageError where names do not fit together or two inputs would be written to one file.
+    Raises UsageError where names do not fit together or no two inputs have an output of their own.
     """
     if batch.skip_existing and batch.force:
         raise click.UsageError("--skip-existing and --force exclude each other")
     folders = _folders_of(inputs, batch.recursive)
     output = STREAM if batch.output == "/dev/stdout" else batch.output
     into_folder = _is_folder(output)
+    if suffix is not None and output is None and not batch.listed:
+        _check_positional(inputs, suffix, wanted)
     if folders and output is not None and not into_folder:
         if output == STREAM or os.path.exists(output):
             raise click.UsageError("folders need -o with a folder (or none at all)")
         into_folder = True
-    if output is not None and not into_folder and len(inputs) > 1:
+    if output is not None and not into_folder and (len(inputs) > 1 or batch.listed):
         raise click.UsageError("several inputs need -o with a folder (or none at all)")
 
+    if output is not None and into_folder:
+        _check_folder(output)
+    replaced = None if batch.keep_suffix else wanted
     result = Plan(folder=output if into_folder else None)
     tasks: list[Task] = []
     if output is not None and not into_folder:
         tasks.append(Task(inputs[0], output))
         result.names.append(inputs[0])
     else:
-        for source, relative in _expanded(inputs, wanted, result):
+        for source, relative in _expanded(inputs, batch.listed, wanted, result):
             task = Task(source)
             if suffix is not None:
-                task = _task(source, relative, suffix, result.folder, len(inputs))
+                own = source if result.folder is None else os.path.join(result.folder, relative)
+                task = _task(source, _renamed(own, suffix, replaced), result.folder, len(inputs))
             tasks.append(task)
             result.names.append(source)
-    _check_collisions(tasks)
-    if batch.as_json and any(task.target == STREAM for task in tasks):
-        raise click.UsageError("--json writes to standard output: use -o FILE for the result")
+    own = " (--keep-suffix gives each a name of its own)"
+    hint = "" if batch.keep_suffix or wanted is ctc_suffixes else own
+    tasks = _without_collisions(tasks, result, hint)
+    for task in tasks:
+        if task.target == STREAM and batch.as_json:
+            raise click.UsageError("--json writes to standard output: use -o FILE for the result")
+        if STREAM in (task.source, task.target) and batch.remove:
+            raise click.UsageError("--rm goes with files, not with standard input or output")
     for task in tasks:
         (result.skipped if batch.skip_existing and _is_done(task) else result.tasks).append(task)
     return result
+
+
+def _check_positional(inputs: tuple[str, ...], suffix: str, wanted: Suffixes) -> None:
+    """Raise UsageError for a second name that is meant as an output."""
+    if len(inputs) != 2 or inputs[1] == STREAM or os.path.isdir(inputs[1]):
+        return
+    ending, missing = os.path.splitext(inputs[1])[1].lower(), not os.path.exists(inputs[1])
+    foreign = ending not in wanted()
+    meant = foreign and ending and (ending == suffix or missing or wanted is ctc_suffixes)
+    if meant or (ending == suffix and missing):
+        raise click.UsageError(f"{printable(inputs[1])}: an output goes after -o")
 
 
 def _is_folder(output: str | None) -> bool:
@@ -130,15 +154,18 @@ def _folders_of(inputs: tuple[str, ...], recursive: bool) -> list[str]:
         raise click.UsageError("standard input can be read only once")
     folders = [name for name in inputs if name != STREAM and os.path.isdir(name)]
     if folders and not recursive:
-        raise click.UsageError(f"{printable(folders[0])}: is a folder (use -r to take the files in it)")
+        words = "is a folder (-r takes the files in it, -o writes into it)"
+        raise click.UsageError(f"{printable(folders[0])}: {words}")
     return folders
 
 
-def _expanded(inputs: tuple[str, ...], wanted: Suffixes, result: Plan) -> Iterator[tuple[str, str]]:
+def _expanded(
+    inputs: tuple[str, ...], listed: int, wanted: Suffixes, result: Plan
+) -> Iterator[tuple[str, str]]:
     """Every file to read, and its name below an output folder; names that give none go to the plan."""
-    for name in inputs:
+    for number, name in enumerate(inputs):
         if name == STREAM or not os.path.isdir(name):
-            yield name, Path(name).name
+            yield name, _below(name) if number >= len(inputs) - listed else Path(name).name
             continue
 
         def failed(error: OSError) -> None:
@@ -152,6 +179,12 @@ def _expanded(inputs: tuple[str, ...], wanted: Suffixes, result: Plan) -> Iterat
         if empty and len(result.unusable) == before:
             kind = "*.ctc file" if wanted is ctc_suffixes else "image (no file has the suffix of one)"
             result.leave_out(name, f"there is no {kind} in this folder")
+
+
+def _below(name: str) -> str:
+    """A name of a list as one below an output folder: with the folders that it names."""
+    path = Path(os.path.normpath(name))
+    return str(Path(*(part for part in path.parts if part not in (path.anchor, os.pardir))))
 
 
 def _walk(
@@ -185,35 +218,88 @@ def _may_be_read(path: str) -> bool:
         return True
 
 
-def _task(source: str, relative: str, suffix: str, folder: str | None, count: int) -> Task:
-    if source == STREAM:
-        if folder is not None or count > 1:
-            raise click.UsageError("standard input has no name: use -o FILE for it, alone")
-        return Task(source, STREAM)
-    if folder is None:
-        path = Path(source)
-        return Task(source, str(path.with_suffix(suffix) if path.name else path))
-    path = Path(folder, relative)
-    return Task(source, str(path.with_suffix(suffix) if relative else path), make_folder=True)
+def _task(source: str, target: str, folder: str | None, count: int) -> Task:
+    if source != STREAM:
+        return Task(source, target, make_folder=folder is not None)
+    if folder is not None or count > 1:
+        raise click.UsageError("standard input has no name: use -o FILE for it, alone")
+    return Task(source, STREAM)
 
 
-def _check_collisions(tasks: list[Task]) -> None:
-    """Raise UsageError if two tasks have one output."""
-    known: dict[str, Task] = {}
+def _renamed(name: str, suffix: str, replaced: Suffixes | None) -> str:
+    """A name with a suffix more, or in place of one that is to be replaced."""
+    path = str(Path(name))
+    if not os.path.basename(path):
+        return path
+    if replaced is not None:
+        stem, old = os.path.splitext(path)
+        path = stem if old.lower() in replaced() else path
+        if replaced is ctc_suffixes and path.lower().endswith(suffix):
+            return path  # photo.png of photo.png.ctc
+    return path + suffix
+
+
+# --- outputs of one name ----------------------------------------------------------------------------
+
+
+def _without_collisions(tasks: list[Task], result: Plan, hint: str) -> list[Task]:
+    """The tasks less those that share an output with another, which go to the plan; an input that is named
+    twice is taken once. Raises UsageError if none is left."""
+    dropped: set[int] = set()
+    for group in _sharing(tasks):
+        first, others = group[0], [task for task in group[1:] if not _is_one_input(group[0], task)]
+        for task in group[1:]:
+            if task not in others:
+                dropped.add(id(task))
+                result.names.remove(task.source)
+        if others:
+            sources = " and ".join(printable(task.source) for task in (first, *others))
+            words = f"{sources} would both be written to {printable(first.target or '')}{hint}"
+            dropped.update(id(task) for task in (first, *others))
+            result.unusable += [(task.source, words) for task in (first, *others)]
+    left = [task for task in tasks if id(task) not in dropped]
+    if dropped and not left:
+        raise click.UsageError(result.unusable[0][1])
+    return left
+
+
+def _sharing(tasks: list[Task]) -> Iterator[list[Task]]:
+    """Tasks of one output, two or more at a time."""
+    alike: dict[str, dict[str, list[Task]]] = {}
     for task in tasks:
-        if task.target is None:
-            continue
-        other = known.setdefault(os.path.abspath(task.target), task)
-        if other is not task:
-            both = f"{printable(other.source)} and {printable(task.source)}"
-            raise click.UsageError(f"{both} would both be written to {printable(task.target)}")
+        if task.target is not None and task.target != STREAM:
+            real = os.path.realpath(task.target)
+            folded = unicodedata.normalize("NFC", real).casefold()
+            alike.setdefault(folded, {}).setdefault(real, []).append(task)
+    for by_name in alike.values():
+        groups = list(by_name.values())
+        if len(groups) > 1 and _folds(os.path.dirname(next(iter(by_name)))):
+            groups = [[task for group in groups for task in group]]
+        yield from (group for group in groups if len(group) > 1)
 
 
-def make_folder(folder: str | None) -> None:
-    """Make the output folder. Raises UsageError if that cannot be."""
-    if folder is not None:
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            words = "not a directory" if isinstance(error, FileExistsError) else reason(error)
-            raise click.UsageError(f"{printable(folder)}: {words}") from None
+def _folds(folder: str) -> bool:
+    """Whether names in a folder that differ only in upper and lower case are one."""
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".ctc-case-", dir=folder) as probe:
+            return os.path.exists(os.path.join(folder, os.path.basename(probe.name).swapcase()))
+    except OSError:
+        return False
+
+
+def _is_one_input(a: Task, b: Task) -> bool:
+    try:
+        return os.path.samefile(a.source, b.source)
+    except OSError:
+        return os.path.realpath(a.source) == os.path.realpath(b.source)
+
+
+def _check_folder(folder: str) -> None:
+    """Raise UsageError if an output folder cannot be made."""
+    place = os.path.abspath(folder)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        raise click.UsageError(f"{printable(folder)}: not a directory")

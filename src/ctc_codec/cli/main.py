@@ -7,6 +7,7 @@ signal N (130: ^C, 143: SIGTERM). Modules that need numpy are imported inside th
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import warnings
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ from .completion import completion
 from .decode import decode
 from .encode import encode
 from .evaluate import evaluate
-from .files import drop_stdout, reason, tell
+from .files import drop_stdout, printable, reason, tell
 from .info import info
 from .options import examples
 from .preview import preview
@@ -33,11 +34,43 @@ _SHORTAGES = {errno.EMFILE, errno.ENFILE}
 """Errors of the system that can come from anywhere."""
 
 
+_HABITS = {
+    "-d": "to decode: ctc decode FILE",
+    "-z": "to encode: ctc encode FILE",
+    "-y": "-f overwrites",
+    "--overwrite": "-f overwrites",
+    "--out": "-o is the output",
+    "--outdir": "-o DIR/ is an output folder",
+    "--output-dir": "-o DIR/ is an output folder",
+    "-b": "--bytes or --bpp is a size",
+    "--size": "--bytes is a size",
+    "--rate": "--bpp is a rate",
+    "--lossless": "there is no lossless mode, -q 100 is about 50 dB",
+    "--distance": "-q is the quality, from 1 to 100",
+    "--speed": "-e is the effort, from 1 to 9",
+    "--device": "all computing is on the CPU",
+    "--exif": "--keep-metadata keeps EXIF and XMP",
+    "--resize": "resize the image before",
+    "--test": "ctc check tells whether files are sound",
+    "--list": "ctc info describes files",
+}
+"""What does here what an option of another program does there."""
+
+
 class _Group(click.Group):
     """Ends in one way after an error or a signal: one line and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order in which they are added
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and os.path.exists(name):
+            task = "decode" if name.lower().endswith(".ctc") else "encode"
+            raise click.UsageError(f"{printable(name)} is no command: ctc {task} {printable(name)}?", ctx)
+        return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         if not sys.warnoptions:
@@ -48,8 +81,10 @@ class _Group(click.Group):
             except click.Abort as error:
                 _interrupted(error.__cause__)
             except click.UsageError as error:
-                hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-                tell(f"ctc: {error.format_message()}{hint}")
+                known = _HABITS.get(getattr(error, "option_name", ""))
+                hint = f"{known}; see" if known else "see"
+                where = error.ctx.command_path if error.ctx else "ctc"
+                tell(f"ctc: {error.format_message()} ({hint} {where} --help)")
                 raise SystemExit(2) from None
             except Exception as error:
                 if signals.came():  # libraries make other exceptions of an interrupt
@@ -83,7 +118,7 @@ def _interrupted(error: BaseException | None) -> NoReturn:
 @click.group(
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
-    no_args_is_help=False,
+    invoke_without_command=True,
     epilog=examples(
         "ctc encode photo.png                        # photo.ctc",
         "ctc truncate photo.ctc --bpp 0.5 -o small.ctc",
@@ -94,14 +129,35 @@ def _interrupted(error: BaseException | None) -> NoReturn:
         "130 interrupted, 143 terminated. ctc COMMAND --help has more examples.",
     ),
 )
-@click.version_option(__version__, prog_name="ctc")
-def main() -> None:
+@click.version_option(__version__, "-V", "--version", prog_name="ctc")
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Progressive image codec: one file, every prefix of it is an image.
 
     encode makes a .ctc file of an image, truncate (or head -c) cuts it to any size, decode makes an image of
     what is left, info tells what that is, and check whether it is as it was written.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
-for command in (encode, decode, truncate, info, check, preview, evaluate, train, completion):
+@click.command(name="help", hidden=True, epilog=examples("ctc help encode"))
+@click.argument("command", required=False)
+@click.pass_context
+def help_(ctx: click.Context, command: str | None) -> None:
+    """Show the help of a command, or of all of ctc."""
+    found = main if command is None else main.get_command(ctx, command)
+    if found is None:
+        raise click.UsageError(f"No such command {command!r}.", ctx.parent)
+    parent = ctx.parent if found is not main else None
+    click.echo(found.get_help(click.Context(found, parent, "ctc" if found is main else command)))
+
+
+@click.command(hidden=True, epilog=examples("ctc version"))
+def version() -> None:
+    """Show the version."""
+    click.echo(f"ctc, version {__version__}")
+
+
+for command in (encode, decode, truncate, info, check, preview, evaluate, train, completion, help_, version):
     main.add_command(command)

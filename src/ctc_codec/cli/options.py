@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,7 @@ import click
 
 from ..codec.processes import cores
 from ..container.header import MAX_PIXELS
+from .files import STREAM, read_names
 
 if TYPE_CHECKING:
     from ..codec.model import CodecModel
@@ -96,8 +98,12 @@ class BatchOptions:
 
     output: file, folder or ``-``; None for names beside the inputs.
     recursive: take the files in folders.
+    listed: the last so many inputs come from a list.
     force: replace existing outputs.
     skip_existing: leave out inputs whose output exists.
+    keep_suffix: names of outputs are those of inputs with a suffix more.
+    preserve: outputs get the times of inputs.
+    remove: inputs are removed when their output is written.
     as_json: a JSON object per input on standard output.
     quiet: say nothing but errors.
     verbose: say more.
@@ -106,8 +112,12 @@ class BatchOptions:
 
     output: str | None = None
     recursive: bool = False
+    listed: int = 0
     force: bool = False
     skip_existing: bool = False
+    keep_suffix: bool = False
+    preserve: bool = False
+    remove: bool = False
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -146,6 +156,11 @@ def collected(**kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(**values: Any) -> Any:
+            if "inputs" in values:
+                values |= _all_inputs(values["inputs"], values.pop("files_from", None))
+            if values.pop("to_stdout", False):
+                exclusive(stdout=True, output=values["output"])
+                values["output"] = STREAM
             for name, kind in kinds.items():
                 known = [field.name for field in fields(kind) if field.name in values]
                 values[name] = kind(**{key: values.pop(key) for key in known})
@@ -154,6 +169,18 @@ def collected(**kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any
         return command
 
     return decorate
+
+
+def _all_inputs(named: tuple[str, ...], files_from: str | None) -> dict[str, Any]:
+    """Inputs, those that are named and then those of a list; standard input if there are none."""
+    listed = read_names(files_from) if files_from is not None else ()
+    if not named and files_from is None:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise click.UsageError("Missing argument 'INPUT...' (- is standard input)")
+        named = (STREAM,)
+    if files_from == STREAM and STREAM in named:
+        raise click.UsageError("standard input can be read only once")
+    return {"inputs": named + listed, "listed": len(listed)}
 
 
 # --- options ----------------------------------------------------------------------------------------
@@ -172,7 +199,10 @@ _PATH = click.Path(readable=False)
 """Unchecked: that a file is there and can be read is seen when its turn comes. The type makes shells complete
 file names."""
 
-INPUTS = click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
+INPUTS = _together(
+    click.argument("inputs", nargs=-1, type=_PATH, metavar="INPUT..."),
+    click.option("--files-from", type=_PATH, metavar="LIST", help="And the files in LIST, a line each."),
+)
 BPP = click.option("--bpp", type=POSITIVE, metavar="X", help="At most X bits per pixel.")
 NBYTES = click.option(
     "--bytes", "nbytes", type=ByteCount(), help="At most N bytes (k = 1000, M = 1000000; Ki, Mi)."
@@ -181,11 +211,15 @@ ACCEPT_DAMAGE = click.option("--accept-damage", is_flag=True, help="Decode what 
 RECURSIVE = click.option("-r", "--recursive", is_flag=True, help="Take the .ctc files in folders.")
 OUTPUT = _together(
     click.option("-o", "--output", type=_PATH, metavar="FILE|DIR|-", help="Output; - is stdout."),
+    click.option("-c", "--stdout", "to_stdout", is_flag=True, help="The same as -o -."),
     click.option(
         "-r", "--recursive", is_flag=True, help="Take the files in folders; -o DIR gets the same folders."
     ),
     click.option("-f", "--force", is_flag=True, help="Overwrite existing files."),
     click.option("--skip-existing", is_flag=True, help="Leave out inputs whose output exists."),
+    click.option("--preserve", is_flag=True, help="Outputs get the times of their inputs."),
+    click.option("--rm", "remove", is_flag=True, help="Remove inputs when their output is written."),
+    click.option("-k", "--keep", is_flag=True, expose_value=False, help="Keep inputs (the default)."),
 )
 JOBS = click.option(
     "-j",
@@ -209,11 +243,19 @@ COMPUTE = _together(
         help="Refuse larger images; 0 for no limit.",
     ),
 )
-WORDS = _together(
-    click.option("--json", "as_json", is_flag=True, help="One JSON object per line and file, on stdout."),
-    click.option("--quiet", is_flag=True, help="Say nothing but errors."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more."),
-)
+
+
+def _words(quiet: str) -> Callable[[_F], _F]:
+    return _together(
+        click.option("--json", "as_json", is_flag=True, help="One JSON object per line and file, on stdout."),
+        click.option(*quiet.split(), is_flag=True, help="Say nothing but errors."),
+        click.option("-v", "--verbose", is_flag=True, help="Say more."),
+    )
+
+
+WORDS = _words("-q --quiet")
+WORDS_BESIDE_QUALITY = _words("--quiet")
+"""Of ``ctc encode``, where -q is the quality."""
 
 
 def exclusive(**given: object) -> None:

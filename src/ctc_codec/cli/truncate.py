@@ -8,8 +8,9 @@ from typing import ClassVar
 import click
 
 from ..container import file
+from ..container.file import info
 from .batch import run_batch
-from .files import STREAM
+from .files import STREAM, CtcInput, more_than_asked, rate_bytes, read_ctc
 from .inputs import Task, ctc_suffixes, plan
 from .options import (
     BPP,
@@ -55,7 +56,7 @@ def truncate(
     if bpp is None and nbytes is None and psnr is None:
         raise click.UsageError("give --bpp, --bytes or --psnr")
     if batch.output is None and inputs != (STREAM,):
-        raise click.UsageError("give -o: the result does not replace its input by default")
+        raise click.UsageError("the output goes after -o: it does not replace the input by default")
     run_batch(plan(inputs, batch, ".ctc", ctc_suffixes), TruncateWork(bpp, nbytes, psnr), batch)
 
 
@@ -68,9 +69,19 @@ class TruncateWork(Work):
     nbytes: int | None = None
     psnr: float | None = None
 
+    def read(self, task: Task) -> bytes:
+        return read_ctc(task.source, self._part)
+
+    def _part(self, source: CtcInput) -> bytes:
+        if self.psnr is None:
+            return source.first(rate_bytes(source, self.bpp, self.nbytes))
+        count = file.psnr_bytes(source.first(file.table_bytes(source.header)), self.psnr)
+        return file.truncate(source.first(count), psnr=self.psnr)
+
     def prepare(self) -> Run:
         def run(data: bytes, task: Task, tell: Tell) -> Result:
-            small = file.truncate(data, bpp=self.bpp, nbytes=self.nbytes, psnr=self.psnr)
-            return Result.of_file(small, output=small, detail=f"{len(data)} bytes before")
+            if self.bpp is not None and (note := more_than_asked(data, self.bpp)):
+                tell(note)
+            return Result.of_file(data, output=data, detail=f"of {info(data).header.file_bytes} bytes")
 
         return run

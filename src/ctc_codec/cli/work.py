@@ -5,14 +5,25 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from ..container.file import info
 from ..errors import CtcError
 from . import signals
-from .files import OutputExists, StdoutUnusable, check_not_input, check_output, read_input, write_output
+from .files import (
+    STREAM,
+    Origin,
+    OutputExists,
+    StdoutUnusable,
+    check_not_input,
+    check_output,
+    is_pipe,
+    read_ctc,
+    remove_input,
+    write_output,
+)
 from .inputs import Task
 from .options import BatchOptions, ComputeOptions
 
@@ -88,6 +99,15 @@ class Work:
         """The same with so many threads."""
         return replace(self, compute=replace(self.compute, threads=threads))
 
+    def first_output(self, task: Task) -> str | None:
+        """The name of the first file that is written."""
+        return task.target
+
+    def read(self, task: Task) -> bytes:
+        """The bytes of a .ctc file to work on: all of them. Raises CtcError where it can be told from them
+        that nothing will come of it."""
+        return read_ctc(task.source)
+
     def prepare(self) -> Run:
         """Load what is needed in this process, and return what works on a file. Raises CtcError."""
         raise NotImplementedError
@@ -106,32 +126,65 @@ class Outcome:
     task: Task
     result: Result | None = None
     error: str | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
     trace: str = ""
     seconds: float = field(default=0.0, compare=False)
 
 
-def attempt(work: Work, run: Run, task: Task, batch: BatchOptions) -> Outcome:
-    """Work on an input, whatever comes of it. Raises StdoutUnusable, and Interrupted."""
+Prepare = Callable[[], Run]
+
+
+def begin(work: Work, task: Task, batch: BatchOptions) -> bytes:
+    """Read an input and look whether its output can be written: all that needs no model. Raises CtcError."""
+    if task.source == STREAM or is_pipe(task.source):  # which may take long
+        check_task(work, task, batch)
+        return b"" if work.streams else work.read(task)
+    data = work.read(task)
+    check_task(work, task, batch)
+    return data
+
+
+def check_task(work: Work, task: Task, batch: BatchOptions) -> None:
+    """Raise OutputError if the output of a task cannot be written."""
+    target = work.first_output(task)
+    if target is not None:
+        check_output(target, batch.force, task.make_folder)
+        if not work.in_place:
+            check_not_input(task.source, target)
+
+
+def attempt(work: Work, prepare: Prepare, task: Task, batch: BatchOptions) -> Outcome:
+    """Work on an input, whatever comes of it. Raises StdoutUnusable, Interrupted, and as ``prepare``."""
     notes: list[str] = []
+    started = time.perf_counter()
     try:
-        if task.target is not None and not work.streams:
-            check_output(task.target, batch.force, task.make_folder)
-            if not work.in_place:
-                check_not_input(task.source, task.target)
-        started = time.perf_counter()
-        result = run(b"" if work.streams else read_input(task.source), task, notes.append)
+        data = begin(work, task, batch)
+    except Exception as error:
+        return failure(error, task, batch, notes)
+    reading = time.perf_counter() - started
+    run = prepare()
+    started = time.perf_counter() - reading
+    try:
+        result = run(data, task, notes.append)
         if task.target is not None and result.output is not None:
-            write_output(task.target, result.output, batch.force, task.make_folder)
+            origin = Origin(task.source, batch.preserve)
+            write_output(task.target, result.output, batch.force, task.make_folder, origin)
         seconds = time.perf_counter() - started
         facts = result.facts if result.later is None else result.facts | result.later()
+        if batch.remove and result.error is None:
+            remove_input(task.source, task.target)
         result = replace(result, facts=facts, output=None, later=None)
         return Outcome(task, result, notes=notes, seconds=seconds)
-    except OutputExists as error:  # since the plan was made
-        return Outcome(task, error=None if batch.skip_existing else str(error), notes=notes)
     except Exception as error:
-        message, trace = explain(error)
-        return Outcome(task, error=message, notes=notes, trace=trace)
+        return failure(error, task, batch, notes)
+
+
+def failure(error: Exception, task: Task, batch: BatchOptions, notes: Sequence[str] = ()) -> Outcome:
+    """The outcome of a task that failed. Raises StdoutUnusable, and Interrupted."""
+    if isinstance(error, OutputExists):  # since the plan was made, or without --skip-existing
+        return Outcome(task, error=None if batch.skip_existing else str(error), notes=notes)
+    message, trace = explain(error)
+    return Outcome(task, error=message, notes=notes, trace=trace)
 
 
 def explain(error: Exception) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from .files import STREAM
 from .inputs import Task
 from .options import BatchOptions
 from .signals import shielded
-from .work import Outcome, Run, Work, attempt, explain
+from .work import Outcome, Run, Work, attempt, begin, explain, failure
 
 _TICK = 0.1
 """Seconds after which it is seen whether a signal came, or the bar is redrawn."""
@@ -37,7 +37,7 @@ class WorkerError(CtcError):
 
 # --- in a worker ------------------------------------------------------------------------------------
 
-_prepared: tuple[Work, Run] | None = None
+_prepared: Run | None = None
 
 
 def _begin_worker() -> None:
@@ -54,7 +54,7 @@ def _prepare(work: Work) -> None:
     global _prepared
     if _prepared is None:
         try:
-            _prepared = work, work.prepare()
+            _prepared = work.prepare()
         except Exception as error:
             message, trace = explain(error)
             print(trace, end="", file=sys.stderr, flush=True)
@@ -63,8 +63,12 @@ def _prepare(work: Work) -> None:
 
 def _attempt(work: Work, task: Task, batch: BatchOptions) -> Outcome:
     _prepare(work)
-    assert _prepared is not None
-    return attempt(*_prepared, task, batch)
+
+    def prepared() -> Run:
+        assert _prepared is not None
+        return _prepared
+
+    return attempt(work, prepared, task, batch)
 
 
 # --- in the command ---------------------------------------------------------------------------------
@@ -76,10 +80,15 @@ def outcomes(tasks: Sequence[Task], work: Work, batch: BatchOptions, jobs: int) 
     None comes once they are up, and now and then while nothing is new. Raises CtcError if they do not come up
     or cannot load.
     """
+    waiting = deque(tasks)
+    while (refused := _refused(work, waiting[0], batch)) is not None:
+        yield refused  # no worker is started for what no worker is needed for
+        waiting.popleft()
+        if not waiting:
+            return
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
         pass  # a closed standard stream: a pipe of the pool must not take its place
     os.close(descriptor)
-    waiting = deque(tasks)
     running: dict[Future[Outcome], Task] = {}
     with _pool(jobs, running.values()) as pool:
         _load(pool, work)
@@ -96,6 +105,15 @@ def outcomes(tasks: Sequence[Task], work: Work, batch: BatchOptions, jobs: int) 
             yield from found
             if not found:
                 yield None
+
+
+def _refused(work: Work, task: Task, batch: BatchOptions) -> Outcome | None:
+    """The outcome of a task of which nothing will come, None of others. Raises StdoutUnusable."""
+    try:
+        begin(work, task, batch)
+    except Exception as error:
+        return failure(error, task, batch)
+    return None
 
 
 @contextlib.contextmanager

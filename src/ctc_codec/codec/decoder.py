@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Unpack
 
 import numpy as np
@@ -16,13 +16,14 @@ from ..container import sections
 from ..container.blocks import BLOCK_BYTES
 from ..container.coder import RangeDecoder
 from ..container.file import File, Parser, truncate
-from ..container.header import Header, check_pixels
+from ..container.header import Header, as_bytes, check_pixels
 from ..errors import DamageError, WeightsError
 from ..image import transparency
+from ..image.exif import PREFIX
 from ..image.save import image_from_pixels
 from ..planes.state import State
 from .model import CodecModel, model_of
-from .options import DecodeKeywords, DecodeOptions
+from .options import DecodeKeywords, DecodeOptions, with_changes
 from .picture import THUMBNAIL_SCALE, pixels, small_pixels
 from .walk import Reader, Walk
 
@@ -81,7 +82,7 @@ class Decoder:
         **changes: Unpack[DecodeKeywords],
     ) -> None:
         """Arguments as of :func:`ctc_codec.decode`."""
-        self._options = replace(options or DecodeOptions(), **changes)
+        self._options = with_changes("Decoder", options or DecodeOptions(), changes)
         self._weights = weights
         self._parser = Parser()
         self._model: CodecModel | None = None
@@ -109,7 +110,7 @@ class Decoder:
         """The whole file has come, undamaged."""
         return self._walk is not None and self._parser.complete and not self._no_code
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the file, any number of them.
 
         Raises FormatError if this is no .ctc file, DamageError at damaged bytes unless that is accepted,
@@ -118,7 +119,7 @@ class Decoder:
         if self._finished:
             raise ValueError("this decoder is finished")
         parser = self._parser
-        parser.feed(chunk)
+        parser.feed(as_bytes(chunk))
         if parser.header is None:
             return
         if self._walk is None:
@@ -240,7 +241,7 @@ class Decoder:
             section = self._section(kind)
             text = sections.unpack_text(section.data) if section is not None and section.complete else None
             if text is not None:
-                image.info[name] = text
+                image.info[name] = PREFIX + text if kind == sections.EXIF else text
         return image
 
     def thumbnail(self) -> Image.Image:
@@ -277,7 +278,7 @@ def _raising(error: Exception) -> Iterator[None]:
 
 
 def decode(
-    data: bytes,
+    data: bytes | bytearray | memoryview,
     options: DecodeOptions | None = None,
     *,
     bpp: float | None = None,
@@ -287,14 +288,14 @@ def decode(
 ) -> Image.Image:
     """Decode a .ctc file, or any prefix of one, to a Pillow image of mode RGB, L, RGBA or LA.
 
-    Kept metadata is in ``info["exif"]`` and ``info["xmp"]``, bytes.
+    Kept metadata is in ``info["exif"]`` and ``info["xmp"]``, bytes as Pillow's own formats have them.
 
     options: see :class:`DecodeOptions`; None for the defaults.
     bpp, nbytes: decode only the prefix that :func:`truncate` would keep.
     weights: a weights file, a loaded model, or None for the packaged weights.
     changes: fields of the options by name.
 
-    Raises FormatError, DamageError, WeightsError, LimitError, TargetError.
+    Raises FormatError, DamageError, WeightsError, LimitError, TargetError, TypeError.
     """
     if bpp is not None or nbytes is not None:
         data = truncate(data, bpp=bpp, nbytes=nbytes)
@@ -304,8 +305,14 @@ def decode(
     return decoder.image()
 
 
+def thumbnail_bytes(header: Header) -> int:
+    """Size of the beginning of a file that :func:`thumbnail` reads."""
+    blocks = -(-(_THUMBNAIL_BYTES + header.width * header.height // 64) // BLOCK_BYTES)
+    return min(len(header.to_bytes()) + blocks * BLOCK_BYTES, header.file_bytes)  # with a block's check sum
+
+
 def thumbnail(
-    data: bytes,
+    data: bytes | bytearray | memoryview,
     options: DecodeOptions | None = None,
     *,
     weights: str | os.PathLike[str] | CodecModel | None = None,
@@ -316,10 +323,8 @@ def thumbnail(
     Little more than 1/8 bit per pixel is read, in whole blocks of 4 KiB: more cannot be seen at this size.
     Arguments and errors as for :func:`decode`.
     """
-    header, start = Header.parse(data)
-    blocks = -(-(_THUMBNAIL_BYTES + header.width * header.height // 64) // BLOCK_BYTES)
-    enough = start + blocks * BLOCK_BYTES  # with the last one's check sum
+    data = as_bytes(data)
     decoder = Decoder(options, weights=weights, **changes)
-    decoder.feed(data[:enough])
+    decoder.feed(data[: thumbnail_bytes(Header.parse(data)[0])])
     decoder.finish()
     return decoder.thumbnail()

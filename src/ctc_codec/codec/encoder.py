@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Unpack
+from typing import Any, Unpack
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from ..container import sections
 from ..container.file import pack, truncate
 from ..container.header import Header, check_pixels
-from ..errors import InputError, TargetError
+from ..errors import TargetError
 from ..image import transparency
-from ..image.source import SourceImage, source_image
+from ..image.metadata import too_long
+from ..image.source import SourceImage, mean_squared_error, source_image
 from ..transform.colour import rotate
 from ..transform.lifting import analyse
 from .guide import Original, PictureGuide, Target
 from .model import CodecModel, model_of
-from .options import DEFAULT_QUALITY, EncodeKeywords, EncodeOptions, mse_of_psnr, mse_of_quality, psnr_of_mse
+from .options import (
+    DEFAULT_QUALITY,
+    EncodeKeywords,
+    EncodeOptions,
+    mse_of_psnr,
+    mse_of_quality,
+    psnr_of_mse,
+    with_changes,
+)
 from .picture import pixels
-from .walk import Walk, Writer, run
+from .walk import Walk, Writer, picture_bytes, run
 
 
 def encode(
@@ -40,18 +48,15 @@ def encode(
     changes: fields of the options by name.
 
     Raises InputError, LimitError, TargetError, WeightsError; ValueError for two targets at once, for a
-    quality or an effort that there is not, or for a background that is no colour.
+    quality or an effort that there is not, or for a background that is no colour; TypeError.
     """
-    options = replace(options or EncodeOptions(), **changes)
-    source = (
-        image
-        if isinstance(image, SourceImage)
-        else source_image(image, background=options.background, metadata=options.metadata)
-    )
+    options = with_changes("encode", options or EncodeOptions(), changes)
+    warn = options.warn or _ignore
+    source = image if isinstance(image, SourceImage) else _source(image, options, warn)
     height, width = source.pixels.shape[:2]
     check_pixels(width, height, options.max_pixels)
     model = model_of(weights)
-    kept = _sections(source)
+    kept = _sections(source, warn)
     target = _target(options, width * height)
 
     low, details = analyse(rotate(source.pixels, source.grey))
@@ -59,8 +64,8 @@ def encode(
     original = Original(
         low,
         details,
-        3 * height * width,
-        lambda walk: _mean_squared_error(
+        3 * source.seen,
+        lambda walk: mean_squared_error(
             source, pixels(walk.state, model, (height, width), rows=walk.rows_now())
         ),
     )
@@ -88,7 +93,43 @@ def encode(
     data = pack(replace(header, slices=walk.slices), code, kept)
     if options.bpp is None and options.nbytes is None:
         return data
-    return truncate(data, bpp=options.bpp, nbytes=options.nbytes)
+    return _cut(data, options, warn, psnr_of_mse(max(guide.check(walk), 1e-9)))
+
+
+def _cut(data: bytes, options: EncodeOptions, warn: Callable[[str], Any], psnr: float) -> bytes:
+    """A whole file cut to the size that is asked for. Raises TargetError. psnr: dB, of the whole file."""
+    header, header_bytes = Header.parse(data)
+    count = header.width * header.height
+    asked = int((options.bpp or 0) * count / 8 + 1e-6) if options.nbytes is None else options.nbytes
+    if asked > len(data):
+        warn(f"the whole file has {len(data)} bytes, {8 * len(data) / count:.4f} bpp, {psnr:.1f} dB: no more")
+        return data
+    least = picture_bytes(data) if asked < header_bytes + header.lead_bytes else None
+    if least is None or asked >= least:
+        return truncate(data, nbytes=asked)
+    if options.nbytes is not None:
+        data = truncate(data, nbytes=asked)
+        warn(f"{asked} bytes hold no picture yet: {least} do")
+        return data
+    warn(f"{options.bpp:g} bpp are {asked} bytes, which hold no picture: {least} bytes are written, which do")
+    return data[:least]
+
+
+def _source(image: object, options: EncodeOptions, warn: Callable[[str], Any]) -> SourceImage:
+    """A Pillow image as it is coded. Raises TypeError for what is none, and all that source_image does."""
+    if not isinstance(image, Image.Image):
+        how = (
+            "PIL.Image.fromarray makes one" if hasattr(image, "__array_interface__") else "see PIL.Image.open"
+        )
+        raise TypeError(f"image must be a PIL.Image.Image, not {type(image).__name__} ({how})")
+    source = source_image(image, background=options.background, metadata=options.metadata)
+    for note in source.notes:
+        warn(note)
+    return source
+
+
+def _ignore(message: str) -> None:
+    pass
 
 
 def _target(options: EncodeOptions, count: int) -> Target:
@@ -105,24 +146,15 @@ def _target(options: EncodeOptions, count: int) -> Target:
     return Target(mse_of_quality(DEFAULT_QUALITY if options.quality is None else options.quality))
 
 
-def _mean_squared_error(source: SourceImage, decoded: npt.NDArray[np.uint8]) -> float:
-    """Over all samples, of uint8 [height, width, 1 or 3] against the source."""
-    total = 0
-    for channel in range(decoded.shape[2]):
-        difference = source.pixels[..., channel].astype(np.int16) - decoded[..., channel]
-        total += int(np.square(difference, dtype=np.int32).sum(dtype=np.int64))
-    return total / decoded.size
-
-
-def _sections(source: SourceImage) -> list[tuple[int, bytes]]:
-    """Kinds and bytes of all that is kept besides colours. Raises InputError for too long metadata."""
+def _sections(source: SourceImage, warn: Callable[[str], Any]) -> list[tuple[int, bytes]]:
+    """Kinds and bytes of all that is kept besides colours. Warns of metadata that are too long."""
     kept = []
     if source.alpha is not None:
         kept.append((sections.ALPHA_ROUGH, transparency.pack_rough(source.alpha)))
         kept.append((sections.ALPHA, transparency.pack(source.alpha)))
     for kind, text in ((sections.EXIF, source.exif), (sections.XMP, source.xmp)):
-        if len(text) > sections.MAX_METADATA:
-            raise InputError(f"{sections.NAMES[kind]} of {len(text)} bytes is too long to be kept")
-        if text:
+        if note := too_long(f"{sections.NAMES[kind]} data", text):
+            warn(note)
+        elif text:
             kept.append((kind, sections.pack_text(text)))
     return kept

@@ -78,8 +78,8 @@ class Original:
 
     low: its low band in grey levels, float32 [colours, h, w].
     details: its other coefficients, finest level first, float32 [channels, h, w] each.
-    samples: of the picture, three for each pixel.
-    measure: mean squared error over samples that a decoder's picture has now.
+    samples: of the pixels that are seen, three for each.
+    measure: mean squared error over these that a decoder's picture has now.
     """
 
     low: Floats
@@ -152,6 +152,8 @@ class PictureGuide:
         )
         left[KNOWN] = 0
         bits = left[::-1].cumsum()[::-1]  # from each class on
+        if not self.moments:  # the low band alone
+            self.moments.append((self._nbytes(), self.error(walk, sampled=True)))
         if not number:
             self._slices = min(self._effort.slices, 1 + int(bits[1] / _SLICE_BITS))
             self._approach(walk)

@@ -26,7 +26,7 @@ from ..crr.context import ContextModels
 from ..crr.density import MAGNITUDES, Densities
 from ..crr.inputs import CHANNELS, InputTables
 from ..crr.network import Network
-from ..errors import WeightsError
+from ..errors import WeightsError, check_counts
 from ..synthesis.network import SynthesisNetwork
 from ..transform.lifting import LEVELS
 from .processes import cores
@@ -154,8 +154,11 @@ def load_model(path: str | os.PathLike[str] | None = None, threads: int | None =
     path: None for the packaged one.
     threads: that one picture is worked on with, None for one per core.
 
-    Raises WeightsError.
+    Raises WeightsError; ValueError for less than one thread, TypeError.
     """
+    check_counts(threads=threads)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
     where = os.fspath(path if path is not None else default_weights())
     try:
         modified = os.stat(where).st_mtime_ns
@@ -170,4 +173,8 @@ def model_of(weights: str | os.PathLike[str] | CodecModel | None) -> CodecModel:
 
     Raises WeightsError.
     """
-    return weights if isinstance(weights, CodecModel) else load_model(weights)
+    if isinstance(weights, CodecModel):
+        return weights
+    if weights is not None and not isinstance(weights, (str, os.PathLike)):
+        raise TypeError(f"weights must be a path or a CodecModel, not {type(weights).__name__}")
+    return load_model(weights)

@@ -6,11 +6,12 @@ A file can be cut anywhere; a target only says where it ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypedDict, TypeVar
 
 from ..container.header import MAX_PIXELS
+from ..errors import check_counts, check_numbers
 
 Colour = str | tuple[int, ...]
 """A colour as :func:`PIL.ImageColor.getrgb` takes it, or three integers from 0 to 255."""
@@ -29,17 +30,20 @@ class EncodeOptions:
 
     quality: 1 to 100, a target of squared error whatever the content, see :func:`psnr_of_quality`; 85 (40 dB)
         without any target.
-    bpp: bits per pixel, at most.
+    bpp: bits per pixel, at most, but no less than the picture of a few pixels takes.
     nbytes: bytes of the file, at most.
-    psnr: dB over the samples of the image without transparency, at least.
+    psnr: dB over the samples of pixels that are seen (of alpha above 0), at least.
     effort: 1 to 9; more takes longer to encode and to decode, and makes smaller files.
     context: with CRR; without, trits are coded by tables alone.
     background: a colour to flatten transparency onto; None keeps it.
     metadata: keep EXIF and XMP.
     quality_table: note in the file what PSNR its lengths have, for ``truncate(psnr=...)``: 17 bytes.
     max_pixels: limit of width times height, None for no limit.
+    warn: takes what a user should know, a line each: what was changed in the image on the way in, and how the
+        file falls short of a target.
 
-    Raises ValueError for two targets at once and for an effort that there is not.
+    Raises ValueError for two targets at once and for an effort that there is not, TypeError for what is no
+    number.
     """
 
     quality: float | None = None
@@ -52,8 +56,11 @@ class EncodeOptions:
     metadata: bool = False
     quality_table: bool = True
     max_pixels: int | None = MAX_PIXELS
+    warn: Callable[[str], Any] | None = None
 
     def __post_init__(self) -> None:
+        check_numbers(quality=self.quality, bpp=self.bpp, psnr=self.psnr)
+        check_counts(nbytes=self.nbytes, effort=self.effort, max_pixels=self.max_pixels)
         if sum(target is not None for target in (self.quality, self.bpp, self.nbytes, self.psnr)) > 1:
             raise ValueError("give at most one of quality, bpp, nbytes and psnr")
         if self.effort not in EFFORTS:
@@ -77,6 +84,9 @@ class DecodeOptions:
     refine: bool = True
     synthesis: bool = True
 
+    def __post_init__(self) -> None:
+        check_counts(max_pixels=self.max_pixels)
+
 
 class EncodeKeywords(TypedDict, total=False):
     """The fields of :class:`EncodeOptions` as keyword arguments."""
@@ -91,6 +101,7 @@ class EncodeKeywords(TypedDict, total=False):
     metadata: bool
     quality_table: bool
     max_pixels: int | None
+    warn: Callable[[str], Any] | None
 
 
 class DecodeKeywords(TypedDict, total=False):
@@ -101,6 +112,18 @@ class DecodeKeywords(TypedDict, total=False):
     warn: Callable[[str], Any] | None
     refine: bool
     synthesis: bool
+
+
+_Options = TypeVar("_Options", EncodeOptions, DecodeOptions)
+
+
+def with_changes(function: str, options: _Options, changes: Mapping[str, Any]) -> _Options:
+    """Options with some fields changed. Raises TypeError, which names the function, for one there is not."""
+    known = {field.name for field in fields(options)}
+    for name in changes:
+        if name not in known:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+    return replace(options, **changes)
 
 
 def psnr_of_quality(quality: float) -> float:

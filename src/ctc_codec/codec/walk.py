@@ -6,6 +6,8 @@ knows of the latent at any moment is the same state.
 
 from __future__ import annotations
 
+import bisect
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Protocol
 
@@ -13,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..container.coder import CHUNK, Frequencies, RangeDecoder, RangeEncoder, Symbols, coder_frequencies
+from ..container.file import parse
 from ..container.header import MAX_SLICES_OF_PLANE, Header
 from ..crr import density
 from ..crr.context import Window
@@ -95,6 +98,43 @@ class Reader:
                 yield None
 
 
+def _many(
+    coder: Writer | Reader, count: int, frequencies: FrequenciesOf, wanted: Wanted, take: TakeSymbols
+) -> Iterator[None]:
+    """Code symbols. None comes where data is missing."""
+    for part in coder.parts(count, frequencies, wanted):
+        if part is None:
+            yield None
+        else:
+            take(*part)
+
+
+def first_low(
+    coder: Writer | Reader, shape: tuple[int, int, int], plane: int, values: npt.NDArray[np.int32] | None
+) -> Generator[None, None, npt.NDArray[np.int32]]:
+    """The low band [colours, h, w] at its first plane: differences of neighbours, digit by digit, the highest
+    first. None comes where data is missing; nothing of it is used before all is there.
+
+    values: on an encoder's side.
+    """
+    difference = np.zeros(math.prod(shape), np.int32)
+    wanted = difference if values is None else low.differences(values)
+    for digit in range(low.digits_at(plane) - 1, -1, -1):
+        frequencies = low.digit_rows(difference, digit)
+
+        def take(span: slice, symbols: Symbols, unit: int = 3**digit) -> None:
+            difference[span] += (symbols - 1) * np.int32(unit)
+
+        yield from _many(
+            coder,
+            len(difference),
+            lambda span, f=frequencies: coder_frequencies(f[span]),  # type: ignore[misc]
+            lambda d=digit: low.digit_of(wanted, d) + 1,  # type: ignore[misc]
+            take,
+        )
+    return low.from_differences(difference, shape)
+
+
 def _uniform(symbols: int) -> Frequencies:
     return coder_frequencies(np.full((1, symbols), 65536 // symbols, np.uint32))
 
@@ -161,11 +201,7 @@ class Walk:
         wanted: Wanted,
         take: TakeSymbols,
     ) -> Iterator[None]:
-        for part in self._coder.parts(count, frequencies, wanted):
-            if part is None:
-                yield None
-            else:
-                take(*part)
+        return _many(self._coder, count, frequencies, wanted, take)
 
     # --- the loop -----------------------------------------------------------------------------------
 
@@ -209,24 +245,9 @@ class Walk:
     # --- low band -----------------------------------------------------------------------------------
 
     def _first_low(self, plane: int) -> Iterator[None]:
-        """Differences of neighbours, digit by digit, the highest first. None is used before all are there."""
-        shape = self.state.low.shape
-        difference = np.zeros(self.state.low.size, np.int32)
-        wanted = low.differences(self._guide.low(plane)) if self._guide else difference
-        for digit in range(low.digits_at(plane) - 1, -1, -1):
-            frequencies = low.digit_rows(difference, digit)
-
-            def take(span: slice, symbols: Symbols, unit: int = 3**digit) -> None:
-                difference[span] += (symbols - 1) * np.int32(unit)
-
-            yield from self._many(
-                len(difference),
-                lambda span, f=frequencies: coder_frequencies(f[span]),  # type: ignore[misc]
-                lambda d=digit: low.digit_of(wanted, d) + 1,  # type: ignore[misc]
-                take,
-            )
+        wanted = self._guide.low(plane) if self._guide else None
+        self.state.low[:] = yield from first_low(self._coder, self.state.low.shape, plane, wanted)
         self.state.low_plane = plane
-        self.state.low[:] = low.from_differences(difference, shape)
         self.low_held = True
 
     def _next_low(self, plane: int) -> Iterator[None]:
@@ -381,6 +402,25 @@ class Walk:
 
         yield from self._many(len(groups), lambda span: _repeated(uniform, span), wanted, take)
         yield from self._trits(np.concatenate((groups[place > first[:, None]], others)))
+
+
+def picture_bytes(data: bytes) -> int | None:
+    """Size of the smallest prefix of a .ctc file that holds a picture, its low band; None if it is not there.
+
+    data: the file or a prefix of it. Needs no weights. Raises FormatError.
+    """
+    file = parse(data)
+    header, code = file.header, file.code
+    shape = (1 if header.grey else 3, *level_sides(header.height, header.width)[-1])
+
+    def holds(length: int) -> bool:
+        reader = Reader(RangeDecoder(code[:length], length == header.code_bytes))
+        return not any(True for _ in first_low(reader, shape, max(header.planes - 1, 0), None))
+
+    if not holds(len(code)):
+        return None
+    lengths = range(len(code) + 1)
+    return header.file_position(bisect.bisect_left(lengths, True, key=holds))
 
 
 def run(walk: Iterable[None]) -> None:

@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes, *, replace: bool = True) -> None:
+def write_whole(
+    path: str | os.PathLike[str],
+    data: bytes,
+    *,
+    replace: bool = True,
+    mode: int = 0o666,
+    times: tuple[int, int] | None = None,
+) -> None:
     """Write a file that gets its name once it is whole and on the disk.
 
     The bytes go to ``.ctc-PID-RANDOM.partial`` beside the target, which is then renamed. A link is followed;
-    a file that is replaced keeps its permissions.
+    a file that is replaced keeps its permissions, as far as ``mode`` and the file system allow.
 
     replace: False refuses an existing target.
+    mode: permissions that the file has at most.
+    times: of access and modification, in nanoseconds; None for now.
 
     Raises OSError, FileExistsError among them; nothing is left behind then.
     """
     target = Path(os.path.realpath(path))
     partial = target.with_name(f".ctc-{os.getpid()}-{os.urandom(4).hex()}.partial")
     try:
-        mode = _mode_of(target)
-        with open(partial, "xb") as file:
-            if mode is not None:
-                os.chmod(partial, mode)
+        before = _mode_of(target)
+        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            if before is not None:
+                with contextlib.suppress(OSError):  # exFAT, SMB
+                    os.chmod(partial, before & mode)
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            _flush_to_disk(file.fileno())
+        if times is not None:
+            with contextlib.suppress(OSError):
+                os.utime(partial, ns=times)
         if replace:
             os.replace(partial, target)
         else:
@@ -38,6 +52,14 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, replace: bool = Tr
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def _flush_to_disk(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # not every file system can
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
 
 
 def _mode_of(path: Path) -> int | None:

@@ -10,12 +10,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ..errors import TargetError
+from ..errors import TargetError, check_counts, check_numbers
 from . import sections as _sections
-from .blocks import BLOCK_BYTES, Unframer, frame
-from .header import MAX_HEADER_BYTES, Header, HeaderCutError
-from .quality_table import QualityTable, lengths
+from .blocks import BLOCK_BYTES, BLOCK_DATA, CRC_BYTES, Unframer, frame
+from .header import MAX_HEADER_BYTES, Header, HeaderCutError, as_bytes
+from .quality_table import POINTS, QualityTable, lengths
 from .sections import Section
+
+_TABLE_BYTES = POINTS + 3
+"""Length of the quality table's section, which is the first one."""
 
 COMPLETE, CUT, DAMAGED = "complete", "cut", "damaged"
 
@@ -158,10 +161,10 @@ class Parser:
         )
 
 
-def parse(data: bytes) -> File:
-    """Parse a file, or any prefix of one. Raises FormatError without a sound header."""
+def parse(data: bytes | bytearray | memoryview) -> File:
+    """Parse a file, or any prefix of one. Raises FormatError without a sound header, TypeError."""
     parser = Parser()
-    parser.feed(data)
+    parser.feed(as_bytes(data))
     return parser.file()
 
 
@@ -188,7 +191,11 @@ def budget_bytes(header: Header, *, bpp: float | None = None, nbytes: int | None
 
 
 def truncate(
-    data: bytes, *, bpp: float | None = None, nbytes: int | None = None, psnr: float | None = None
+    data: bytes | bytearray | memoryview,
+    *,
+    bpp: float | None = None,
+    nbytes: int | None = None,
+    psnr: float | None = None,
 ) -> bytes:
     """The first bytes of a .ctc file, by one of three targets; the same as ``head -c``.
 
@@ -199,12 +206,32 @@ def truncate(
     psnr: dB, by the file's quality table; as few bytes as have it.
 
     Raises FormatError if ``data`` is no .ctc file, TargetError if the header does not fit, if the PSNR is out
-    of reach or the file has no quality table; ValueError unless exactly one target is given.
+    of reach or the file has no quality table; ValueError unless exactly one target is given; TypeError.
     """
+    check_numbers(bpp=bpp, psnr=psnr)
+    check_counts(nbytes=nbytes)
     if sum(target is not None for target in (bpp, nbytes, psnr)) != 1:
         raise ValueError("give exactly one of bpp, nbytes and psnr")
+    data = as_bytes(data)
     if psnr is None:
         return data[: budget_bytes(Header.parse(data)[0], bpp=bpp, nbytes=nbytes)]
+    count = psnr_bytes(data, psnr)
+    if count > len(data):
+        raise TargetError(f"{psnr:g} dB would take {count} bytes, and {len(data)} are left")
+    return data[:count]
+
+
+def table_bytes(header: Header) -> int:
+    """Size of the beginning of a file that holds its quality table, if it has one."""
+    at = header.lead_bytes + _TABLE_BYTES
+    return min(len(header.to_bytes()) + at + CRC_BYTES * (1 + at // BLOCK_DATA), header.file_bytes)
+
+
+def psnr_bytes(data: bytes, psnr: float) -> int:
+    """File size that has a PSNR in dB by the quality table in ``data``, a prefix of a file.
+
+    Raises FormatError, TargetError as :func:`truncate`.
+    """
     file = parse(data)
     table = file.quality_table
     if table is None:
@@ -212,10 +239,7 @@ def truncate(
     code_bytes = table.code_bytes_for(psnr, file.header.code_bytes)
     if code_bytes is None:
         raise TargetError(f"{psnr:g} dB is out of reach: the whole stream gives {table.psnr[0]:.2f} dB")
-    count = file.header.file_position(code_bytes)
-    if count > len(data):
-        raise TargetError(f"{psnr:g} dB would take {count} bytes, and {len(data)} are left")
-    return data[:count]
+    return file.header.file_position(code_bytes)
 
 
 # --- describing -------------------------------------------------------------------------------------
@@ -253,8 +277,8 @@ class Info:
         return _state(self.damage, self.complete)
 
 
-def info(data: bytes) -> Info:
-    """Describe a .ctc file or a prefix of one, check sums verified. Raises FormatError."""
+def info(data: bytes | bytearray | memoryview) -> Info:
+    """Describe a .ctc file or a prefix of one, check sums verified. Raises FormatError, TypeError."""
     file = parse(data)
     header, table = file.header, file.quality_table
     quality: tuple[tuple[int, float], ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from ..errors import DamageError, FormatError, LimitError
@@ -33,6 +34,19 @@ def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
     """Raise LimitError for more than ``max_pixels`` pixels (None: no limit)."""
     if max_pixels is not None and width * height > max_pixels:
         raise LimitError(f"{width}x{height} is more than the limit of {max_pixels} pixels")
+
+
+def as_bytes(data: bytes | bytearray | memoryview) -> bytes:
+    """The bytes of any bytes-like object. Raises TypeError for what is none."""
+    if isinstance(data, bytes):
+        return data
+    try:
+        return memoryview(data).tobytes()
+    except TypeError:
+        hint = (
+            ": read the file first" if isinstance(data, (str, os.PathLike)) or hasattr(data, "read") else ""
+        )
+        raise TypeError(f"data must be the bytes of a .ctc file, not {type(data).__name__}{hint}") from None
 
 
 class HeaderCutError(FormatError):

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from .varint import get_varint, put_varint
 
-QUALITY, ALPHA_ROUGH, ALPHA, EXIF, XMP = range(1, 6)
-"""Kinds of sections, in the order in which they are written. Readers skip kinds that they do not know."""
+QUALITY, ALPHA_ROUGH, ALPHA, EXIF, XMP = 6, 2, 3, 4, 5
+"""Kinds of sections, in the order in which they are written. Readers skip kinds that they do not know. (1
+was a quality table that could not fall as steeply.)"""
 
 NAMES = {QUALITY: "quality table", ALPHA: "alpha", EXIF: "EXIF", XMP: "XMP"}
 

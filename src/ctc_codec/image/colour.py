@@ -1,12 +1,15 @@
-"""Colours to sRGB, through the profile that a file carries or without one."""
+"""Colours to sRGB, through the profile that a file carries or that says what it declares otherwise."""
 
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
+
+from .declaration import BRIGHT, BROKEN, SRGB, Colours, high_dynamic_range, profile_curve
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 """Pillow's modes by the ICC's names of colour spaces."""
@@ -17,21 +20,33 @@ _SAME = 2
 _LEVELS = np.arange(256, dtype=np.uint8)
 
 
-def to_srgb(image: Image.Image, profile: object, notes: list[str]) -> Image.Image:
+def to_srgb(image: Image.Image, statements: list[Colours], notes: list[str]) -> Image.Image:
     """An image of mode L, RGB, CMYK or LAB as one of mode RGB, or still L, whose colours are sRGB.
 
-    profile: bytes of an ICC profile, or None; one that is broken or for other colours is ignored.
-    notes: gets a line about that, or about the conversion.
+    statements: about its colours, as of :func:`ctc_codec.image.declaration.declared`. The first that can be
+        used counts; a profile that is broken or for other colours is ignored.
+    notes: gets lines about those, and about the conversion.
     """
-    if isinstance(profile, bytes) and profile:
+    for colours in statements:
+        if image.mode in ("CMYK", "LAB") and not colours.embedded:
+            continue  # said of RGB
+        if colours.note:
+            notes.append(colours.note)
+        if not colours.profile:
+            continue
+        if colours.profile == SRGB.profile:
+            return image
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            source = ImageCms.ImageCmsProfile(io.BytesIO(colours.profile))
             space = source.profile.xcolor_space.strip()
             if _MODES.get(space) == image.mode or (space, image.mode) == ("RGB", "L"):
-                return _through(source, image, notes)
+                name = _printable(ImageCms.getProfileDescription(source)) or "the embedded profile"
+                if colours.embedded and (bright := _high_dynamic_range(colours.profile, name)):
+                    notes.append(bright)
+                return _through(source, image, name, notes)
             notes.append(f"the embedded colour profile is for {_printable(space)}: ignored")
         except Exception:  # a profile in which LittleCMS, or Pillow, finds something wrong
-            notes.append("the embedded colour profile is broken: ignored")
+            notes.append(BROKEN)
     if image.mode == "CMYK":
         notes.append("CMYK without a colour profile: colours are approximate")
         return image.convert("RGB")
@@ -52,7 +67,17 @@ def _transform(source: Any, mode: str) -> ImageCms.ImageCmsTransform:
     )
 
 
-def _through(source: ImageCms.ImageCmsProfile, image: Image.Image, notes: list[str]) -> Image.Image:
+def _high_dynamic_range(profile: bytes, name: str) -> str | None:
+    """A warning about a profile for high dynamic range."""
+    written = re.search(r"(?<![A-Za-z])(PQ|PeQ|2084|HLG)(?![A-Za-z])", name)
+    found = BRIGHT.get(profile_curve(profile)) or (written and ("HLG" if written[1] == "HLG" else "PQ"))
+    return high_dynamic_range(found) if found else None
+
+
+def _through(
+    source: ImageCms.ImageCmsProfile, image: Image.Image, name: str, notes: list[str]
+) -> Image.Image:
+    """The image through a profile of this name, with a note unless no colour moves."""
     mode = _MODES[source.profile.xcolor_space.strip()]
     transform = _transform(source, mode)
     if image.mode == "L":
@@ -66,7 +91,6 @@ def _through(source: ImageCms.ImageCmsProfile, image: Image.Image, notes: list[s
         if mode == "RGB" and _is_identity(transform):
             return image
         converted = transform.apply(image)
-    name = _printable(ImageCms.getProfileDescription(source)) or "the embedded profile"
     notes.append(f"colours are converted from {name} to sRGB")
     return converted
 

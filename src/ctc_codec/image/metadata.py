@@ -1,26 +1,25 @@
-"""EXIF and XMP: which way is up, and what to keep. None of it can fail an image."""
+"""EXIF, XMP and resolution: which way is up, and what to keep. None of it can fail an image."""
 
 from __future__ import annotations
 
 import re
 import struct
-from typing import Any
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import IO, Any
 
 from PIL import ExifTags, Image
 
-EXIF_PREFIX = b"Exif\0\0"
-"""Stands before a TIFF structure in JPEG; Pillow takes it everywhere when it writes."""
+from ..container.sections import MAX_METADATA
+from . import exif as exif_bytes
+from . import xmp as xmp_bytes
+from .exif import PREFIX, SIDEWAYS, TURNS, Kept, Resolution
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""By EXIF's Orientation, as in ``PIL.ImageOps.exif_transpose``, which fails where other tags are broken."""
+DROPPED = "ctc_codec.dropped"
+"""Key in ``Image.info``: words for metadata left out of a file before Pillow opened it, a list."""
 
 _IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _TIFF_TAGS = frozenset(
@@ -28,68 +27,278 @@ _TIFF_TAGS = frozenset(
     [269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 33432, *range(0x9C9B, 0x9CA0), *_IFDS]
 )
 
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+_GIF_XMP, _GIF_XMP_END = b"!\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
+_MAX_FILE = 1 << 28
+"""Bytes of a file in which XMP is looked for."""
+
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+
+_KNOWN_TEXT = (
+    "XML:com.adobe.xmp",
+    *(f"Raw profile type {name}" for name in ("exif", "APP1", "xmp", "iptc", "8bim")),
+)
+"""Text of PNGs that is looked into, and not lost for being text."""
+
+
+_quiet = threading.RLock()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Pillow from warning of metadata, even where warnings are errors. One thread at a time."""
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+# --- which way is up --------------------------------------------------------------------------------
+
 
 def read_turn(image: Image.Image) -> Image.Transpose | None:
     """Turn that EXIF's Orientation of a loaded image asks for, or XMP's; None: it is upright as it is."""
     try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        if image.format == "TIFF":  # which Pillow has turned, but for files that it turns by XMP
+            return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata says nothing about the pixels
         return None
-
-
-def read_exif(image: Image.Image, notes: list[str]) -> bytes:
-    """EXIF of a loaded image, as in :class:`ctc_codec.image.source.SourceImage`; empty if there is none.
-
-    Byte by byte but for the Orientation; a TIFF's tags are written anew, less those about its own pixels.
-
-    notes: gets a line about EXIF that cannot be read.
-    """
+    # Decoders of JPEG XL turn the picture by what its own header says, but not a JPEG that is packed in it.
+    # Photoshop turns what it opens.
+    if (image.format == "JXL" and not getattr(image, "jpeg", False)) or image.format == "PSD":
+        return None
     try:
-        exif = image.info.get("exif")
-        if exif is None and "Raw profile type exif" in image.info:  # ImageMagick's in PNG: hexadecimal text
-            exif = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
-        elif exif is None and image.format == "TIFF":
+        found = exif_bytes.orientation(_raw_exif(image))
+    except (ValueError, struct.error):
+        found = 0
+    return TURNS.get(found or xmp_bytes.orientation(_raw_xmp(image)))
+
+
+def remember_xmp(image: Image.Image, file: IO[bytes] | None) -> None:
+    """Keep XMP of a GIF or a JPEG XL in ``info``, before its pixels are loaded, as Pillow does not read it.
+
+    file: the whole of it, at any position, where it stays.
+    """
+    finder = {"GIF": _gif_xmp, "JXL": _jxl_xmp}.get(image.format or "")
+    if finder is None or file is None or "xmp" in image.info:
+        return
+    with suppress(Exception):  # a file that cannot be sought, or damaged
+        position = file.tell()
+        try:
+            file.seek(0)
+            if xmp := finder(file.read(_MAX_FILE)):
+                image.info["xmp"] = xmp
+        finally:
+            file.seek(position)
+
+
+def _gif_xmp(data: bytes) -> bytes:
+    start = data.find(_GIF_XMP) + len(_GIF_XMP)
+    end = data.find(_GIF_XMP_END, start)
+    return data[start:end] if start >= len(_GIF_XMP) and end >= 0 else b""
+
+
+def _jxl_xmp(data: bytes) -> bytes:
+    at = 0
+    while at + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        head = 8
+        if size == 1:
+            head, (size,) = 16, struct.unpack_from(">Q", data, at + 8)
+        end = at + size if size else len(data)
+        if name == b"xml ":
+            return data[at + head : end]
+        if end < at + head:
+            break
+        at = end
+    return b""
+
+
+# --- what to keep -----------------------------------------------------------------------------------
+
+
+def read_metadata(image: Image.Image, turn: Image.Transpose | None, notes: list[str]) -> tuple[bytes, bytes]:
+    """EXIF and XMP of a loaded image, as in :class:`ctc_codec.image.source.SourceImage`, each may be empty.
+
+    Both say what is true about sRGB pixels that are turned; the resolution that the file gives elsewhere goes
+    into EXIF. All else stays as it is, byte by byte, but a TIFF's tags are written anew.
+
+    turn: as from :func:`read_turn`.
+    notes: gets a line about what is broken or too long, and one that names what is not kept.
+    """
+    size = image.size[::-1] if turn in SIDEWAYS else image.size
+    known, lost = None, []
+    with suppress(Exception):  # entries of ``info`` may be anything
+        turn = turn or _turned_by_pillow(image)
+        known = _resolution(image)
+        lost = _lost_outside(image)
+    if known and turn in SIDEWAYS:
+        known = known._replace(x=known.y, y=known.x)
+    kept = Kept(size, turn, known)
+    exif, words = _mended("EXIF data", exif_bytes.mend, _raw_exif(image), kept, notes)
+    lost += words
+    if exif:
+        kept = replace(kept, resolution=exif_bytes.resolution(exif))
+    xmp, words = _mended("XMP data", xmp_bytes.mend, _raw_xmp(image), kept, notes)
+    lost += words
+    if lost:
+        notes.append(f"not kept: {', '.join(dict.fromkeys(lost))}")
+    return exif, xmp
+
+
+def too_long(what: str, data: bytes) -> str | None:
+    """A note that metadata are too long to be kept; None if they are not."""
+    if len(data) <= MAX_METADATA:
+        return None
+    return f"{what} of {len(data)} bytes are too long to be kept: dropped"
+
+
+def _mended(
+    what: str,
+    mend: Callable[[bytes, Kept], tuple[bytes, list[str]]],
+    data: bytes,
+    kept: Kept,
+    notes: list[str],
+) -> tuple[bytes, list[str]]:
+    """Metadata as they are kept, and words for what is gone. Broken ones are left out, with a note."""
+    note = too_long(what, data)
+    if note is None:
+        try:
+            out, lost = mend(data, kept)
+            note = too_long(what, out)
+        except (ValueError, struct.error):
+            note = f"{what} are broken: dropped"
+    if note is None:
+        return out, lost
+    notes.append(note)
+    # What the file says outside of them is true still.
+    return (mend(b"", kept)[0] if mend is exif_bytes.mend else b""), []
+
+
+def _turned_by_pillow(image: Image.Image) -> Image.Transpose | None:
+    """How Pillow, or its plugin for HEIF, turned an image when it was opened: one of the ways possible."""
+    if image.format == "HEIF":
+        return TURNS.get(image.info.get("original_orientation") or 1)
+    tags = getattr(image, "tag_v2", {})
+    sides = tags.get(256), tags.get(257)
+    return TURNS[6] if sides[::-1] == image.size != sides else None
+
+
+def _raw_exif(image: Image.Image) -> bytes:
+    """EXIF as a file has it, without its prefix; empty if there is none."""
+    exif: Any = image.info.get("exif") or _raw_profile(image, "exif")
+    if not exif and image.format == "PSD":
+        exif = _photoshop(image).get(1058)
+    if not exif and image.format == "TIFF":
+        with suppress(Exception):
             exif = tiff_exif(image.getexif())
-        exif = re.sub(b"^(Exif\0\0)+", b"", bytes(exif or b""))
-        return _with_orientation_reset(exif) if exif else b""
-    except Exception:  # Pillow's parser lets all kinds through
-        notes.append("EXIF data are broken: dropped")
+    if not exif and (segment := _raw_profile(image, "APP1")).startswith(PREFIX):
+        exif = segment
+    if not isinstance(exif, bytes | bytearray | memoryview):
         return b""
+    return re.sub(b"^(Exif\0\0)+", b"", bytes(exif))
+
+
+def _raw_xmp(image: Image.Image) -> bytes:
+    """XMP as a file has it; empty if there is none."""
+    xmp: Any = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or _raw_profile(image, "xmp")
+    xmp = xmp or _photoshop(image).get(1060)
+    if not xmp and (segment := _raw_profile(image, "APP1")).startswith(_XMP_PREFIX):
+        xmp = segment.removeprefix(_XMP_PREFIX)
+    if isinstance(xmp, str):
+        xmp = xmp.encode(errors="replace")
+    return xmp if isinstance(xmp, bytes) else b""
+
+
+def _raw_profile(image: Image.Image, name: str) -> bytes:
+    """Metadata that ImageMagick writes into PNG as hexadecimal text after three lines."""
+    text = image.info.get(f"Raw profile type {name}")
+    with suppress(ValueError):
+        if isinstance(text, str):
+            return bytes.fromhex("".join(text.split("\n")[3:]))
+    return b""
+
+
+def _photoshop(image: Image.Image) -> dict[int, Any]:
+    """Photoshop's blocks in JPEG and PSD, by their number."""
+    blocks = image.info.get("photoshop")
+    if isinstance(blocks, dict):
+        return blocks
+    return {number: data for number, _, data in getattr(image, "resources", ())}
 
 
 def tiff_exif(exif: Image.Exif, xmp: bytes = b"") -> bytes:
     """TIFF structure, with prefix, of XMP and the tags that may go into another file; empty without any."""
     kept = Image.Exif()
-    for tag in _TIFF_TAGS.intersection(exif):
-        kept[tag] = exif.get_ifd(tag) if tag in _IFDS else exif[tag]
+    for tag in sorted(_TIFF_TAGS.intersection(exif)):
+        with suppress(Exception):  # a broken tag; others are sound
+            one = Image.Exif()
+            one[tag] = exif.get_ifd(tag) if tag in _IFDS else exif[tag]
+            one.tobytes()
+            kept[tag] = one[tag]
     if xmp:
         kept[ExifTags.Base.XMLPacket] = xmp
     return kept.tobytes() if len(kept) else b""
 
 
-def _with_orientation_reset(exif: bytes) -> bytes:
-    """The same TIFF structure with Orientation 1 if it has one.
+def _resolution(image: Image.Image) -> Resolution | None:
+    """Resolution that a file gives outside EXIF."""
+    info, kind = image.info, image.format
+    if found := _resolution_of(info.get("jfif_density"), {1: 2, 2: 3}.get(info.get("jfif_unit", 0), 1)):
+        return found
+    if block := _photoshop(image).get(1005):
+        if isinstance(block, bytes) and len(block) >= 12:
+            block = {"XResolution": _fixed(block), "YResolution": _fixed(block[8:])}
+        if isinstance(block, dict):
+            return _resolution_of((block.get("XResolution"), block.get("YResolution")))
+    if "aspect" in info:
+        return _resolution_of(info["aspect"], 1)
+    dpi = info.get("dpi")
+    # TIFF's are among its tags. PCX's are the size of a screen in many files. Pillow says 72 of a JPEG whose
+    # EXIF says nothing.
+    if kind in ("TIFF", "JPEG", "MPO", "PCX", "DCX") or (dpi == (72, 72) and "exif" in info):
+        return None
+    return _resolution_of(dpi)
 
-    All else stays where it is: makers' notes hold offsets. Raises ValueError or struct.error if it is none.
-    """
-    data = bytearray(exif)
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
-    if order is None:
-        raise ValueError("no TIFF structure")
-    (start,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        if struct.unpack_from(f"{order}H", data, entry)[0] == ExifTags.Base.Orientation:
-            struct.pack_into(f"{order}HHIHH", data, entry, ExifTags.Base.Orientation, 3, 1, 1, 0)
-    return bytes(data)
+
+def _fixed(block: bytes) -> float:
+    """Photoshop's numbers, with 16 bits of fraction."""
+    return int.from_bytes(block[:4], "big") / 65536
 
 
-def read_xmp(image: Image.Image) -> bytes:
-    """XMP of a loaded image, tiff:Orientation 1; empty if there is none."""
-    xmp: Any = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
-    if isinstance(xmp, str):
-        xmp = xmp.encode(errors="replace")
-    if not isinstance(xmp, bytes):
-        return b""
-    xmp = re.sub(rb"""(tiff:Orientation\s*=\s*["'])\d""", rb"\g<1>1", xmp)
-    return re.sub(rb"(<tiff:Orientation>\s*)\d", rb"\g<1>1", xmp)
+def _resolution_of(values: Any, unit: int = 2) -> Resolution | None:
+    with suppress(TypeError, ValueError):
+        x, y = values
+        return Resolution.of(x, y, unit)
+    return None
+
+
+# --- what is not kept -------------------------------------------------------------------------------
+
+
+def _lost_outside(image: Image.Image) -> list[str]:
+    """Words for metadata outside EXIF and XMP."""
+    info, kind = image.info, image.format
+    segments = getattr(image, "applist", ())
+    chunks = {name for name, *_ in getattr(image, "private_chunks", ())}
+    lost = [str(word) for word in info.get(DROPPED, ())]
+    if 1028 in _photoshop(image) or _raw_profile(image, "iptc") or _raw_profile(image, "8bim"):
+        lost.append("IPTC")
+    if kind == "TIFF" and {33723, 34377}.intersection(getattr(image, "tag_v2", ())):
+        lost.append("IPTC")
+    words = (info.get(name) for name in ("comment", "id_section"))
+    if kind != "JPEG2000" and any(isinstance(text, bytes | str) and text.strip() for text in words):
+        lost.append("comment")  # JPEG 2000's is the name of the encoder
+    if set(getattr(image, "text", ())).difference(_KNOWN_TEXT):
+        lost.append("text")
+    if any(marker == "APP11" and data[:2] == b"JP" for marker, data in segments) or b"caBX" in chunks:
+        lost.append("C2PA")
+    if any(marker == "APP1" and data.startswith(_EXTENDED_XMP) for marker, data in segments):
+        lost.append("extended XMP")
+    if info.get("thumbnails"):
+        lost.append("thumbnail")
+    if info.get("depth_images"):
+        lost.append("depth map")
+    if aux := info.get("aux"):
+        is_map = any("gainmap" in str(name).lower() for name in aux)
+        lost.append("gain map" if is_map else "auxiliary pictures")
+    return lost

@@ -8,11 +8,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from ..container.header import MAX_PIXELS, check_pixels
+from ..container.header import MAGIC, MAX_PIXELS, check_pixels
 from ..errors import CtcError, InputError, LimitError
+from .bare import without_metadata
+from .choice import choose, read_alpha
+from .declaration import remember
+from .metadata import quiet, remember_xmp
 
 files = threading.RLock()
 """Held while frames are counted and pixels loaded: both move a file's position, and threads may share it."""
@@ -37,8 +42,32 @@ _SIGNATURES = {
 }
 """First bytes of well-known formats, for errors that name them."""
 
+_FOREIGN = {
+    "a camera's raw file: develop it first": (
+        rb"FUJIFILMCCD-RAW|II(RO|RS|U\0)|FOVb|\0MRM|....ftypcrx |II\x1a\0\0\0HEAPCCDR"
+    ),
+    "a video, not an image": (
+        rb"....(ftyp(?!avi|he|mi|ms)|moov)|RIFF....AVI |\x1aE\xdf\xa3|FLV|\0\0\x01[\xb3\xba]|OggS"
+    ),
+    "an SVG drawing: turn it into pixels first": rb"(\xef\xbb\xbf)?\s*<(svg\b|[?!].*?<svg\b)",
+    "a PDF document: turn its pages into images first": rb"%PDF-",
+    "a PostScript drawing: turn it into pixels first": rb"%!PS|\xc5\xd0\xd3\xc6",
+    "a Windows metafile, a drawing: turn it into pixels first": rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF",
+    "an animated cursor: take a cursor or icon out of it first": rb"RIFF....ACON",
+    "an OpenEXR image of floating-point samples, which cannot be coded": rb"\x76\x2f\x31\x01",
+    "a Radiance image of floating-point samples, which cannot be coded": rb"#\?(RADIANCE|RGBE)",
+    "a GIMP project: export it as an image first": rb"gimp xcf ",
+    "a PNG as Apple's tools alter it for iPhones: convert it back first": rb"\x89PNG.{8}CgBI",
+    "an archive, not an image": rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\(\xb5/\xfd",
+}
+"""What files are that Pillow cannot open, and their first bytes."""
+
 _PLUGINS = {"HEIC": ("pillow_heif", "pillow-heif"), "JPEG XL": ("pillow_jxl", "pillow-jxl-plugin")}
 """Modules that teach Pillow a format, and the packages that they come with."""
+
+
+BY_PLUGIN = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".jxl": "JPEG XL"}
+"""Formats that Pillow needs a plugin for, by the suffixes of their files."""
 
 
 def open_image(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
@@ -48,11 +77,50 @@ def open_image(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
     """
     if not data:
         raise InputError("empty, not an image")
-    with as_input_errors():
-        image = _open(data)
-        check_pixels(*image.size, max_pixels)
-        is_animated(image)  # some files forget their pixels over this; later they remember the answer
-        load(image)
+    if data.startswith(MAGIC):
+        raise InputError("a .ctc file already")
+    with as_input_errors(), files, quiet():
+        data, info = choose(data, max_pixels)
+        try:
+            return _decoded(data, info, data, max_pixels)
+        except MemoryError:
+            raise
+        except Exception:
+            with suppress(Exception):  # the first one tells more
+                bare, more = without_metadata(data)
+                return _decoded(bare, info | more, data, max_pixels)
+            for what, start in _FOREIGN.items():
+                if re.match(start, data[:4096], re.DOTALL):
+                    raise InputError(what) from None
+            raise
+
+
+def identify(data: bytes, max_pixels: int | None = MAX_PIXELS) -> None:
+    """Raise as :func:`open_image` for what is no image, without decoding one."""
+    try:
+        with quiet():
+            Image.open(io.BytesIO(data))
+    except Exception:
+        open_image(data, max_pixels)
+
+
+def refuse_early(head: bytes) -> None:
+    """Raise as :func:`open_image` for the first bytes, some thousands, of what is surely no image."""
+    Image.init()
+    known = any(re.match(start, head, re.DOTALL) for start in [*_SIGNATURES.values(), *_FOREIGN.values()])
+    if not known and not any(accept and accept(head[:16]) for _, accept in Image.OPEN.values()):
+        identify(head, None)
+
+
+def _decoded(data: bytes, info: dict[str, Any], whole: bytes, max_pixels: int | None) -> Image.Image:
+    """Decode a file, with these entries in ``info``, and with the colours that the whole file tells of."""
+    image = _open(data)
+    image.info.update(info)
+    check_pixels(*image.size, max_pixels)
+    is_animated(image)  # some files forget their pixels over this; later they remember the answer
+    read_alpha(image)
+    remember(image, io.BytesIO(whole))
+    load(image)
     return image
 
 
@@ -80,16 +148,21 @@ def _open(data: bytes) -> Image.Image:
         if name is None:
             raise
     if name in _PLUGINS:
-        module, package = _PLUGINS[name]
-        try:
-            plugin = import_module(module)
-        except ImportError:
-            raise InputError(f"{name} needs a plugin for Pillow (pip install {package})") from None
-        if register := getattr(plugin, "register_heif_opener", None):
-            register()
+        load_plugin(name)
         with suppress(UnidentifiedImageError):
             return Image.open(io.BytesIO(data))
     raise InputError(f"a {name} file that Pillow cannot open (damaged, or of a rare kind)")
+
+
+def load_plugin(name: str) -> None:
+    """Teach Pillow a format that it knows by a plugin. Raises InputError if that is not installed."""
+    module, package = _PLUGINS[name]
+    try:
+        plugin = import_module(module)
+    except ImportError:
+        raise InputError(f"{name} needs a plugin for Pillow (pip install {package})") from None
+    if register := getattr(plugin, "register_heif_opener", None):
+        register()
 
 
 def is_animated(image: Image.Image) -> bool:
@@ -106,8 +179,10 @@ def is_animated(image: Image.Image) -> bool:
 
 
 def load(image: Image.Image) -> None:
-    """Load an image's pixels; see :data:`PNG_BITS`."""
+    """Load an image's pixels; see :data:`PNG_BITS` and :func:`ctc_codec.image.declaration.remember`."""
     tiles = getattr(image, "tile", None)
     if image.format == "PNG" and tiles and tiles[0][3] in _PNG_BITS:
         image.info[PNG_BITS] = _PNG_BITS[tiles[0][3]]
+    remember(image)
+    remember_xmp(image, getattr(image, "fp", None))
     image.load()

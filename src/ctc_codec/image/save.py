@@ -3,22 +3,64 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from ..errors import OutputError
-from .metadata import EXIF_PREFIX, tiff_exif
+from ..errors import InputError, OutputError
+from . import exif as exif_bytes
+from .exif import PREFIX, Resolution
+from .metadata import quiet, tiff_exif
+from .open import BY_PLUGIN, load_plugin
 from .transparency import Alpha, Pixels, flatten, parse_colour
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
-    "HEIF": {"quality": 95},
+    "BMP": {"dpi": (0, 0)},  # Pillow would say 96
+    "DIB": {"dpi": (0, 0)},
+    "HEIF": {"quality": 95, "chroma": 444},
     "JPEG": {"quality": 95, "subsampling": 0},
+    "JXL": {"lossless": True},
     "MPO": {"quality": 95, "subsampling": 0},
+    "PDF": {"quality": 95, "subsampling": 0},
+    "QOI": {"colorspace": "sRGB"},
+    "TIFF": {"resolution_unit": 1, "x_resolution": 1, "y_resolution": 1},  # no unit: it is not known
     "WEBP": {"lossless": True},
 }
+
+_WITH_QUALITY = ("AVIF", "HEIF", "JPEG", "JXL", "MPO", "PDF", "WEBP")
+
+_FINE = 90
+"""From this quality on, colours are written at full size."""
+
+_WITH_EXIF = ("AVIF", "HEIF", "JPEG", "JXL", "MPO", "PNG", "TIFF", "WEBP")
+"""Formats in which Pillow writes EXIF and XMP."""
+
+_WITH_DPI = ("BMP", "DIB", "JPEG", "MPO", "PDF", "PNG")
+"""Formats in which Pillow writes a resolution of their own. (TIFF's is among its tags.)"""
+
+_TIFF_RESOLUTION = {282: "x_resolution", 283: "y_resolution", 296: "resolution_unit"}
+
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+_JPEG_SEGMENT = 65533
+"""Bytes that EXIF or XMP may have in JPEG with what stands before them."""
+
+_LONGEST = {
+    "AVIF": 32768,  # it holds 65536, but readers, Pillow's among them, take no more
+    "GIF": 65535,
+    "ICNS": 1024,
+    "ICO": 256,
+    "JPEG": 65500,  # of libjpeg
+    "MPO": 65500,
+    "PCX": 65534,
+    "PDF": 65500,  # the picture in it is a JPEG
+    "SGI": 65535,
+    "TGA": 65535,
+    "WEBP": 16383,
+}
+"""Pixels of the longest side that Pillow writes, where a format has a limit."""
 
 _WITH_ALPHA = (
     "AVIF", "DDS", "HEIF", "ICNS", "ICO", "JPEG2000", "JXL",
@@ -46,8 +88,13 @@ def saving_format(suffix: str) -> str:
 
     Raises ValueError if Pillow cannot write it.
     """
+    if name := BY_PLUGIN.get(suffix.lower()):
+        try:
+            load_plugin(name)
+        except InputError as error:
+            raise ValueError(str(error)) from None
     kind = Image.registered_extensions().get(suffix.lower())
-    if kind is None or kind not in Image.SAVE:
+    if kind is None or kind not in Image.SAVE or kind == "CTC":
         what = "a name without a suffix (.png, for example, or --format)" if not suffix else repr(suffix[1:])
         raise ValueError(f"cannot choose an image format from {what}")
     return kind
@@ -64,24 +111,72 @@ def flattens(image: Image.Image, kind: str) -> bool:
     return any(seen[1 if kind == "GIF" else 0 : 255])
 
 
-def image_bytes(image: Image.Image, kind: str, *, background: str | tuple[int, ...] | None = None) -> bytes:
+def check_size(kind: str, width: int, height: int) -> None:
+    """Raise OutputError if the format holds no image of so many pixels. kind: as from saving_format."""
+    longest = _LONGEST.get(kind)
+    if longest is not None and max(width, height) > longest:
+        limit = (
+            f"65536 pixels a side, readers take {longest}" if kind == "AVIF" else f"{longest} pixels a side"
+        )
+        raise OutputError(f"{kind} holds at most {limit}, not {width}x{height}")
+    if kind == "ICNS" and width != height:
+        raise OutputError(f"ICNS holds squares alone, not {width}x{height}")
+
+
+def check_quality(kind: str, quality: int | None) -> None:
+    """Raise ValueError for a quality that is not one from 1 to 100, or if the format has none."""
+    if quality is None:
+        return
+    if not isinstance(quality, int) or not 1 <= quality <= 100:
+        raise ValueError(f"an image's quality is a number from 1 to 100, not {quality!r}")
+    if kind not in _WITH_QUALITY:
+        raise ValueError(f"{kind} has no quality: {', '.join(_WITH_QUALITY)} have one")
+
+
+def dropped(image: Image.Image, kind: str) -> list[str]:
+    """Names of an image's metadata that :func:`image_bytes` cannot write: "EXIF", "XMP", "resolution"."""
+    exif, xmp = _metadata(image)
+    room = _JPEG_SEGMENT if kind in ("JPEG", "MPO") else None
+    keeps_exif = kind in _WITH_EXIF and (room is None or len(PREFIX + exif) <= room)
+    lost = ["EXIF"] if exif and not keeps_exif and exif_bytes.says_more(exif) else []
+    if xmp and (kind not in _WITH_EXIF or (room is not None and len(_XMP_PREFIX + xmp) > room)):
+        lost.append("XMP")
+    if exif and exif_bytes.resolution(exif) and not (keeps_exif or kind in (*_WITH_DPI, "PCX")):
+        lost.append("resolution")
+    return lost
+
+
+def image_bytes(
+    image: Image.Image,
+    kind: str,
+    *,
+    background: str | tuple[int, ...] | None = None,
+    quality: int | None = None,
+) -> bytes:
     """An image file in memory.
 
     image: of mode L, LA, RGB or RGBA. Bytes in its ``info`` under "exif" (with or without ``Exif\\0\\0``) and
         "xmp" are written where the format can carry them (JPEG, PNG, WebP, AVIF, TIFF, HEIF, JPEG XL), unless
-        they do not fit or are broken. Nothing else in ``info`` is written.
-    kind: as from :func:`saving_format`. Lossy formats are written at a quality that adds little of their own.
+        they do not fit or are broken, and the resolution in EXIF also as the format's own. Nothing else in
+        ``info`` is written.
+    kind: as from :func:`saving_format`.
     background: colour behind transparency where the format cannot hold it (see :func:`flattens`), as
         :func:`PIL.ImageColor.getrgb` takes it; None: white.
+    quality: 1 to 100, as Pillow has it, of a lossy format, or of one that can be; None: lossless, or one that
+        adds little loss.
 
-    Raises OutputError; ValueError for a background that is no opaque colour.
+    Raises OutputError; ValueError for a background that is no opaque colour, and as :func:`check_quality`.
     """
     colour = parse_colour("white" if background is None else background)
-    exif, xmp = (value if isinstance(value, bytes) else b"" for value in map(image.info.get, ("exif", "xmp")))
+    check_quality(kind, quality)
+    check_size(kind, *image.size)
+    exif, xmp = _metadata(image)
     if flattens(image, kind):
         image = _flat(image, colour)
     elif image.mode in ("LA", "RGBA") and kind not in _WITH_ALPHA and kind != "GIF":
         image = image.convert(image.mode[:-1])  # alpha that is opaque everywhere
+    resolution = exif_bytes.resolution(exif) if exif else None
+    options = _options(kind, image.size, quality) | _resolution_options(kind, resolution)
     error: Exception | None = None
     for kept in ((exif, xmp), (exif, b""), (b"", xmp), (b"", b"")):
         for mode in _MODES_TO_TRY.get(image.mode, (image.mode,)):
@@ -91,12 +186,25 @@ def image_bytes(image: Image.Image, kind: str, *, background: str | tuple[int, .
                 plain.info = {}  # Pillow would write some of it
             out = io.BytesIO()
             try:
-                plain.save(out, kind, **_options(kind, image.size), **_metadata_options(kind, *kept))
+                with quiet():
+                    plain.save(out, kind, **(options | _metadata_options(kind, *kept)))
             except Exception as reason:  # all kinds, where metadata are broken
                 error = reason
             else:
-                return out.getvalue()
+                return _with_pcx_resolution(out.getvalue(), resolution) if kind == "PCX" else out.getvalue()
     raise OutputError(f"cannot write {kind}: {' '.join(str(error).split())}")
+
+
+def _metadata(image: Image.Image) -> tuple[bytes, bytes]:
+    """EXIF without its prefix, empty if it is broken, and XMP."""
+    exif, xmp = (value if isinstance(value, bytes) else b"" for value in map(image.info.get, ("exif", "xmp")))
+    exif = exif.removeprefix(PREFIX)
+    try:
+        if exif:
+            exif_bytes.resolution(exif)
+    except (ValueError, struct.error):
+        exif = b""
+    return exif, xmp
 
 
 def _flat(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
@@ -108,26 +216,56 @@ def _flat(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
     return Image.fromarray(flat[..., 0] if flat.shape[2] == 1 else flat)
 
 
-def _options(kind: str, size: tuple[int, int]) -> dict[str, Any]:
-    """Arguments for saving. Lossy formats get a quality that adds little of their own."""
-    if kind == "ICO" and max(size) <= 256:  # the format's limit; Pillow's default is the usual sizes of icons
+def _options(kind: str, size: tuple[int, int], quality: int | None) -> dict[str, Any]:
+    """Arguments for saving. Lossy formats get a quality that adds little of their own unless one is given."""
+    if kind == "ICO":  # Pillow's default is the usual sizes of icons
         return {"sizes": [size]}
-    return _SAVE_OPTIONS.get(kind, {})
+    options = _SAVE_OPTIONS.get(kind, {})
+    if quality is None:
+        return dict(options)
+    fine = [name for name in ("subsampling", "chroma") if name in options and quality >= _FINE]
+    return {"quality": quality} | {name: options[name] for name in fine}
+
+
+def _resolution_options(kind: str, resolution: Resolution | None) -> dict[str, Any]:
+    """Arguments for saving a resolution as the format's own."""
+    dpi = resolution.dpi if resolution else None
+    if dpi is None or kind not in _WITH_DPI or (kind in ("JPEG", "MPO") and not _is_short(dpi)):
+        return {}
+    return {"dpi": dpi}
+
+
+def _is_short(dpi: tuple[float, float]) -> bool:
+    """Whether 16 bits hold a resolution."""
+    return all(1 <= round(value) <= 0xFFFF for value in dpi)
+
+
+def _with_pcx_resolution(data: bytes, resolution: Resolution | None) -> bytes:
+    """A PCX file that says a resolution, or none, where Pillow says 100."""
+    dpi = resolution.dpi if resolution else None
+    if dpi is None or not _is_short(dpi):
+        dpi = (0, 0)
+    return data[:12] + struct.pack("<HH", *map(round, dpi)) + data[16:]
 
 
 def _metadata_options(kind: str, exif: bytes, xmp: bytes) -> dict[str, Any]:
     """Arguments for saving, as far as the format can carry them. Raises anything if they are broken."""
     options: dict[str, Any] = {}
+    if kind not in _WITH_EXIF:
+        return options
     if kind == "TIFF":
         tags = Image.Exif()
         tags.load(exif)
-        tagged = tiff_exif(tags, xmp)
-        return {"exif": tagged} if tagged else {}
-    if exif and kind in ("AVIF", "HEIF", "JPEG", "JXL", "MPO", "PNG", "WEBP"):
-        options["exif"] = exif if exif.startswith(EXIF_PREFIX) else EXIF_PREFIX + exif
+        if tagged := tiff_exif(tags, xmp):
+            options["exif"] = tagged
+        if exif and exif_bytes.resolution(exif):
+            options |= {name: tags[tag] for tag, name in _TIFF_RESOLUTION.items() if tag in tags}
+        return options
+    if exif:
+        options["exif"] = PREFIX + exif
     if xmp and kind == "PNG":
         options["pnginfo"] = PngImagePlugin.PngInfo()
         options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
-    elif xmp and kind in ("AVIF", "HEIF", "JPEG", "JXL", "MPO", "WEBP"):
+    elif xmp:
         options["xmp"] = xmp
     return options

@@ -9,10 +9,26 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
+from .choice import (
+    ALPHA,
+    CHOICE,
+    PREMULTIPLIED,
+    UNUSED,
+    has_merged_picture,
+    has_only_previews,
+    may_be_unused,
+    page_notes,
+    read_alpha,
+    read_pages,
+)
 from .colour import to_srgb
-from .metadata import read_exif, read_turn, read_xmp
+from .declaration import declared
+from .metadata import quiet, read_metadata, read_turn
 from .open import PNG_BITS, as_input_errors, files, is_animated, load
 from .transparency import Alpha, Pixels, fill_unseen, flatten, parse_colour
+
+_BAND = 64
+"""Rows of an image that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +40,8 @@ class SourceImage:
     notes: what was changed on the way in, for the user, a line each.
     alpha: uint8 [height, width], 0 transparent, 255 opaque; None: opaque everywhere. Where it is 0, colours
         are made up, see :func:`ctc_codec.image.transparency.fill_unseen`.
-    exif: a TIFF structure without the prefix ``Exif\\0\\0``, its Orientation 1; empty unless asked for.
-    xmp: an XMP packet, tiff:Orientation 1; empty unless asked for.
+    exif: a TIFF structure without the prefix ``Exif\\0\\0``, with the resolution; empty unless asked for.
+    xmp: an XMP packet; empty unless asked for. What both say about the pixels is true.
     """
 
     pixels: Pixels
@@ -35,6 +51,12 @@ class SourceImage:
     exif: bytes = b""
     xmp: bytes = b""
 
+    @property
+    def seen(self) -> int:
+        """Number of pixels that are seen: whose alpha is above 0, or all of a picture that has none."""
+        count = 0 if self.alpha is None else int(np.count_nonzero(self.alpha))
+        return count or self.pixels.shape[0] * self.pixels.shape[1]
+
 
 def psnr(a: Pixels, b: Pixels) -> float:
     """PSNR in dB over all samples of two uint8 arrays of equal shape; inf when they are equal."""
@@ -43,8 +65,22 @@ def psnr(a: Pixels, b: Pixels) -> float:
 
 
 def psnr_against(source: SourceImage, decoded: Image.Image) -> float:
-    """PSNR in dB of a decoded image, over RGB samples, without its alpha."""
-    return psnr(source.pixels, np.asarray(decoded.convert("RGB")))
+    """PSNR in dB of a decoded image, over the RGB samples of pixels that are seen; inf if they are equal."""
+    error = mean_squared_error(source, np.asarray(decoded.convert("RGB")))
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def mean_squared_error(source: SourceImage, decoded: Pixels) -> float:
+    """Mean squared error over the samples of pixels that are seen.
+
+    decoded: uint8 [height, width, 1 or 3].
+    """
+    seen = True if source.alpha is None or not source.alpha.any() else source.alpha > 0
+    total = 0
+    for channel in range(decoded.shape[2]):
+        difference = source.pixels[..., channel].astype(np.int16) - decoded[..., channel]
+        total += int(np.square(difference, dtype=np.int32).sum(dtype=np.int64, where=seen))
+    return total / (decoded.shape[2] * source.seen)
 
 
 def source_image(
@@ -57,7 +93,8 @@ def source_image(
 
     background: put the image onto this colour, a name or number as :func:`PIL.ImageColor.getrgb` takes or
         three integers; None: keep its alpha. Alpha that is opaque everywhere is dropped.
-    metadata: keep EXIF and XMP. Those that are not valid are dropped with a note.
+    metadata: keep EXIF, XMP and resolution. Those that are not valid are dropped with a note; one more note
+        names what else is not kept.
 
     Of an animation that has not been sought elsewhere it is the first frame. ``image`` stays as it is, and
     threads may share it. Raises InputError for damaged images and unusable modes, ValueError for a background
@@ -68,14 +105,14 @@ def source_image(
         raise InputError("the image has no pixels")
     notes: list[str] = []
     exif = xmp = b""
-    with files:
-        if is_animated(image):
-            notes.append(_frame_note(image))
+    with files, quiet():
+        notes += _choice_notes(image)
         with as_input_errors():
+            read_alpha(image)
             load(image)
         turn = read_turn(image)
         if metadata:
-            exif, xmp = read_exif(image, notes), read_xmp(image)
+            exif, xmp = read_metadata(image, turn, notes)
     with as_input_errors():  # a palette that is missing, for example
         bits = _bits(image)
         if bits > 8:
@@ -83,9 +120,9 @@ def source_image(
             samples = f"{bits}-bit samples" if known else "samples of more bits"
             notes.append(f"{samples} are reduced to 8 bits")
         plain, clear = _colour_and_alpha(image, bits, notes)
-        plain = to_srgb(plain, image.info.get("icc_profile"), notes)
-    if clear is not None and clear.getextrema()[0] == 255:
-        clear = None
+        clear = _meant(clear, image, notes)
+        plain = to_srgb(_without_colour(plain, clear), declared(image), notes)
+        plain = _without_colour(plain, clear)  # CMYK, for example, of black ink alone
     if turn is not None:
         plain, clear = plain.transpose(turn), clear and clear.transpose(turn)
     grey = plain.mode == "L"
@@ -102,12 +139,31 @@ def source_image(
     return SourceImage(pixels, grey, notes, alpha, exif, xmp)
 
 
+def _choice_notes(image: Image.Image) -> list[str]:
+    """What to say of an image from a file of several, before its pixels are loaded."""
+    if isinstance(known := image.info.get(CHOICE), list):
+        return list(known)
+    if pages := read_pages(image):
+        return page_notes(pages, pages[min(image.tell(), len(pages) - 1)])
+    if is_animated(image):
+        return [_frame_note(image)]
+    if image.format in ("ICO", "ICNS") and len(image.info.get("sizes", ())) > 1:
+        return ["only the largest of several pictures is coded"]
+    if image.format == "PSD" and not has_merged_picture(image):
+        return ["saved by Photoshop without its merged picture: what is coded may be blank"]
+    return []
+
+
 def _frame_note(image: Image.Image) -> str:
     which = "current" if image.tell() else "first"
     if image.format in ("TIFF", "DCX"):
         return f"only the {which} of several pages is coded"
     if image.format in ("MPO", "HEIF"):
-        return f"only the {which} of several pictures is coded"
+        which = "main" if image.tell() and image.info.get("primary") else which
+        rest = "; the others are previews" if which == "first" and has_only_previews(image) else ""
+        return f"only the {which} of several pictures is coded{rest}"
+    if which == "first" and getattr(image, "default_image", False):
+        return "only the still picture that stands in for an animation is coded"
     return f"only the {which} frame of an animation is coded"
 
 
@@ -139,6 +195,8 @@ def _colour_and_alpha(
         image = image.convert("L")
     elif mode in ("La", "RGBa"):
         image = image.convert(mode.upper())
+    elif mode == "RGBA" and image.info.get(ALPHA) == PREMULTIPLIED:
+        image = Image.frombytes("RGBa", image.size, image.tobytes()).convert("RGBA")
     elif mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB"):
         try:
             image = image.convert("RGB")
@@ -148,13 +206,37 @@ def _colour_and_alpha(
         return image, _key_alpha(image, bits if kind == "PNG" else None)
     if image.mode not in ("LA", "RGBA"):
         return image, None
-    alpha = image.getchannel("A")
-    if mode == "RGBA" and kind == "PNG" and bits == 16:
-        # Pillow opens 16-bit grey with alpha as colour.
-        red, green, blue, _ = image.split()
-        if red.tobytes() == green.tobytes() == blue.tobytes():
-            return red, alpha
-    return image.convert("L" if image.mode == "LA" else "RGB"), alpha
+    return image.convert("L" if image.mode == "LA" else "RGB"), image.getchannel("A")
+
+
+def _meant(alpha: Image.Image | None, image: Image.Image, notes: list[str]) -> Image.Image | None:
+    """Alpha of an image if it hides anything of it, and if the file means that."""
+    if alpha is None or image.info.get(ALPHA) == UNUSED:
+        return None
+    lowest, highest = alpha.getextrema()
+    if highest == 0 and may_be_unused(image):
+        notes.append("its alpha is 0 everywhere: taken as unused")
+        return None
+    if highest == 0:
+        notes.append(
+            "nothing of this picture is visible: it is transparent everywhere, and its colours are lost"
+        )
+    return None if lowest == 255 else alpha
+
+
+def _without_colour(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    """An image of mode RGB as one of mode L if it is grey wherever it is seen; others as they are."""
+    if image.mode != "RGB":
+        return image
+    for top in range(0, image.height, _BAND):  # colour mostly shows in the first
+        band = (0, top, image.width, min(top + _BAND, image.height))
+        red, green, blue = np.moveaxis(np.asarray(image.crop(band)), 2, 0)
+        coloured = (red != green) | (green != blue)
+        if alpha is not None:
+            coloured &= np.asarray(alpha.crop(band)) > 0
+        if coloured.any():
+            return image
+    return image.getchannel("R")
 
 
 def _eight_bits(image: Image.Image, bits: int, notes: list[str]) -> tuple[Image.Image, Image.Image | None]:
@@ -181,7 +263,7 @@ def _eight_bits(image: Image.Image, bits: int, notes: list[str]) -> tuple[Image.
 
 
 def _without_palette(image: Image.Image) -> Image.Image:
-    """Modes P and PA to RGB or RGBA, or to L or LA if all colours in use are grey."""
+    """Modes P and PA to RGB or RGBA."""
     plain = image.copy()  # Pillow writes a palette's transparency into the image itself
     try:
         plain = plain.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -189,13 +271,7 @@ def _without_palette(image: Image.Image) -> Image.Image:
         plain.info.pop("transparency", None)
         plain = plain.convert("RGB")
     plain.info.pop("transparency", None)
-    colours = np.asarray(plain)
-    if plain.mode == "RGBA":  # where nothing is seen, any colour will do
-        colours = colours[colours[..., 3] > 0]
-    if (colours[..., :1] != colours[..., 1:3]).any():
-        return plain
-    bands = plain.split()
-    return bands[0] if plain.mode == "RGB" else Image.merge("LA", (bands[0], bands[3]))
+    return plain
 
 
 def _key_alpha(image: Image.Image, bits: int | None) -> Image.Image | None:

@@ -39,7 +39,10 @@ def parse_colour(colour: str | Sequence[int]) -> tuple[int, int, int]:
     if isinstance(colour, str):
         values: tuple[int, ...] = ImageColor.getrgb(colour)
     else:
-        values = tuple(int(value) for value in colour)
+        try:
+            values = tuple(int(value) for value in colour)
+        except TypeError:
+            raise TypeError(f"a colour is a name or three integers, not {colour!r}") from None
     if len(values) not in (3, 4) or not all(0 <= value <= 255 for value in values):
         raise ValueError(f"not a colour of three values from 0 to 255: {colour!r}")
     if values[3:] not in ((), (255,)):
