@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,3 +127,19 @@ def test_a_thumbnail_needs_the_first_bytes_alone(files: Path, three_blocks: byte
     first = three_blocks[: thumbnail_bytes(header)]
     assert len(first) < len(three_blocks) // 2
     assert _told_while_open(("decode", "-", "--thumbnail", "-o", "out.png"), first).code == 0
+
+
+def test_a_pipe_that_does_not_block_is_waited_for(files: Path, photo_ctc: bytes) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    with subprocess.Popen(
+        [*COMMAND, "check", "-"], stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        os.close(reader)
+        time.sleep(1)  # it finds nothing at first
+        for start in range(0, len(photo_ctc), 3000):
+            os.write(writer, photo_ctc[start : start + 3000])
+            time.sleep(0.02)
+        os.close(writer)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.decode()) == (0, f"standard input: complete, {len(photo_ctc)} bytes\n")

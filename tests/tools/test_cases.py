@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,9 @@ import pytest
 from cases import rows
 from cases.__main__ import main
 from cases.build import build
-from cases.place import Place
+from cases.place import Done, Place
 from cases.rows import ROWS, run
+from support.command import ctc
 
 _BUSY = 5
 """Times the seconds that a row allows: other tests run beside it."""
@@ -23,10 +26,17 @@ def case_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _in_process(arguments: list[str], folder: Path) -> Done:
+    start = time.perf_counter()
+    with contextlib.chdir(folder):
+        result = ctc(*arguments)
+    return Done(result.code, result.out.decode(errors="replace"), result.err, time.perf_counter() - start)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_row(case_files: Path, name: str) -> None:
-    assert not run(name, case_files, patience=_BUSY)
+    assert not run(name, case_files, patience=_BUSY, ctc=_in_process)
 
 
 def _untrue(here: Place) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from cases.build import COLOUR
-from cases.place import Done, Place, psnr, samples
+from cases.place import Command, Done, Place, psnr, samples
 
 Row = Callable[[Place], None]
 ROWS: dict[str, Row] = {}
@@ -33,14 +33,14 @@ def row(function: Row) -> Row:
     return function
 
 
-def run(name: str, files: Path, patience: float = 1.0) -> list[str]:
+def run(name: str, files: Path, patience: float = 1.0, ctc: Command | None = None) -> list[str]:
     """What is wrong in a row, in a copy of the files of its own: nothing, if it passes.
 
     files: a folder that :func:`cases.build.build` wrote.
-    patience: times the limits in seconds of the row.
+    patience, ctc: see :class:`cases.place.Place`.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        place = Place(Path(temporary) / "cases", patience)
+        place = Place(Path(temporary) / "cases", patience, ctc)
         shutil.copytree(files, place.folder, symlinks=True)
         try:
             ROWS[name](place)

@@ -18,6 +18,7 @@ from .batch import run_batch
 from .files import (
     STREAM,
     CtcInput,
+    Origin,
     more_than_asked,
     printable,
     rate_bytes,
@@ -149,7 +150,7 @@ def decode(
     options = DecodeOptions(accept_damage, max_pixels=compute.limit)
     if cut.every is None:
         run_batch(chosen, DecodeWork(options, output, kind, cut, compute=compute), batch)
-    run_batch(chosen, FramesWork(options, output, kind, cut.every, batch.force, compute=compute), batch)
+    run_batch(chosen, FramesWork(options, output, kind, cut.every, batch, compute=compute), batch)
 
 
 def _plan(
@@ -300,12 +301,12 @@ class FramesWork(_ImageWork):
     """Decode one input to many images; its target is a pattern of names.
 
     every: bytes between two images.
-    force: existing files are replaced.
+    batch: how they are written.
     """
 
     streams: ClassVar[bool] = True
     every: int
-    force: bool
+    batch: BatchOptions
 
     def first_output(self, task: Task) -> str | None:
         return None if task.target is None else frame_name(task.target, 1)
@@ -320,6 +321,7 @@ class FramesWork(_ImageWork):
         def run(_: bytes, task: Task, tell: Tell) -> Result:
             assert task.target is not None
             decoder = Decoder(self.warned(tell), weights=model)
+            origin = Origin(task.source, self.batch.preserve)
             data, frames, size = bytearray(), 0, (0, 0)
             for piece in read_pieces(task.source, self.every):
                 data += piece
@@ -331,7 +333,8 @@ class FramesWork(_ImageWork):
                 frames, size = frames + 1, image.size
                 if frames == 1:
                     self.note(image, tell)
-                write_output(frame_name(task.target, frames), self.encoded(image), self.force)
+                name = frame_name(task.target, frames)
+                write_output(name, self.encoded(image), self.batch.force, origin=origin)
             if not frames:
                 decoder.image()  # says why
             return self.result(bytes(data), size, None, model, frames=frames)

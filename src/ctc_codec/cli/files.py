@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -75,9 +76,16 @@ def _opened(name: str) -> Iterator[Any]:
 
 def _pieces(stream: RawIOBase, count: int) -> Iterator[bytes]:
     """The next bytes of a stream, ``count`` or up to its end, as they come."""
-    while count and (piece := stream.read(min(count, _PIECE))):
+    while count and (piece := _read(stream, min(count, _PIECE))):
         yield piece
         count -= len(piece)
+
+
+def _read(stream: RawIOBase, count: int) -> bytes:
+    """The next bytes, at most ``count``, at least one before the end."""
+    while (piece := stream.read(count)) is None:  # a pipe that does not block, as some programs leave behind
+        select.select([stream], [], [])
+    return piece
 
 
 def read_input(name: str, limit: int | None = None, refuse: Callable[[bytes], None] | None = None) -> bytes:
@@ -92,7 +100,7 @@ def read_input(name: str, limit: int | None = None, refuse: Callable[[bytes], No
         left = sys.maxsize if limit is None else max(limit - len(data), 0)
         if _size(stream) <= left + len(data):
             data += b"".join(_pieces(stream, left))
-            if not stream.read(1):
+            if not _read(stream, 1):
                 return data
     raise InputError(f"longer than {limit} bytes, which no image of the allowed size is")
 
@@ -133,7 +141,7 @@ class CtcInput:
         self._stream = stream
         self._data = bytearray()
         while True:
-            self._data += (piece := stream.read(MAX_HEADER_BYTES - len(self._data)) or b"")
+            self._data += (piece := _read(stream, MAX_HEADER_BYTES - len(self._data)))
             try:
                 self.header = Header.parse(bytes(self._data))[0]
                 return
