@@ -242,6 +242,17 @@ def test_damage_can_be_accepted_for_what_stands_before_it(
     assert (pixels("bad.png") == np.asarray(ctc_codec.decode(three_blocks[:at]))).all()
 
 
+def test_figures_are_those_of_the_part_before_the_damage(files: Path, photo_ctc: bytes) -> None:
+    used = Header.parse(photo_ctc)[1] + BLOCK
+    (files / "bad.ctc").write_bytes(changed(photo_ctc, used + 1, 1))
+    result = ctc("decode", "bad.ctc", "--accept-damage", "-o", "x.png", "--json")
+    assert f"from {used} bytes, {8 * used / (120 * 88):.4f} bpp" in result.err
+    (facts,) = result.objects
+    assert facts["from_bytes"] == used
+    assert facts["psnr"] == pytest.approx(ctc_codec.info(photo_ctc[:used]).psnr, abs=1e-3)
+    assert facts["notes"] == [result.lines[0].removeprefix("ctc: bad.ctc: ")]
+
+
 def test_damage_is_no_reason_to_refuse_the_part_before_it(files: Path, photo_ctc: bytes) -> None:
     (files / "bad.ctc").write_bytes(changed(photo_ctc, len(photo_ctc) - 5, 1))
     assert ctc("decode", "bad.ctc", "--bytes", 300, "-o", "a.png").code == 0

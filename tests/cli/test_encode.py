@@ -3,6 +3,7 @@ in tests/codec."""
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 import ctc_codec
 from ctc_codec.container.header import Header
 from ctc_codec.image.source import psnr
-from support.command import Result, assert_refused, ctc, pixels
+from support.command import Result, assert_refused, ctc, names, pixels
 from support.pictures import snapshot
 
 MakePhoto = Callable[..., Image.Image]
@@ -174,3 +175,56 @@ def test_a_target_that_is_met_in_letters_alone_is_noted(
         assert re.search(r"bpp, 4\d\.\d dB", note) or re.search(r"bpp, 5\d\.\d dB", note)
     if words.endswith("picture: "):
         assert f"{size} bytes are written" in note
+
+
+# --- what is lost -----------------------------------------------------------------------------------
+
+
+def _pages(count: int) -> bytes:
+    first, *others = (Image.effect_noise((40, 30), 50 + 10 * page) for page in range(count))
+    out = io.BytesIO()
+    first.save(out, "TIFF", save_all=True, append_images=others)
+    return out.getvalue()
+
+
+def test_an_input_is_not_removed_with_what_is_not_coded_of_it(here: Path, make_photo: MakePhoto) -> None:
+    Path("pages.tif").write_bytes(_pages(3))
+    Path("page.tif").write_bytes(_pages(1))
+    Image.new("1", (300, 200)).save("fax.png")
+    Image.fromarray(np.tile(np.uint8([[0, 255], [255, 0]]), (100, 150))).save("checks.png")
+    result = ctc("encode", *sorted(names(here)), "--rm", "--quiet", "-q", 99)
+    assert result.code == 0
+    for name, why in (
+        ("pages.tif", "only the first of several pages is coded"),
+        ("checks.png", "it is smaller than its output"),
+    ):
+        assert f"ctc: {name}: warning: the input is not removed: {why}" in result.lines
+    assert names(here) == ["checks.ctc", "checks.png", "fax.ctc", "page.ctc", "pages.ctc", "pages.tif"]
+
+
+def test_metadata_that_go_with_an_input_are_told(here: Path, make_photo: MakePhoto) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    for name, more, words in (
+        ("a.jpg", (), ["ctc: a.jpg: warning: EXIF are not kept (--keep-metadata)"]),
+        ("b.jpg", ("--keep-metadata",), []),
+    ):
+        make_photo(160, 120).save(name, exif=exif, quality=98)
+        result = ctc("encode", name, "--rm", "--quiet", *more)
+        assert (result.code, result.lines) == (0, words)
+        assert not Path(name).exists()
+
+
+def test_metadata_that_a_size_does_not_take_are_told(here: Path, make_photo: MakePhoto) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker" + "".join(map(chr, range(33, 127)))
+    make_photo(160, 120).save("a.png", exif=exif)
+    result = ctc("encode", "a.png", "--keep-metadata", "--bytes", 400)
+    assert "ctc: a.png: note: EXIF would come behind the 400 bytes of the file: not kept" in result.lines
+    assert "EXIF" not in ctc("encode", "a.png", "--keep-metadata", "--bytes", 4000, "-f").err
+
+
+def test_notes_are_in_json_too(here: Path) -> None:
+    Path("pages.tif").write_bytes(_pages(2))
+    (facts,) = ctc("encode", "pages.tif", "--json", "--quiet").objects
+    assert facts["notes"] == ["only the first of several pages is coded"]

@@ -74,9 +74,10 @@ def test_inputs_of_one_output_are_named_and_the_others_are_done(here: Path, make
     result = ctc("encode", "-r", "in")
     assert_refused(Result(result.code, b"", result.lines[-1]), "4 of 5 inputs failed")
     for a, b, output in ((*inputs[:2], "in/1.ctc"), (*inputs[3:], "in/sub/3.ctc")):
-        words = f"{a} and {b} would both be written to {output} (--keep-suffix gives each a name of its own)"
-        assert f"ctc: {a}: {words}" in result.lines
-        assert f"ctc: {b}: {words}" in result.lines
+        words = f"would be written to {output} too"
+        hint = " (--keep-suffix gives each a name of its own)"
+        assert f"ctc: {a}: left out: {b} {words}{hint}" in result.lines
+        assert f"ctc: {b}: left out: {a} {words}" in result.lines
     assert result.counts == (1, 4, 0)
     assert files_below(here / "in") == ["1.jpg", "1.png", "2.ctc", "2.png", "sub/3.png", "sub/3.webp"]
 
@@ -103,7 +104,7 @@ def test_outputs_are_compared_by_the_case_rules_of_their_folder(
         "w.ctc",
         *["y.ctc"] * (not folds),
     ]
-    assert ("in/b/Y.ctc and in/b/y.CTC would both be written to out/Y.ctc" in result.err) == folds
+    assert ("in/b/Y.ctc: left out: in/b/y.CTC would be written to out/Y.ctc too" in result.err) == folds
 
 
 def test_a_folder_tells_whether_it_folds_case(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,9 +220,12 @@ def test_images_are_told_by_their_suffix(here: Path, make_photo: MakePhoto) -> N
     for name in ("a.png", "b.JPG", "c.Webp", "d.tiff", "g.ppm"):
         make_photo(20, 18).save(name)
     touch("e.txt", "f.ctc", "f.mpg", "f.pdf", ".h.png")
-    result = ctc("encode", "-r", ".", "-o", "out", "--quiet")
-    assert (result.code, result.err) == (0, "")
+    result = ctc("encode", "-r", ".", "-o", "out")
+    assert result.code == 0
+    assert result.lines[-2] == "ctc: 3 in folders left out, by their suffix: .mpg, .pdf, .txt"
     assert files_below(here / "out") == ["a.ctc", "b.ctc", "c.ctc", "d.ctc", "g.ctc"]
+    result = ctc("encode", "-r", ".", "-o", "out", "-f", "--quiet")
+    assert (result.code, result.err) == (0, "")
 
 
 def test_an_image_that_needs_a_plugin_is_not_left_out_silently(here: Path) -> None:

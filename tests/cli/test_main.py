@@ -172,7 +172,12 @@ def test_without_an_input_standard_input_is_read_unless_that_is_a_terminal(files
         ("encode --rm -c a.png", ["--rm"]),
         ("encode --files-from nowhere", ["nowhere"]),
         ("encode - --files-from -", ["only once"]),
-        ("encode --files-from list -o out", ["several inputs"]),
+        ("encode --files-from list -o out", ["several inputs", "-o out/ makes it"]),
+        ("decode plain.ctc -f png", ["--format png"]),
+        ("decode plain.ctc -q 80", ["--quality 80"]),
+        ("encode a.png --strip", ["--strip", "--keep-metadata"]),
+        ("encode -q a.png", ["a.png", "1 to 100"]),
+        ("preview plain.ctc -o x.png", ["x.png", ".html"]),
         # names and formats
         ("decode plain.ctc --format webp -o z.png", ["z.png", "WEBP"]),
         ("decode plain.ctc --quality 0", ["--quality"]),

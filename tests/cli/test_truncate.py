@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import ctc_codec
 from ctc_codec.container.header import Header
 from support.command import PLAIN, Result, assert_refused, ctc
 
@@ -47,6 +49,17 @@ def test_targets_out_of_reach_are_refused(files: Path, target: str, words: str) 
     result = ctc("truncate", "whole.ctc", *target.split(), "-o", "x.ctc")
     assert_refused(result, "ctc: whole.ctc: ", words)
     assert not (files / "x.ctc").exists()
+
+
+def test_a_psnr_before_the_table_is_found_in_the_rest(here: Path) -> None:
+    """Of a picture whose colours take less than the header, and its transparency more."""
+    image = Image.new("RGBA", (64, 48), "red")
+    image.putalpha(Image.effect_noise((64, 48), 90))
+    Path("clear.ctc").write_bytes(ctc_codec.encode(image))
+    result = ctc("truncate", "clear.ctc", "--psnr", 20, "-o", "cut.ctc")
+    assert result.code == 0, result
+    assert Path("cut.ctc").stat().st_size < 60
+    assert_refused(ctc("truncate", "cut.ctc", "--psnr", 20, "-o", "x.ctc"), "no quality table")
 
 
 def test_without_a_quality_table_there_is_no_psnr(files: Path) -> None:

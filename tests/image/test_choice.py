@@ -24,6 +24,7 @@ from support.image_samples import (
     few_expected,
     grey3,
     inks,
+    la,
     picture,
     png,
     premultiplied,
@@ -334,6 +335,16 @@ def test_a_photoshop_file_without_its_merged_picture() -> None:
         assert _coded(data[:30] + struct.pack(">I", len(version)) + version + data[34:]).notes == notes
 
 
+@pytest.mark.parametrize(("capabilities", "count"), [(0xFE00, 1), (0x200000, 1), (0, 6), (0, 1)])
+def test_a_texture_of_several_pictures(capabilities: int, count: int) -> None:
+    data = bytearray(_dds(rgba(), 1))
+    struct.pack_into("<I", data, 112, capabilities)
+    struct.pack_into("<I", data, 140, count)
+    notes = ["only the first of several pictures is coded"] if capabilities or count > 1 else []
+    for image in (open_image(bytes(data)), Image.open(io.BytesIO(data))):
+        assert source_image(image).notes == notes
+
+
 # --- alpha ------------------------------------------------------------------------------------------
 
 _UNUSED = ["its alpha is 0 everywhere: taken as unused"]
@@ -368,10 +379,10 @@ def _dds(array: Array, mode: int) -> bytes:
     return head + struct.pack("<5I", 28, 3, 0, 1, mode) + array.tobytes()
 
 
-def _layered(array: Array, layers: int) -> bytes:
-    """A PSD that says that it has layers; negative: its fourth channel is their transparency."""
+def _layered(array: Array, layers: int, mode: int = 3) -> bytes:
+    """A PSD that says that it has layers; negative: its last channel is their transparency."""
     section = struct.pack(">Ih", 2, layers) + bytes(4)
-    data = psd(array, 3)
+    data = psd(array, mode)
     return data[:34] + struct.pack(">I", len(section)) + section + data[38:]
 
 
@@ -428,6 +439,44 @@ def test_alpha_that_is_meant(data: bytes, meant: bool) -> None:
         seen = disc() > 0 if meant else slice(None)
         assert np.array_equal(source.pixels[seen], picture()[seen])
         assert source.alpha is None or np.array_equal(source.alpha, disc())
+
+
+@pytest.mark.parametrize("alpha_bits", [0, 1])
+@pytest.mark.parametrize("palette", [False, True])
+def test_the_bit_of_alpha_of_16_bit_colours(alpha_bits: int, palette: bool) -> None:
+    """It counts if the descriptor says that it is there, and then 1 is opaque."""
+    index, colours = few_colours()
+    opaque = index % 2
+    bits = np.array([0, 1, 0, 1, 0, 1], "<u2") << 15
+    words = (colours >> 3).astype("<u2") @ np.array([1024, 32, 1], "<u2") | bits
+    kind = (1, 1, 0, 6, 16, 0, 0, *SIZE, 8) if palette else (0, 2, 0, 0, 0, 0, 0, *SIZE, 16)
+    data = struct.pack("<xBBHHBHHHHBB", *kind, 0x20 | alpha_bits)
+    data += words.tobytes() + index.tobytes() if palette else words[index].tobytes()
+    for image in (open_image(data), Image.open(io.BytesIO(data))):
+        source = source_image(image)
+        seen = opaque > 0 if alpha_bits else slice(None)
+        expected = few_expected()[seen] >> 3
+        assert np.abs(source.pixels[seen].astype(int) - expected / 31 * 255).max() <= 1
+        assert (source.alpha is None) == (alpha_bits == 0)
+        assert source.alpha is None or np.array_equal(source.alpha, opaque * 255)
+        assert source.notes == []
+
+
+@pytest.mark.parametrize("made", ["PSD, grey", "PSD, CMYK", "PSD, RGB", "BMP"])
+def test_transparency_that_pillow_does_not_read(made: str) -> None:
+    arrays = {"PSD, grey": (la(), 1), "PSD, CMYK": (np.dstack([inks(), disc()]), 4)}
+    array, mode = arrays.get(made, (np.dstack([rgba(), disc()]), 3))
+    data = _layered(array, -1, mode)
+    if made == "BMP":
+        words = np.full(SIZE[0] * SIZE[1], 0x7FFF, "<u2").tobytes()
+        head = struct.pack("<IiiHHI20x4I", 56, *SIZE, 1, 16, 3, 0x7C00, 0x3E0, 0x1F, 0x8000)
+        data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(head)) + head + words
+    for image in (open_image(data), Image.open(io.BytesIO(data))):
+        source = source_image(image)
+        assert source.notes[0] == "its transparency is not coded: Pillow does not read it"
+        assert source.alpha is None
+    if made != "BMP":
+        assert not any("transparency" in note for note in _coded(_layered(array, 1, mode)).notes)
 
 
 @pytest.mark.parametrize("data", [_tga(premultiplied(), 8, 4), _dds(premultiplied(), 2)], ids=["TGA", "DDS"])

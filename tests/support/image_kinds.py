@@ -41,6 +41,7 @@ from support.image_samples import (
     png_with_xmp,
     premultiplied,
     psd,
+    psd_of_1_bit,
     rgb_profile,
     rgba,
     saved,
@@ -461,6 +462,11 @@ def _tiff_by(
     return file_of("TIFF", array, compression=compression, **options)
 
 
+def _wide_planes(order: int) -> Callable[[], bytes]:
+    planes = [wide_picture()[..., c].astype(("<u2", ">u2")[order]).tobytes() for c in range(3)]
+    return lambda: tiff(planes, SIZE, [16] * 3, 2, t0=[order], t284=[2])
+
+
 _TIFF = [
     _exact("TIFF", file_of("TIFF", picture)),
     *(
@@ -495,6 +501,11 @@ _TIFF = [
         "TIFF, planes",
         lambda: tiff([picture()[..., c].tobytes() for c in range(3)], SIZE, [8, 8, 8], 2, t284=[2]),
     ),
+    *(
+        _exact(f"TIFF, 16-bit, planes, {name}", _wide_planes(order), notes=_16, codec="libtiff")
+        for order, name in enumerate(("Intel", "Motorola"))
+    ),
+    _exact("TIFF, L*a*b*, planes", lambda: tiff_lab(planes=True), expected=lab_expected, floor=_ROUNDED),
     _exact("TIFF, tiles", tiff_of_tiles),
     _exact("TIFF, BigTIFF", file_of("TIFF", picture, big_tiff=True)),
     _exact("TIFF, pages", frames("TIFF"), notes=("first of several pages",)),
@@ -596,6 +607,7 @@ _TIFF = [
 _WEB = [
     _exact("WebP, lossless", file_of("WEBP", picture, lossless=True), codec="webp"),
     _lossy("WebP", file_of("WEBP", picture, quality=95), 31, codec="webp"),
+    _grey("WebP, grey", file_of("WEBP", shades, quality=80), floor=31, codec="webp"),
     _clear("WebP, alpha", file_of("WEBP", rgba, lossless=True, exact=True), codec="webp"),
     _exact("WebP, animated", frames("WEBP", lossless=True), notes=("first frame",), codec="webp"),
     _lossy("AVIF", file_of("AVIF", picture, **_FINE), 42, codec="avif"),
@@ -664,6 +676,7 @@ _OTHERS = [
     _exact("DDS", file_of("DDS", picture)),
     _exact("QOI", lambda: saved(Image.fromarray(picture()), "QOI"), notes=("linear",), codec="QOI"),
     _exact("PSD", lambda: psd(picture(), 3)),
+    _grey("PSD, black and white", psd_of_1_bit, expected=lambda: grey3(black_and_white())),
     _clear("PSD, alpha", lambda: psd(rgba(), 3)),
     _exact(
         "PSD, CMYK",

@@ -373,6 +373,12 @@ def psd(array: Array, mode: int) -> bytes:
     return head + rest + np.ascontiguousarray(array.transpose(2, 0, 1)).tobytes()
 
 
+def psd_of_1_bit() -> bytes:
+    """A Photoshop file of black, which is 1, and white."""
+    head = b"8BPS" + struct.pack(">H6xHIIHH", 1, 1, *reversed(SIZE), 1, 0)
+    return head + bytes(12) + b"\0\0" + np.packbits(black_and_white() == 0, axis=1).tobytes()
+
+
 def stored_for(upright: Array, orientation: int) -> Array:
     """The samples that EXIF's Orientation turns into ``upright``, pixel by pixel after its definition."""
     height, width = upright.shape[:2]
@@ -461,9 +467,10 @@ def lab_expected() -> Array:
     return srgb_of_lab(samples * (100 / 255, 1, 1) - (0, 128, 128))
 
 
-def tiff_lab() -> bytes:
+def tiff_lab(planes: bool = False) -> bytes:
     signed = lab_samples() ^ np.array([0, 128, 128], np.uint8)
-    return tiff([signed.tobytes()], SIZE, [8, 8, 8], 8)
+    strips = [signed[..., c].tobytes() for c in range(3)] if planes else [signed.tobytes()]
+    return tiff(strips, SIZE, [8, 8, 8], 8, t284=[1 + planes])
 
 
 def ycc_samples() -> Array:

@@ -42,7 +42,7 @@ def run_batch(plan: Plan, work: Work, batch: BatchOptions) -> NoReturn:
                 else:
                     report.outcome(outcome)
                 signals.check()
-        report.finish(plan.names)
+        report.finish(plan)
 
 
 def _outcomes(
@@ -183,6 +183,8 @@ class Reporter:
         if task.target is not None:
             seconds = round(outcome.seconds, 3)
             facts = {"file": task.source, "output": task.target} | result.facts | {"seconds": seconds}
+        if outcome.notes:
+            facts["notes"] = [note.removeprefix("note: ") for note in outcome.notes]
         if result.error is not None:
             self._failed.append(task.source)
             self._say(f"ctc: {printable(task.source)}: {result.error}")
@@ -196,16 +198,19 @@ class Reporter:
                     self._say(", ".join([f"  {outcome.seconds:.2f} s", *filter(None, [result.detail])]))
         self._json(facts)
 
-    def finish(self, names: Sequence[str]) -> NoReturn:
-        """Sum up and exit. names: of the inputs, in their order."""
+    def finish(self, plan: Plan) -> NoReturn:
+        """Sum up and exit."""
         self._clear()
+        if plan.left_out and not self._batch.quiet:
+            kinds = ", ".join(sorted(set(plan.left_out)))
+            tell(f"ctc: {len(plan.left_out)} in folders left out, by their suffix: {kinds}")
         if self._total > 1:
             if not self._batch.quiet:
                 seconds = time.perf_counter() - self._started
                 counts = f"{self._done} done, {len(self._failed)} failed, {self._skipped} skipped"
                 tell(f"ctc: {counts}, {_size(self._nbytes)} of .ctc, {seconds:.1f} s{self._speed(seconds)}")
             if self._failed:
-                order = {name: place for place, name in enumerate(names)}
+                order = {name: place for place, name in enumerate(plan.names)}
                 failed = sorted(self._failed, key=lambda name: order.get(name, -1))
                 listed = ", ".join(printable(name) for name in failed)
                 tell(f"ctc: {len(failed)} of {self._total} inputs failed: {listed}")

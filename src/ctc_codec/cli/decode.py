@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from ..codec.options import DecodeOptions
-from ..container.file import info
+from ..container.file import info, parse
 from ..container.header import HeaderCutError, check_pixels
 from .batch import run_batch
 from .files import (
@@ -161,6 +161,8 @@ def _plan(
 
     suffix = "." + image_format.lower().removeprefix(".") if image_format else ".png"
     kind = saving_format(suffix)
+    if frames and batch.output is None:
+        raise ValueError("--progressive-every needs -o with a numbered name, frame-%03d.png for example")
     names: list[str | None] = [frame_name(batch.output or "", 1)] if frames else []
     chosen = plan(inputs, batch, suffix, ctc_suffixes)
     names += [task.target for task in [*chosen.tasks, *chosen.skipped]]
@@ -232,16 +234,18 @@ class _ImageWork(Work):
         frames: int | None = None,
     ) -> Result:
         """The result of decoding ``data`` to a picture of a size, or to so many frames."""
-        found = info(data)
+        found, file = info(data), parse(data)
+        used = len(data) if file.damage is None else file.used_bytes
+        bpp = 8 * used / (file.header.width * file.header.height)
         width, height = size
         facts: dict[str, Any] = {"width": width, "height": height}
         if output is not None:
             facts |= {"bytes": len(output), "bpp": round(8 * len(output) / (width * height), 5)}
         else:
             facts["frames"] = frames
-        facts |= {"from_bytes": len(data), "from_bpp": round(found.bpp, 5), "psnr": rounded(found.psnr)}
+        facts |= {"from_bytes": used, "from_bpp": round(bpp, 5), "psnr": rounded(found.psnr)}
         words = "" if frames is None else f", {frames} frame{'s' * (frames != 1)}"
-        line = f"{width}x{height}{words}, from {len(data)} bytes, {found.bpp:.4f} bpp"
+        line = f"{width}x{height}{words}, from {used} bytes, {bpp:.4f} bpp"
         detail = f"weights {model.fingerprint.hex()}"
         return Result(line, facts, output=output, nbytes=len(data), pixels=width * height, detail=detail)
 

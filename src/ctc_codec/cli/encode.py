@@ -94,7 +94,7 @@ def encode(inputs: tuple[str, ...], *, batch: BatchOptions, compute: ComputeOpti
     """Encode images to .ctc (by default beside each input, with the suffix .ctc)."""
     exclusive(quality=wanted["quality"], bpp=wanted["bpp"], bytes=wanted["nbytes"], psnr=wanted["psnr"])
     options = EncodeOptions(**wanted, max_pixels=compute.limit)
-    work = EncodeWork(options, measure=batch.as_json, compute=compute)
+    work = EncodeWork(options, measure=batch.as_json, removes=batch.remove, compute=compute)
     run_batch(plan(inputs, batch, ".ctc", image_suffixes), work, batch)
 
 
@@ -103,10 +103,12 @@ class EncodeWork(Work):
     """Encode an image.
 
     measure: decode the result, for its PSNR.
+    removes: inputs are removed, so what is not kept is lost.
     """
 
     options: EncodeOptions
     measure: bool = False
+    removes: bool = False
 
     def read(self, task: Task) -> bytes:
         from PIL import Image
@@ -134,15 +136,21 @@ class EncodeWork(Work):
                 tell(message if message.startswith("warning: ") else f"note: {message}")
 
             options = replace(self.options, warn=warn)
-            with silent_libraries():  # nested, so that Pillow's image is not held while this one is coded
-                source = source_image(
-                    open_image(data, options.max_pixels),
-                    background=options.background,
-                    metadata=options.metadata,
-                )
+            with silent_libraries():
+                image = open_image(data, options.max_pixels)
+                lost = [name.upper() for name in ("exif", "xmp") if image.info.get(name)]
+                source = source_image(image, background=options.background, metadata=options.metadata)
+            del image  # not held while its pixels are coded
             for note in source.notes:
                 warn(note)
+            if self.removes and lost and not options.metadata:
+                warn(f"warning: {' and '.join(lost)} are not kept (--keep-metadata)")
             coded = encode(source, options, weights=model)
+            # Other pages and frames; or a lossless file that is smaller.
+            kept = next((note for note in source.notes if note.startswith("only ")), None)
+            if len(coded) > len(data):
+                warn(f"the output is larger than the input, {len(coded)} bytes of {len(data)}")
+                kept = kept or "it is smaller than its output"
 
             def measured() -> dict[str, Any]:
                 psnr = psnr_against(source, decode(coded, weights=model, max_pixels=None))
@@ -151,6 +159,7 @@ class EncodeWork(Work):
             return Result.of_file(
                 coded,
                 output=coded,
+                kept=kept,
                 detail=f"weights {model.fingerprint.hex()}",
                 later=measured if self.measure else None,
             )

@@ -85,7 +85,7 @@ def evaluate(options: EvaluationOptions, *, ablation: bool, control: Path | None
 
     Every image is encoded once and its one file cut at many rates. The report is a folder: index.html,
     results.json, curves.csv, tables.md and plots. Its cache keeps all measurements: an interrupted evaluation
-    goes on where it was. Needs pip install 'ctc-codec[eval]'.
+    goes on where it was. Needs the extra eval: pip install '.[eval]'.
     """
     if control is not None and not ablation:
         raise click.UsageError("--control goes with --ablation")

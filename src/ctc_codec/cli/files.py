@@ -71,7 +71,8 @@ def _opened(name: str) -> Iterator[Any]:
             buffered: Any = sys.stdin.buffer
             yield getattr(buffered, "raw", buffered)
     except OSError as error:
-        raise InputError(reason(error)) from None
+        hint = f" (curl -s {printable(name)} | ctc ... -)" if "://" in name else ""
+        raise InputError(reason(error) + hint) from None
 
 
 def _pieces(stream: RawIOBase, count: int) -> Iterator[bytes]:

@@ -76,6 +76,7 @@ class InfoWork(Work):
             "fingerprint": header.fingerprint.hex(),
             "planes": header.planes,
             "slices": header.slices,
+            "sections": list(found.sections),
             "quality": [list(point) for point in found.quality],
         }
         if found.damage is None and found.nbytes < found.header_bytes + header.lead_bytes:
@@ -124,6 +125,8 @@ def _lines(name: str, facts: dict[str, Any]) -> Iterator[str]:
         yield f"  {planes}, {slices}{why}"
     if not facts.get("holds_picture", True):
         yield "  no picture yet: it begins some bytes later"
+    if facts["sections"]:
+        yield f"  with {', '.join(facts['sections'])}"
     yield f"  weights {facts['fingerprint']}"
     if facts["quality"]:
         yield "  quality, by the table in the file:"

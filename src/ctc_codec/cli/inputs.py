@@ -58,6 +58,7 @@ class Plan:
     skipped: what is done already.
     unusable: names that give no input, and why.
     names: of all of these, in order.
+    left_out: suffixes of files in folders that no image has, or "no suffix".
     folder: the output folder, or None.
     """
 
@@ -65,6 +66,7 @@ class Plan:
     skipped: list[Task] = field(default_factory=list)
     unusable: list[tuple[str, str]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     folder: str | None = None
 
     def leave_out(self, name: str, reason: str) -> None:
@@ -83,6 +85,8 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
     """
     if batch.skip_existing and batch.force:
         raise click.UsageError("--skip-existing and --force exclude each other")
+    if suffix is not None:
+        _check_words(inputs)
     folders = _folders_of(inputs, batch.recursive)
     output = STREAM if batch.output == "/dev/stdout" else batch.output
     into_folder = _is_folder(output)
@@ -93,7 +97,8 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
             raise click.UsageError("folders need -o with a folder (or none at all)")
         into_folder = True
     if output is not None and not into_folder and (len(inputs) > 1 or batch.listed):
-        raise click.UsageError("several inputs need -o with a folder (or none at all)")
+        hint = "" if output == STREAM or os.path.exists(output) else f": -o {printable(output)}/ makes it"
+        raise click.UsageError(f"several inputs need -o with a folder, or none at all{hint}")
 
     if output is not None and into_folder:
         _check_folder(output)
@@ -122,6 +127,17 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
     for task in tasks:
         (result.skipped if batch.skip_existing and _is_done(task) else result.tasks).append(task)
     return result
+
+
+_WORDS = {"avif", "gif", "jpeg", "jpg", "jxl", "png", "tif", "tiff", "webp"}
+
+
+def _check_words(inputs: tuple[str, ...]) -> None:
+    """Raise UsageError for what is no file but was meant as the value of an option: ``-f png``, ``-q 80``."""
+    for name in inputs:
+        if (name in _WORDS or name.isdecimal()) and not os.path.exists(name):
+            option = "--quality" if name.isdecimal() else "--format"
+            raise click.UsageError(f"{name} is no file ({option} {name}?)")
 
 
 def _check_positional(inputs: tuple[str, ...], suffix: str, wanted: Suffixes) -> None:
@@ -171,14 +187,15 @@ def _expanded(
         def failed(error: OSError) -> None:
             result.leave_out(str(error.filename), reason(error))
 
-        before = len(result.unusable)
+        before, left_out = len(result.unusable), len(result.left_out)
         empty = True
-        for relative in _walk(name, wanted(), result.folder, failed):
+        for relative in _walk(name, wanted, result, failed):
             empty = False
             yield os.path.join(name, relative), relative
         if empty and len(result.unusable) == before:
             kind = "*.ctc file" if wanted is ctc_suffixes else "image (no file has the suffix of one)"
             result.leave_out(name, f"there is no {kind} in this folder")
+            del result.left_out[left_out:]
 
 
 def _below(name: str) -> str:
@@ -187,16 +204,15 @@ def _below(name: str) -> str:
     return str(Path(*(part for part in path.parts if part not in (path.anchor, os.pardir))))
 
 
-def _walk(
-    folder: str, suffixes: frozenset[str], output: str | None, failed: Callable[[OSError], None]
-) -> Iterator[str]:
+def _walk(folder: str, wanted: Suffixes, result: Plan, failed: Callable[[OSError], None]) -> Iterator[str]:
     """Files of these suffixes below a folder, as paths relative to it: a folder's own files by name, then its
     folders by name.
 
     Hidden files and folders are left out, and so are links to folders, of which a loop could be made, and the
     folder that the outputs go to. Links to files are followed.
     """
-    avoided = os.path.realpath(output) if output is not None else None
+    avoided = os.path.realpath(result.folder) if result.folder is not None else None
+    suffixes = wanted()
     for place, folders, files in os.walk(folder, onerror=failed):
         folders[:] = sorted(
             name
@@ -204,10 +220,16 @@ def _walk(
             if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) != avoided
         )
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:
-                path = os.path.join(place, name)
-                if _may_be_read(path):
-                    yield os.path.relpath(path, folder)
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("."):
+                continue
+            if suffix not in suffixes:
+                if wanted is image_suffixes and suffix != ".ctc":
+                    result.left_out.append(suffix or "none")
+                continue
+            path = os.path.join(place, name)
+            if _may_be_read(path):
+                yield os.path.relpath(path, folder)
 
 
 def _may_be_read(path: str) -> bool:
@@ -246,6 +268,7 @@ def _without_collisions(tasks: list[Task], result: Plan, hint: str) -> list[Task
     """The tasks less those that share an output with another, which go to the plan; an input that is named
     twice is taken once. Raises UsageError if none is left."""
     dropped: set[int] = set()
+    collided: list[list[Task]] = []
     for group in _sharing(tasks):
         first, others = group[0], [task for task in group[1:] if not _is_one_input(group[0], task)]
         for task in group[1:]:
@@ -253,13 +276,19 @@ def _without_collisions(tasks: list[Task], result: Plan, hint: str) -> list[Task
                 dropped.add(id(task))
                 result.names.remove(task.source)
         if others:
-            sources = " and ".join(printable(task.source) for task in (first, *others))
-            words = f"{sources} would both be written to {printable(first.target or '')}{hint}"
-            dropped.update(id(task) for task in (first, *others))
-            result.unusable += [(task.source, words) for task in (first, *others)]
+            collided.append([first, *others])
+            dropped.update(id(task) for task in collided[-1])
     left = [task for task in tasks if id(task) not in dropped]
-    if dropped and not left:
-        raise click.UsageError(result.unusable[0][1])
+    if collided and not left:
+        sources = " and ".join(printable(task.source) for task in collided[0])
+        raise click.UsageError(
+            f"{sources} would both be written to {printable(collided[0][0].target or '')}{hint}"
+        )
+    for group in collided:
+        for task in group:
+            sources = " and ".join(printable(other.source) for other in group if other is not task)
+            words = f"left out: {sources} would be written to {printable(task.target or '')} too"
+            result.unusable.append((task.source, words + (hint if task is group[0] else "")))
     return left
 
 

@@ -35,7 +35,7 @@ _SHORTAGES = {errno.EMFILE, errno.ENFILE}
 
 
 _HABITS = {
-    "-d": "to decode: ctc decode FILE",
+    "-d": "ctc decode FILE decodes, -q is the quality of encoding",
     "-z": "to encode: ctc encode FILE",
     "-y": "-f overwrites",
     "--overwrite": "-f overwrites",
@@ -51,6 +51,10 @@ _HABITS = {
     "--device": "all computing is on the CPU",
     "--exif": "--keep-metadata keeps EXIF and XMP",
     "--resize": "resize the image before",
+    "--strip": "metadata are not kept without --keep-metadata",
+    "--update": "--skip-existing leaves out what is done",
+    "-9": "-e 9 is the highest effort",
+    "-v": "-V is the version",
     "--test": "ctc check tells whether files are sound",
     "--list": "ctc info describes files",
 }
@@ -81,10 +85,11 @@ class _Group(click.Group):
             except click.Abort as error:
                 _interrupted(error.__cause__)
             except click.UsageError as error:
-                known = _HABITS.get(getattr(error, "option_name", ""))
+                known = _HABITS.get(error.option_name) if isinstance(error, click.NoSuchOption) else None
                 hint = f"{known}; see" if known else "see"
                 where = error.ctx.command_path if error.ctx else "ctc"
-                tell(f"ctc: {error.format_message()} ({hint} {where} --help)")
+                words = error.message if known else error.format_message()
+                tell(f"ctc: {words} ({hint} {where} --help)")
                 raise SystemExit(2) from None
             except Exception as error:
                 if signals.came():  # libraries make other exceptions of an interrupt

@@ -201,7 +201,7 @@ file names."""
 
 INPUTS = _together(
     click.argument("inputs", nargs=-1, type=_PATH, metavar="INPUT..."),
-    click.option("--files-from", type=_PATH, metavar="LIST", help="And the files in LIST, a line each."),
+    click.option("--files-from", type=_PATH, metavar="LIST", help="Also take the files named in LIST."),
 )
 BPP = click.option("--bpp", type=POSITIVE, metavar="X", help="At most X bits per pixel.")
 NBYTES = click.option(

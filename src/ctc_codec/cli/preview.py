@@ -93,6 +93,8 @@ def preview(
     """
     if original is not None and (len(inputs) > 1 or batch.recursive):
         raise click.UsageError("--original goes with one input, without -r")
+    if batch.output is not None and os.path.splitext(batch.output)[1].lower() not in ("", ".html", ".htm"):
+        raise click.UsageError(f"{printable(batch.output)}: a preview is a web page, of a name with .html")
     if original == STREAM and inputs == (STREAM,):
         raise click.UsageError("standard input can be read only once")
     bar = len(inputs) == 1 and not batch.quiet and on_terminal()

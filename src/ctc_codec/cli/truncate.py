@@ -9,6 +9,7 @@ import click
 
 from ..container import file
 from ..container.file import info
+from ..errors import TargetError
 from .batch import run_batch
 from .files import STREAM, CtcInput, more_than_asked, rate_bytes, read_ctc
 from .inputs import Task, ctc_suffixes, plan
@@ -76,7 +77,10 @@ class TruncateWork(Work):
         if self.psnr is None:
             return source.first(rate_bytes(source, self.bpp, self.nbytes))
         count = file.psnr_bytes(source.first(file.table_bytes(source.header)), self.psnr)
-        return file.truncate(source.first(count), psnr=self.psnr)
+        data = source.first(count)
+        if len(data) < count:
+            raise TargetError(f"{self.psnr:g} dB would take {count} bytes, and {len(data)} are left")
+        return data
 
     def prepare(self) -> Run:
         def run(data: bytes, task: Task, tell: Tell) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from ..container.file import info
+from ..container.quality_table import EXACT
 from ..errors import CtcError
 from . import signals
 from .files import (
@@ -40,6 +40,7 @@ class Result:
     pixels: of its picture.
     detail: what --verbose adds.
     error: why the input is not accepted, although all of this could be told.
+    kept: why the input is not to be removed, although its output could be written.
     later: gives more facts once the output is written; its time does not count.
     """
 
@@ -51,6 +52,7 @@ class Result:
     pixels: int = 0
     detail: str = ""
     error: str | None = None
+    kept: str | None = None
     later: Callable[[], dict[str, Any]] | None = None
 
     @classmethod
@@ -74,8 +76,8 @@ class Result:
 
 
 def rounded(psnr: float | None) -> float | None:
-    """PSNR in dB for JSON, which knows no infinity."""
-    return round(psnr, 3) if psnr is not None and math.isfinite(psnr) else None
+    """PSNR in dB for JSON, which knows no infinity: None, also for what a quality table calls exact."""
+    return round(psnr, 3) if psnr is not None and psnr < EXACT else None
 
 
 Tell = Callable[[str], None]
@@ -171,7 +173,9 @@ def attempt(work: Work, prepare: Prepare, task: Task, batch: BatchOptions) -> Ou
             write_output(task.target, result.output, batch.force, task.make_folder, origin)
         seconds = time.perf_counter() - started
         facts = result.facts if result.later is None else result.facts | result.later()
-        if batch.remove and result.error is None:
+        if batch.remove and result.kept is not None:
+            notes.append(f"warning: the input is not removed: {result.kept}")
+        elif batch.remove and result.error is None:
             remove_input(task.source, task.target)
         result = replace(result, facts=facts, output=None, later=None)
         return Outcome(task, result, notes=notes, seconds=seconds)

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from PIL import Image
 
 from ..container import sections
-from ..container.file import pack, truncate
+from ..container.file import info, pack, truncate
 from ..container.header import Header, check_pixels
 from ..errors import TargetError
 from ..image import transparency
@@ -106,7 +106,10 @@ def _cut(data: bytes, options: EncodeOptions, warn: Callable[[str], Any], psnr: 
         return data
     least = picture_bytes(data) if asked < header_bytes + header.lead_bytes else None
     if least is None or asked >= least:
-        return truncate(data, nbytes=asked)
+        cut = truncate(data, nbytes=asked)
+        if lost := sorted({"EXIF", "XMP"}.intersection(info(data).sections).difference(info(cut).sections)):
+            warn(f"{' and '.join(lost)} would come behind the {asked} bytes of the file: not kept")
+        return cut
     if options.nbytes is not None:
         data = truncate(data, nbytes=asked)
         warn(f"{asked} bytes hold no picture yet: {least} do")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..container.header import MAX_SLICES_OF_PLANE
-from ..container.quality_table import QualityTable, table_of
+from ..container.quality_table import EXACT, QualityTable, table_of
 from ..planes.order import KNOWN
 from ..planes.trits import at_plane, planes_of, quantise, unit
 from ..synthesis.means import offsets
@@ -28,7 +28,6 @@ _SAMPLED = (8, 4, 2)
 """Distance of the rows of the finest levels that are looked at to follow the error."""
 _ROUNDING = 1 / 12
 """Squared error of rounding samples to integers."""
-_HIGHEST_PSNR = 99.99
 
 
 @dataclass(frozen=True)
@@ -258,8 +257,8 @@ class PictureGuide:
         for nbytes, error in self.moments:
             ratio = float(np.interp(error, [e for e, _ in known], ratios)) if known else 1.0
             mse = max(error * ratio, 0.0) + _ROUNDING
-            points.append((min(nbytes, code_bytes), min(psnr_of_mse(mse), _HIGHEST_PSNR)))
+            points.append((min(nbytes, code_bytes), min(psnr_of_mse(mse), EXACT)))
         points = [*dict(points).items()]
         if not points or points[-1][0] != code_bytes:
-            points.append((code_bytes, points[-1][1] if points else _HIGHEST_PSNR))
+            points.append((code_bytes, points[-1][1] if points else EXACT))
         return table_of(code_bytes, points)

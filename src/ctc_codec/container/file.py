@@ -235,7 +235,7 @@ def psnr_bytes(data: bytes, psnr: float) -> int:
     file = parse(data)
     table = file.quality_table
     if table is None:
-        raise TargetError("no quality table in the file, or in what is left of it: give bpp or bytes")
+        raise TargetError("no quality table in the file, or in what is left of it: give a size or a rate")
     code_bytes = table.code_bytes_for(psnr, file.header.code_bytes)
     if code_bytes is None:
         raise TargetError(f"{psnr:g} dB is out of reach: the whole stream gives {table.psnr[0]:.2f} dB")

@@ -16,6 +16,8 @@ _FINE = 230
 """Steps of a fall that are written exactly, 4.6 dB: more than photographs have. A byte above it counts on in
 dB, for text and textures, whose PSNR falls to nothing when their last plane is cut."""
 _TOP_SCALE = 100
+EXACT = 99.99
+"""dB that stand for no error at all."""
 
 
 def _fall(byte: int) -> float:

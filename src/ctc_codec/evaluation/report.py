@@ -108,7 +108,7 @@ def _chosen(kind: str, wanted: Sequence[str] | None, known: Sequence[str]) -> li
 def _check_installed(needed: Sequence[str]) -> None:
     lacking = [package for package in needed if importlib.util.find_spec(package) is None]
     if lacking:
-        raise MeasurementError(f"{lacking[0]} is not installed: pip install 'ctc-codec[eval]'")
+        raise MeasurementError(f"{lacking[0]} is not installed: see README, Install")
 
 
 def _installed(wanted: Sequence[Codec]) -> tuple[list[Codec], dict[str, str]]:

@@ -6,7 +6,7 @@ import io
 import re
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -22,9 +22,12 @@ PAGES = "ctc_codec.pages"
 """Key in ``Image.info``: pages of a TIFF, a tuple of :class:`Page`."""
 
 ALPHA = "ctc_codec.alpha"
-"""Key in ``Image.info``: what a file says about its fourth channel, UNUSED or PREMULTIPLIED."""
+"""Key in ``Image.info``: what a file says about its alpha.
 
-UNUSED, PREMULTIPLIED = "unused", "premultiplied"
+UNUSED, PREMULTIPLIED, INVERTED as Pillow reads it, or UNREAD by Pillow.
+"""
+
+UNUSED, PREMULTIPLIED, INVERTED, UNREAD = "unused", "premultiplied", "inverted", "unread"
 
 _MAX_PAGES = 1000
 """Pages of a TIFF that are looked at; further ones are not chosen."""
@@ -74,6 +77,17 @@ class Page:
     def size(self) -> str:
         """Width and height for messages."""
         return f"{self.width}x{self.height}"
+
+
+@contextmanager
+def from_start(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """A file at its beginning; it comes back to its place. Raises OSError or ValueError if it cannot."""
+    place = file.tell()
+    file.seek(0)
+    try:
+        yield file
+    finally:
+        file.seek(place)
 
 
 # --- TIFF -------------------------------------------------------------------------------------------
@@ -177,10 +191,8 @@ def read_pages(image: Image.Image) -> tuple[Page, ...]:
         with suppress(Exception):  # a damaged tag
             kind = int(getattr(image, "tag_v2", {}).get(_KIND, 0))
         return (Page(0, *image.size, preview=bool(kind & 1), mask=bool(kind & 4), sensor=False),)
-    with suppress(OSError, ValueError):  # closed, or it cannot be sought
-        place = file.tell()
+    with suppress(OSError, ValueError), from_start(file):
         image.info[PAGES] = tiff_pages(file)
-        file.seek(place)
     return tuple(image.info.get(PAGES, ()))
 
 
@@ -208,6 +220,8 @@ def choose(data: bytes, max_pixels: int | None) -> tuple[bytes, dict[str, Any]]:
         return _chosen_page(data)
     if data[:4] in (b"\0\0\1\0", b"\0\0\2\0"):
         return _chosen_icon(data, max_pixels)
+    if data[:4] == b"DDS ":
+        return data, {CHOICE: surface_notes(data[:148])}
     if data[:4] == b"icns":
         _check_icns(data, max_pixels)
     return data, {}
@@ -253,7 +267,7 @@ def page_notes(pages: tuple[Page, ...], page: Page) -> list[str]:
     return notes
 
 
-# --- MPO, PSD ---------------------------------------------------------------------------------------
+# --- MPO, PSD, DDS ----------------------------------------------------------------------------------
 
 
 def has_only_previews(image: Image.Image) -> bool:
@@ -268,6 +282,16 @@ def has_merged_picture(image: Image.Image) -> bool:
     """Whether a PSD holds the picture that its layers make, which is all that Pillow reads of it."""
     versions = [data for number, _, data in getattr(image, "resources", ()) if number == 1057]
     return not any(len(data) > 4 and data[4] == 0 for data in versions)
+
+
+def surface_notes(head: bytes) -> list[str]:
+    """What to say of a DDS, by its first 148 bytes: of cubes, volumes and arrays Pillow reads one picture."""
+    with suppress(struct.error):
+        code, capabilities = struct.unpack_from("<4s24xI", head, 84)
+        count = struct.unpack_from("<I", head, 140)[0] if code == b"DX10" else 1
+        if capabilities & 0x200200 or count > 1:
+            return ["only the first of several pictures is coded"]
+    return []
 
 
 # --- icons and cursors ------------------------------------------------------------------------------
@@ -342,11 +366,8 @@ def read_alpha(image: Image.Image) -> None:
     reader = _ALPHA_READERS.get(image.format or "")
     if reader is None or file is None or ALPHA in image.info:
         return
-    with suppress(struct.error, OSError, ValueError):  # cut, or closed
-        place = file.tell()
-        meaning = reader(file)
-        file.seek(place)
-        if meaning is not None:
+    with suppress(struct.error, OSError, ValueError), from_start(file):
+        if meaning := reader(file):
             image.info[ALPHA] = meaning
 
 
@@ -356,21 +377,37 @@ def _unpacked(file: IO[bytes], offset: int, letters: str, whence: int = io.SEEK_
 
 
 def _tga_alpha(file: IO[bytes]) -> str | None:
-    """By the attributes type in the extension area of a TGA 2.0."""
+    """By the attributes type in the extension area of a TGA 2.0.
+
+    Colours of 16 bits have a bit of alpha if the descriptor says so, of which Pillow takes the opposite.
+    """
+    kind, map_bits, bits, flags = _unpacked(file, 2, "<B4xB8xBB")
+    meaning = None
+    if {1: map_bits, 2: bits}.get(kind & 7) == 16:
+        meaning = INVERTED if flags & 15 else UNUSED
     extension, _, signature = _unpacked(file, -26, "<II18s", io.SEEK_END)
     if signature != b"TRUEVISION-XFILE.\0" or not extension:
-        return None
+        return meaning
     (kind,) = _unpacked(file, extension + 494, "B")
-    return {0: UNUSED, 1: UNUSED, 2: UNUSED, 4: PREMULTIPLIED}.get(kind)
+    return {0: UNUSED, 1: UNUSED, 2: UNUSED, 4: PREMULTIPLIED}.get(kind, meaning)
 
 
 def _psd_alpha(file: IO[bytes]) -> str | None:
-    """In a file with layers a fourth channel is a stored selection, unless their count is negative."""
+    """In a file with layers a further channel is a stored selection, unless their count is negative."""
+    channels, mode = _unpacked(file, 12, ">H10xH")
+    unread = channels > {3: 3, 4: 4, 9: 3}.get(mode, 1) and (channels, mode) != (4, 3)
     offset = 26
     for _ in range(2):  # colours, resources
         offset += 4 + _unpacked(file, offset, ">I")[0]
     section, size, layers = _unpacked(file, offset, ">IIh")
-    return UNUSED if section and size and layers > 0 else None
+    if not (section and size and layers):
+        return None
+    return UNUSED if layers > 0 else UNREAD if unread else None
+
+
+def _bmp_alpha(file: IO[bytes]) -> str | None:
+    size, bits, alpha = _unpacked(file, 14, "<I10xH36xI")
+    return UNREAD if size >= 56 and bits == 16 and alpha else None
 
 
 def _dds_alpha(file: IO[bytes]) -> str | None:
@@ -381,7 +418,7 @@ def _dds_alpha(file: IO[bytes]) -> str | None:
     return {2: PREMULTIPLIED, 3: UNUSED, 4: UNUSED}.get(_unpacked(file, 144, "<I")[0] & 7)
 
 
-_ALPHA_READERS = {"TGA": _tga_alpha, "PSD": _psd_alpha, "DDS": _dds_alpha}
+_ALPHA_READERS = {"BMP": _bmp_alpha, "DDS": _dds_alpha, "PSD": _psd_alpha, "TGA": _tga_alpha}
 
 _MAYBE_UNUSED = ("TGA", "BMP", "DIB", "ICO", "CUR", "DDS", "SGI", "PSD")
 """Formats in which a fourth channel often is padding: one of zeros does not mean that nothing is visible."""

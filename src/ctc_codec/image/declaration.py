@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import struct
 import zlib
@@ -15,6 +14,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
+from .choice import from_start
 from .profile import ADOBE_RGB, LEVELS, ROMM, Floats, Points, from_h273, from_points, rgb_profile, romm_curve
 
 DECLARED = "ctc_codec.colours"
@@ -56,33 +56,16 @@ def declared(image: Image.Image) -> list[Colours]:
     return _statements(image, None) if known is None or changed else list(known)
 
 
-def remember(image: Image.Image, file: IO[bytes] | None = None) -> None:
+def remember(image: Image.Image, file: IO[bytes]) -> None:
     """Keep in an image's ``info`` what its file says about colours, most of which Pillow forgets.
 
-    file: if it is not the one that Pillow is going to load the pixels from. It keeps its position.
+    file: the whole of it, at any position, where it stays.
     """
-    source = file or getattr(image, "fp", None)
-    frame, known = image.tell(), image.info.get(DECLARED)
-    if known is not None and (source is None or known[0] == frame):
+    frame = image.tell()
+    if image.info.get(DECLARED, (None,))[0] == frame:
         return
-    with suppress(Exception):  # a file that cannot be sought, or is gone
-        if source is None:
-            _remember_again(image)
-            return
-        position = source.tell()
-        try:
-            statements = _statements(image, source)
-            image.info[DECLARED] = frame, image.info.get("icc_profile"), statements
-        finally:
-            source.seek(position)
-
-
-def _remember_again(image: Any) -> None:
-    """Read the file of an image that is loaded, which Pillow's ``save`` does before it calls a plugin."""
-    if image.format in _READERS and isinstance(image.filename, str) and os.path.isfile(image.filename):
-        with Image.open(image.filename) as again:
-            if again.format == image.format:
-                remember(image, again.fp)
+    with suppress(Exception), from_start(file):
+        image.info[DECLARED] = frame, image.info.get("icc_profile"), _statements(image, file)
 
 
 def _statements(image: Image.Image, file: IO[bytes] | None) -> list[Colours]:
@@ -90,7 +73,6 @@ def _statements(image: Image.Image, file: IO[bytes] | None) -> list[Colours]:
     found: list[Colours] = []
     if file is not None and kind in _READERS:
         with suppress(Exception):  # what is damaged says nothing
-            file.seek(0)
             for colours in _READERS[kind](file, image):  # one by one: those before the damage count
                 found.append(colours)
     if not (found and kind == "PNG"):
@@ -221,7 +203,7 @@ def _icon(file: IO[bytes], image: Any) -> Iterator[Colours]:
         yield from _png(file, image)
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Names and contents of boxes as of ISO/IEC 14496-12 and JPEG 2000."""
     at = 0
     for _part in range(_MAX_PARTS):
@@ -257,17 +239,17 @@ def _box(file: IO[bytes], wanted: bytes) -> bytes:
 
 def _avif(file: IO[bytes], _: Image.Image) -> Iterator[Colours]:
     """The numbers of the primary picture. Pillow has its profile, which takes precedence."""
-    meta = dict(_boxes(_box(file, b"meta")[4:]))
+    meta = dict(boxes(_box(file, b"meta")[4:]))
     narrow = meta[b"pitm"][0] == 0
     (primary,) = struct.unpack_from(">H" if narrow else ">I", meta[b"pitm"], 4)
     items = [primary]
     references = meta.get(b"iref", b"")
-    for name, data in _boxes(references[4:]):
+    for name, data in boxes(references[4:]):
         one = ">H" if references[0] == 0 else ">I"
         if name == b"dimg" and struct.unpack_from(one, data)[0] == primary:  # a grid of tiles
             items.append(struct.unpack_from(one, data, struct.calcsize(one) + 2)[0])
-    properties = list(_boxes(meta[b"iprp"]))
-    contents = [box for name, data in properties if name == b"ipco" for box in _boxes(data)]
+    properties = list(boxes(meta[b"iprp"]))
+    contents = [box for name, data in properties if name == b"ipco" for box in boxes(data)]
     of_items: dict[int, list[int]] = {}
     for name, data in properties:
         if name == b"ipma":
@@ -308,7 +290,7 @@ _JP2_MODELS = {
 
 
 def _jpeg2000(file: IO[bytes], _: Image.Image) -> Iterator[Colours]:
-    for name, data in _boxes(_box(file, b"jp2h")):
+    for name, data in boxes(_box(file, b"jp2h")):
         method = data[0] if name == b"colr" and len(data) > 3 else 0
         if method in (2, 3):
             yield Colours(data[3:], embedded=True)

@@ -16,6 +16,8 @@ from PIL import ExifTags, Image
 from ..container.sections import MAX_METADATA
 from . import exif as exif_bytes
 from . import xmp as xmp_bytes
+from .choice import from_start
+from .declaration import boxes
 from .exif import PREFIX, SIDEWAYS, TURNS, Kept, Resolution
 
 DROPPED = "ctc_codec.dropped"
@@ -30,7 +32,10 @@ _TIFF_TAGS = frozenset(
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _GIF_XMP, _GIF_XMP_END = b"!\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
 _MAX_FILE = 1 << 28
-"""Bytes of a file in which XMP is looked for."""
+"""Bytes of a file in which metadata are looked for."""
+
+_JP2_XMP, _JP2_EXIF = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC"), b"JpgTiffExif->JP2"
+"""What boxes of JPEG 2000 begin with."""
 
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 
@@ -73,44 +78,36 @@ def read_turn(image: Image.Image) -> Image.Transpose | None:
     return TURNS.get(found or xmp_bytes.orientation(_raw_xmp(image)))
 
 
-def remember_xmp(image: Image.Image, file: IO[bytes] | None) -> None:
-    """Keep XMP of a GIF or a JPEG XL in ``info``, before its pixels are loaded, as Pillow does not read it.
+def remember_metadata(image: Image.Image, file: IO[bytes]) -> None:
+    """Keep in ``info`` what Pillow does not read in GIF, JPEG XL and JPEG 2000.
 
     file: the whole of it, at any position, where it stays.
     """
-    finder = {"GIF": _gif_xmp, "JXL": _jxl_xmp}.get(image.format or "")
-    if finder is None or file is None or "xmp" in image.info:
+    finder = {"GIF": _in_gif, "JXL": _in_boxes, "JPEG2000": _in_boxes}.get(image.format or "")
+    if finder is None or "xmp" in image.info:
         return
-    with suppress(Exception):  # a file that cannot be sought, or damaged
-        position = file.tell()
-        try:
-            file.seek(0)
-            if xmp := finder(file.read(_MAX_FILE)):
-                image.info["xmp"] = xmp
-        finally:
-            file.seek(position)
+    with suppress(Exception), from_start(file):
+        for key, value in finder(file.read(_MAX_FILE)):
+            image.info.setdefault(key, value)
 
 
-def _gif_xmp(data: bytes) -> bytes:
+def _in_gif(data: bytes) -> Iterator[tuple[str, Any]]:
     start = data.find(_GIF_XMP) + len(_GIF_XMP)
     end = data.find(_GIF_XMP_END, start)
-    return data[start:end] if start >= len(_GIF_XMP) and end >= 0 else b""
+    if start >= len(_GIF_XMP) and end >= 0:
+        yield "xmp", data[start:end]
 
 
-def _jxl_xmp(data: bytes) -> bytes:
-    at = 0
-    while at + 8 <= len(data):
-        size, name = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if size == 1:
-            head, (size,) = 16, struct.unpack_from(">Q", data, at + 8)
-        end = at + size if size else len(data)
-        if name == b"xml ":
-            return data[at + head : end]
-        if end < at + head:
-            break
-        at = end
-    return b""
+def _in_boxes(data: bytes) -> Iterator[tuple[str, Any]]:
+    for name, content in boxes(data):
+        if name == b"xml " and data[4:8] == b"JXL ":
+            yield "xmp", content
+        elif name == b"brob" and content.startswith(b"xml "):
+            yield DROPPED, ["compressed XMP"]
+        elif name == b"uuid" and content.startswith(_JP2_XMP):
+            yield "xmp", content[len(_JP2_XMP) :]
+        elif name == b"uuid" and content.startswith(_JP2_EXIF):
+            yield "exif", content[len(_JP2_EXIF) :]
 
 
 # --- what to keep -----------------------------------------------------------------------------------

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from typing import IO, Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from ..container.header import MAGIC, MAX_PIXELS, check_pixels
 from ..errors import CtcError, InputError, LimitError
 from .bare import without_metadata
 from .choice import choose, read_alpha
 from .declaration import remember
-from .metadata import quiet, remember_xmp
+from .metadata import quiet, remember_metadata
 
 files = threading.RLock()
 """Held while frames are counted and pixels loaded: both move a file's position, and threads may share it."""
@@ -119,8 +120,7 @@ def _decoded(data: bytes, info: dict[str, Any], whole: bytes, max_pixels: int | 
     check_pixels(*image.size, max_pixels)
     is_animated(image)  # some files forget their pixels over this; later they remember the answer
     read_alpha(image)
-    remember(image, io.BytesIO(whole))
-    load(image)
+    load(image, io.BytesIO(whole))
     return image
 
 
@@ -178,11 +178,32 @@ def is_animated(image: Image.Image) -> bool:
         return False
 
 
-def load(image: Image.Image) -> None:
-    """Load an image's pixels; see :data:`PNG_BITS` and :func:`ctc_codec.image.declaration.remember`."""
+def load(image: Image.Image, file: IO[bytes] | None = None) -> None:
+    """Load an image's pixels, and keep in its ``info`` what Pillow forgets of its file: see :data:`PNG_BITS`.
+
+    file: if it is not the one that Pillow is going to load the pixels from.
+    """
     tiles = getattr(image, "tile", None)
     if image.format == "PNG" and tiles and tiles[0][3] in _PNG_BITS:
         image.info[PNG_BITS] = _PNG_BITS[tiles[0][3]]
-    remember(image)
-    remember_xmp(image, getattr(image, "fp", None))
+    if tiles and isinstance(image, TiffImagePlugin.TiffImageFile):
+        _read_wide_planes(image)
+    with ExitStack() as opened, suppress(OSError, TypeError, ValueError):
+        file = file or getattr(image, "fp", None)
+        if file is None and os.path.isfile(name := getattr(image, "filename", "")):
+            # Pillow's ``save`` loads an image, and closes its file, before it calls a plugin.
+            file = opened.enter_context(open(name, "rb"))
+        if file is not None:
+            remember(image, file)
+            remember_metadata(image, file)
     image.load()
+
+
+def _read_wide_planes(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Let libtiff load planes of 16-bit samples, whose bytes Pillow would take for samples."""
+    if image.tag_v2.get(284) == 2 and not image.use_load_libtiff and max(image.tag_v2.get(258, (1,))) > 8:
+        TiffImagePlugin.READ_LIBTIFF = True
+        try:
+            image._setup()
+        finally:
+            TiffImagePlugin.READ_LIBTIFF = False

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from ..errors import InputError
 from .choice import (
     ALPHA,
     CHOICE,
+    INVERTED,
     PREMULTIPLIED,
+    UNREAD,
     UNUSED,
+    from_start,
     has_merged_picture,
     has_only_previews,
     may_be_unused,
     page_notes,
     read_alpha,
     read_pages,
+    surface_notes,
 )
 from .colour import to_srgb
 from .declaration import declared
@@ -121,7 +126,9 @@ def source_image(
             notes.append(f"{samples} are reduced to 8 bits")
         plain, clear = _colour_and_alpha(image, bits, notes)
         clear = _meant(clear, image, notes)
-        plain = to_srgb(_without_colour(plain, clear), declared(image), notes)
+        # Decoders of WebP make greys that differ by one level.
+        plain = _without_colour(plain, clear, 1 if image.format == "WEBP" else 0)
+        plain = to_srgb(plain, declared(image), notes)
         plain = _without_colour(plain, clear)  # CMYK, for example, of black ink alone
     if turn is not None:
         plain, clear = plain.transpose(turn), clear and clear.transpose(turn)
@@ -149,6 +156,9 @@ def _choice_notes(image: Image.Image) -> list[str]:
         return [_frame_note(image)]
     if image.format in ("ICO", "ICNS") and len(image.info.get("sizes", ())) > 1:
         return ["only the largest of several pictures is coded"]
+    if image.format == "DDS" and (file := getattr(image, "fp", None)):
+        with suppress(OSError, ValueError), from_start(file):
+            return surface_notes(file.read(148))
     if image.format == "PSD" and not has_merged_picture(image):
         return ["saved by Photoshop without its merged picture: what is coded may be blank"]
     return []
@@ -193,6 +203,11 @@ def _colour_and_alpha(
         image = _without_palette(image)
     elif mode == "1":
         image = image.convert("L")
+        if kind == "PSD":  # in which 1 is black
+            image = ImageChops.invert(image)
+    elif mode == "LAB" and _tiff_tag(image, 284, 1) == 2:  # planes, in which Pillow forgets the signs
+        lightness, *others = image.split()
+        image = Image.merge("LAB", [lightness, *(band.point(lambda v: v ^ 128) for band in others)])
     elif mode in ("La", "RGBa"):
         image = image.convert(mode.upper())
     elif mode == "RGBA" and image.info.get(ALPHA) == PREMULTIPLIED:
@@ -211,8 +226,12 @@ def _colour_and_alpha(
 
 def _meant(alpha: Image.Image | None, image: Image.Image, notes: list[str]) -> Image.Image | None:
     """Alpha of an image if it hides anything of it, and if the file means that."""
+    if image.info.get(ALPHA) == UNREAD:
+        notes.append("its transparency is not coded: Pillow does not read it")
     if alpha is None or image.info.get(ALPHA) == UNUSED:
         return None
+    if image.info.get(ALPHA) == INVERTED:
+        alpha = ImageChops.invert(alpha)
     lowest, highest = alpha.getextrema()
     if highest == 0 and may_be_unused(image):
         notes.append("its alpha is 0 everywhere: taken as unused")
@@ -224,19 +243,23 @@ def _meant(alpha: Image.Image | None, image: Image.Image, notes: list[str]) -> I
     return None if lowest == 255 else alpha
 
 
-def _without_colour(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
-    """An image of mode RGB as one of mode L if it is grey wherever it is seen; others as they are."""
+def _without_colour(image: Image.Image, alpha: Image.Image | None, apart: int = 0) -> Image.Image:
+    """An image of mode RGB as one of mode L if it is grey wherever it is seen; others as they are.
+
+    apart: levels by which channels of a grey may differ.
+    """
     if image.mode != "RGB":
         return image
     for top in range(0, image.height, _BAND):  # colour mostly shows in the first
         band = (0, top, image.width, min(top + _BAND, image.height))
         red, green, blue = np.moveaxis(np.asarray(image.crop(band)), 2, 0)
-        coloured = (red != green) | (green != blue)
+        highest, lowest = (f(f(red, green), blue) for f in (np.maximum, np.minimum))
+        coloured = highest - lowest > apart
         if alpha is not None:
             coloured &= np.asarray(alpha.crop(band)) > 0
         if coloured.any():
             return image
-    return image.getchannel("R")
+    return image.getchannel("G")
 
 
 def _eight_bits(image: Image.Image, bits: int, notes: list[str]) -> tuple[Image.Image, Image.Image | None]:

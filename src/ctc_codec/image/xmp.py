@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from dataclasses import dataclass, field
 from xml.parsers import expat
@@ -45,15 +44,28 @@ _GONE_IF_TURNED: dict[bytes, tuple[str | None, str | None]] = {
     b"http://iptc.org/std/Iptc4xmpExt/2008-02-29/": ("ImageRegion", "regions"),
 }
 
+_ENCODINGS = (
+    (b"\xff\xfe\0\0|\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe|\xfe\xff", "utf-16"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    # Without a mark: a packet's own stands within its first tag.
+    (b"<\0\0\0", "utf-32-le"),
+    (b"\0\0\0<", "utf-32-be"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<", "utf-16-be"),
+)
+"""What packets begin with that are not in plain UTF-8."""
+
 _MAX_ELEMENTS, _MAX_DEPTH = 500_000, 1000
 
 _TAG = re.compile(rb"""<[^\s<>/]+(?:\s+[^\s=<>]+\s*=\s*(?:"[^"]*"|'[^']*'))*\s*/?>""")
+_ATTRIBUTE = re.compile(rb"""\s([^\s=<>]+)\s*=\s*("[^"]*"|'[^']*')""")
 _ORIENTATION = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])\b""")
 
 
 def orientation(packet: bytes) -> int:
     """tiff:Orientation of a packet, sound or not; 0 if it has none."""
-    found = _ORIENTATION.search(packet)
+    found = _ORIENTATION.search(_utf8(packet))
     return int(found[1]) if found else 0
 
 
@@ -64,10 +76,7 @@ def mend(packet: bytes, kept: Kept) -> tuple[bytes, list[str]]:
     """
     if not packet:
         return b"", []
-    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if packet.startswith(mark):
-            packet = packet.decode(encoding).encode()
-    packet = packet.strip(b"\0 \t\r\n")
+    packet = _utf8(packet).strip(b"\0 \t\r\n")
     mending = _Mending(packet, kept)
     parser = expat.ParserCreate("utf-8", "\n")
     parser.namespace_prefixes = True
@@ -89,6 +98,20 @@ def mend(packet: bytes, kept: Kept) -> tuple[bytes, list[str]]:
     if orientation(mended) > 1:
         raise ValueError("Orientation outside its namespace")
     return mended, mending.lost
+
+
+def _utf8(packet: bytes) -> bytes:
+    """A packet in UTF-8: from Latin-1 if it is in none of Unicode's encodings."""
+    encoding = next((name for start, name in _ENCODINGS if re.match(start, packet)), "")
+    if not encoding:
+        try:
+            packet.decode()
+        except UnicodeDecodeError:
+            encoding = "latin-1"
+        else:
+            return packet
+    # The declaration would tell of another encoding.
+    return re.sub(rb"^<\?xml\s.*?\?>", b"", packet.decode(encoding, "replace").encode())
 
 
 @dataclass
@@ -130,17 +153,14 @@ class _Mending:
             self.open.append((at, stop, None))
             return
         self.open.append((at, stop, value))
+        written = {found[1]: found for found in _ATTRIBUTE.finditer(self.packet, at, stop)}
         for attribute in attributes:
             space, local, prefix = _split(attribute)
-            value = self.values.get((space, local))
-            if value is None and not self._is_gone(space, local):
-                continue
-            written = rb"""\s%s:%s\s*=\s*("[^"]*"|'[^']*')""" % (prefix, re.escape(local.encode()))
-            found = re.compile(written).search(self.packet, at, stop)
-            if found and value is None:
+            value, found = self.values.get((space, local)), written.get(b"%s:%s" % (prefix, local.encode()))
+            if found and value is not None:
+                self.edits.append((found.start(2) + 1, found.end(2) - 1, value))
+            elif found and self._is_gone(space, local):
                 self.edits.append((*found.span(), b""))
-            elif found and value is not None:
-                self.edits.append((found.start(1) + 1, found.end(1) - 1, value))
 
     def end(self, at: int) -> None:
         start, stop, value = self.open.pop()
