@@ -100,6 +100,35 @@ def test_a_rate_of_photographs_makes_pictures_of_icons(here: Path, make_photo: M
     assert ctc("info", "b.ctc", "--json").objects[0]["holds_picture"] is False
 
 
+@pytest.mark.parametrize("more", [(), ("--thumbnail",), ("--progressive-every", "20")])
+def test_a_picture_that_is_none_yet_is_noted(files: Path, photo_ctc: bytes, more: tuple[str, ...]) -> None:
+    start = Header.parse(photo_ctc)[1]
+    (files / "short.ctc").write_bytes(photo_ctc[:start])
+    result = ctc("decode", "short.ctc", "-o", "x%d.png" if more[1:] else "x.png", *more)
+    assert result.code == 0
+    assert (f"ctc: short.ctc: note: {start} bytes hold no picture yet" in result.lines) == (len(more) < 2)
+    assert ctc("truncate", "whole.ctc", "--bytes", start, "-o", "y.ctc").lines[0].endswith("no picture yet")
+
+
+@pytest.mark.parametrize("more", [("--thumbnail",), ("--bytes", "900"), ("--bpp", "0.5")])
+def test_a_file_is_not_removed_of_which_a_part_was_decoded(files: Path, more: tuple[str, ...]) -> None:
+    result = ctc("decode", "whole.ctc", "-o", "x.png", "--rm", "--quiet", *more)
+    words = "the input is not removed: it holds more than was decoded"
+    assert (result.code, result.lines) == (0, [f"ctc: whole.ctc: warning: {words}"])
+    assert Path("whole.ctc").exists()
+    assert ctc("preview", "whole.ctc", "--frames", 1, "--rm", "--quiet").code == 0
+    assert Path("whole.ctc").exists()
+
+
+def test_gif_keeps_the_transparency_of_grey(here: Path) -> None:
+    alpha = np.repeat(np.uint8([[0, 255]]), 8, axis=1).repeat(8, axis=0)
+    grey = Image.merge("LA", (Image.linear_gradient("L").resize((16, 8)), Image.fromarray(alpha)))
+    Path("a.ctc").write_bytes(ctc_codec.encode(grey))
+    assert "note" not in ctc("decode", "a.ctc", "-o", "a.gif").err
+    with Image.open("a.gif") as image:
+        assert np.array_equal(np.asarray(image.convert("RGBA"))[..., 3], alpha)
+
+
 def test_lossy_formats_have_a_quality(files: Path) -> None:
     sizes = []
     for quality in ("20", "60", "95"):

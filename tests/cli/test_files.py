@@ -281,6 +281,7 @@ def test_an_input_is_not_replaced_by_what_becomes_of_it(
     files: Path, command: str, source: str, target: str
 ) -> None:
     before = (files / source).read_bytes()
+    source = shutil.copy(source, "without a suffix")
     target = target.replace("itself", source)
     if target == "symbolic":
         Path(target).symlink_to(source)
@@ -326,6 +327,42 @@ def test_who_may_not_read_an_input_may_not_read_its_output(
         finally:
             os.umask(before)
         assert stat.S_IMODE(Path(name).stat().st_mode) == allowed & (mode | stat.S_IWUSR)
+
+
+def test_folders_that_are_made_are_no_more_open_than_those_of_the_inputs(files: Path) -> None:
+    for folder, mode in (("in", 0o755), ("in/private", 0o700), ("in/group", 0o750)):
+        Path(folder).mkdir()
+        shutil.copy("plain.ctc", folder)
+        Path(folder).chmod(mode)
+    assert ctc("truncate", "--bytes", 99, "-r", "in", "-o", "out/deep").code == 0
+    modes = {name: stat.S_IMODE(os.stat(f"out/deep{name}").st_mode) for name in ("", "/private", "/group")}
+    assert modes == {"": 0o755, "/private": 0o700, "/group": 0o750}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to other groups")
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(0o640, 0o600), (0o644, 0o644), (0o660, 0o600), (0o664, 0o644)]
+)
+def test_another_group_may_no_more_than_all_others(files: Path, mode: int, expected: int) -> None:
+    Path("out").mkdir()
+    os.chown("out", -1, 12)
+    Path("out").chmod(0o2775)  # what is made in it is of its group
+    Path("plain.ctc").chmod(mode)
+    assert ctc(*TRUNCATE, "-o", "out/x").code == 0
+    found = os.stat("out/x")
+    assert (stat.S_IMODE(found.st_mode), found.st_gid) == (expected, 12)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root is refused nothing and has to become somebody else")
+@pytest.mark.parametrize("args", [("encode", "photo.png"), ("decode", "whole.ctc"), TRUNCATE])
+def test_a_folder_that_takes_no_files_is_told_before_the_work(
+    files: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    Path("closed").mkdir(0o555)
+    monkeypatch.setattr("os.access", lambda path, how: not str(path).endswith("closed"))
+    monkeypatch.setattr("ctc_codec.cli.options.ComputeOptions.load", None)  # not called
+    name = "closed/x.png" if args[0] == "decode" else "closed/x"
+    assert_refused(ctc(*args, "-o", name), f"{name}: Permission denied")
 
 
 @pytest.mark.parametrize("call", ["os.chmod", "os.utime"])

@@ -144,6 +144,14 @@ def test_a_list_stays_below_the_output_folder(shelf: Path) -> None:
     assert files_below(shelf / "deep") == ["out/in/z.ctc", "out/w.ctc"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_of_other_systems_are_read(shelf: Path, encoding: str) -> None:
+    shutil.copy("in/z.ctc", "blüte.ctc")
+    Path("list").write_text("in/z.ctc\r\n\r\nblüte.ctc\r\n", encoding, newline="")
+    assert ctc(*CUT, "--files-from", "list", "-o", "out/", "--quiet") == Result(0, b"", "")
+    assert files_below(shelf / "out") == ["blüte.ctc", "in/z.ctc"]
+
+
 def test_an_empty_list_is_nothing_to_do(here: Path) -> None:
     touch("list")
     assert ctc("check", "--files-from", "list") == Result(0, b"", "")

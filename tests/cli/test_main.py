@@ -90,7 +90,7 @@ def test_without_an_input_standard_input_is_read_unless_that_is_a_terminal(files
         # values
         *((f"encode photo.png -q {q}", ["--quality", "1 to 100"]) for q in ("0", "101")),
         *((f"encode photo.png -q {q}", ["--quality", f"'{q}'"]) for q in ("nan", "high")),
-        *((f"encode photo.png -e {effort}", ["--effort", "1<=x<=9"]) for effort in ("0", "10")),
+        *((f"encode photo.png -e {effort}", ["--effort", "from 1 to 9"]) for effort in ("0", "10")),
         *((f"encode photo.png -o x --psnr {db}", ["--psnr"]) for db in ("nan", "0")),
         ("encode photo.png -o x --bpp nan", ["--bpp"]),
         *((f"truncate plain.ctc -o x --bpp {bpp}", ["--bpp"]) for bpp in ("0", "-1", "nan")),
@@ -148,7 +148,7 @@ def test_without_an_input_standard_input_is_read_unless_that_is_a_terminal(files
         ("truncate a.ctc u v -o out --bytes 9", ["u: is a folder", "-r"]),
         ("encode -r u -o -", ["folder"]),
         ("encode -r u --json -o /dev/stdout", ["folder"]),
-        ("encode -r u -o a.png", ["folder"]),
+        ("truncate -r u --bytes 9 -o plain.ctc", ["folder"]),
         # two inputs that would be written to one file
         ("encode a.png a.jpg", ["a.png", "a.jpg", "a.ctc"]),
         ("encode a.png a.jpg -o out/", ["a.png", "a.jpg", "out/a.ctc"]),
@@ -173,8 +173,21 @@ def test_without_an_input_standard_input_is_read_unless_that_is_a_terminal(files
         ("encode --files-from nowhere", ["nowhere"]),
         ("encode - --files-from -", ["only once"]),
         ("encode --files-from list -o out", ["several inputs", "-o out/ makes it"]),
-        ("decode plain.ctc -f png", ["--format png"]),
-        ("decode plain.ctc -q 80", ["--quality 80"]),
+        ("decode plain.ctc -f png", ["png is no file", "--format"]),
+        ("decode plain.ctc -q 80", ["80 is no file", "--quality"]),
+        ("encode a.png jpg", ["jpg is no file"]),
+        ("encode a.png -o b.jpg", ["b.jpg is the name of an image"]),
+        ("truncate plain.ctc --bytes 99 -o b.png", ["b.png is the name of an image"]),
+        ("decode plain.ctc --format png -o b.ctc", ["b.ctc is no name of an image"]),
+        ("decode plain.ctc -o b.h5", ["h5"]),
+        ("encode --rm -k a.png", ["--rm", "--keep"]),
+        ("encode --rm a.png -o /dev/null", ["--rm", "devices"]),
+        ("encode --rm /dev/stdin -o b.ctc", ["--rm"]),
+        ("encode /dev/stdin -o out/", ["standard input"]),
+        ("encode pipe", ["pipe is a pipe", "-o"]),
+        ("encode a.png -e fast", ["'fast' is not a whole number from 1 to 9"]),
+        ("verify plain.ctc", ["ctc check"]),
+        ("encode w/b.png u/b.png -o out/", ["w/b.png", "u/b.png", "--files-from"]),
         ("encode a.png --strip", ["--strip", "--keep-metadata"]),
         ("encode -q a.png", ["a.png", "1 to 100"]),
         ("preview plain.ctc -o x.png", ["x.png", ".html"]),
@@ -188,6 +201,8 @@ def test_wrong_usage_exits_2_and_writes_nothing(files: Path, args: str, words: l
     touch("a.png", "a.jpg", "u/b.png", "v/b.png")
     Path("list").write_text("a.png\n")
     Path("linked").symlink_to(".")
+    os.mkfifo("pipe")
+    touch("w/b.png")
     before = files_below(files)
     assert_misused(ctc(*(args.split(" ") if args else [])), *words)
     assert files_below(files) == before
@@ -284,11 +299,11 @@ def test_threads_are_those_of_the_networks_and_change_no_byte(
 @pytest.mark.parametrize("args", [("encode", "photo.png"), ("decode", "whole.ctc")])
 def test_more_pixels_than_allowed_are_refused(files: Path, args: tuple[str, str]) -> None:
     before = names(files)
-    refused = ctc(*args, "--max-pixels", 120 * 88 - 1, "-o", "x.png")
-    assert_refused(refused, args[1], "120x88", str(120 * 88 - 1))
+    output = ("-o", "x.png" if args[0] == "decode" else "x")
+    assert_refused(ctc(*args, "--max-pixels", 120 * 88 - 1, *output), args[1], "120x88", str(120 * 88 - 1))
     assert names(files) == before
-    assert ctc(*args, "--max-pixels", 120 * 88, "-o", "x.png").code == 0
-    assert ctc(*args, "--max-pixels", 0, "-o", "x.png", "-f").code == 0
+    assert ctc(*args, "--max-pixels", 120 * 88, *output).code == 0
+    assert ctc(*args, "--max-pixels", 0, *output, "-f").code == 0
 
 
 @pytest.mark.parametrize("weights", [save({"conv.weight": np.zeros((2, 2), np.float32)}), b"weights", None])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,3 +110,27 @@ def test_a_zero_cost_table_that_is_too_large_is_refused(tmp_path: Path) -> None:
         cost[np.flatnonzero(quiet)[0]] = value
         with pytest.raises(ValueError, match="far enough"):
             density.Densities.of({**arrays, "exact.density.zero_cost": cost})
+
+
+def test_a_loaded_model_is_pickled_as_its_file() -> None:
+    model = load_model()
+    assert pickle.loads(pickle.dumps(model)) is model
+    other = CodecModel(_arrays(), None)
+    with pytest.raises(TypeError, match="load_model"):
+        pickle.dumps(other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"path": 5}, TypeError, "path must be a str or a path, not int"),
+        ({"path": "."}, WeightsError, "no such weights file"),
+        ({"threads": 0}, ValueError, "threads must be at least 1, not 0"),
+        ({"threads": 1.5}, TypeError, "threads must be a whole number, not float"),
+    ],
+)
+def test_wrong_arguments_of_load_model_are_named(
+    arguments: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        load_model(**arguments)

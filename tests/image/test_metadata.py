@@ -535,6 +535,25 @@ def _phys(unit: int, x: int, y: int) -> Callable[[], bytes]:
     return lambda: png(picture(), 8, 2, chunk(b"pHYs", struct.pack(">IIB", x, y, unit)))
 
 
+def _jp2(name: bytes, x: int, y: int) -> Callable[[], bytes]:
+    def make() -> bytes:
+        _supported("JPEG2000")
+        data = saved(Image.fromarray(picture()), "JPEG2000", irreversible=False)
+        at = data.index(b"jp2h") - 4
+        (size,) = struct.unpack_from(">I", data, at)
+        box = struct.pack(">4H2b", y, 254, x, 254, 4, 4)
+        box = struct.pack(">I4sI4s", 16 + len(box), b"res ", 8 + len(box), name) + box
+        return (
+            data[:at]
+            + struct.pack(">I", size + len(box))
+            + data[at + 4 : at + size]
+            + box
+            + data[at + size :]
+        )
+
+    return make
+
+
 def _resolution_of(exif_data: bytes) -> Resolution | None:
     return exif.resolution(exif_data) if exif_data else None
 
@@ -562,6 +581,9 @@ _RESOLUTIONS: dict[str, tuple[Callable[[], bytes], tuple[float, float] | None]] 
     "PSD": (_psd, (300, 150)),
     "JPEG, Photoshop": (lambda: _segment(0xED, b"Photoshop 3.0\0" + _RESOLUTION_BLOCK)(), (300, 150)),
     "GIF": (file_of("GIF", lambda: picture()[..., 0]), None),
+    "JPEG 2000": (_jp2(b"resd", 300, 150), (300, 150)),
+    "JPEG 2000, capture": (_jp2(b"resc", 300, 150), (300, 150)),
+    "JPEG 2000, none": (_jp2(b"resd", 0, 0), None),
 }
 
 
@@ -635,6 +657,8 @@ _IPTC = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", 6) + b"\x1c
 _LOST: dict[str, tuple[Callable[[], bytes], str]] = {
     "IPTC": (_segment(0xED, _IPTC), "IPTC"),
     "IPTC, TIFF": (lambda: tiff([picture().tobytes()], SIZE, [8] * 3, 2, t33723=[1, 2]), "IPTC"),
+    "GeoTIFF": (lambda: tiff([picture().tobytes()], SIZE, [8] * 3, 2, t33550=[1, 1, 0]), "georeference"),
+    "layers, TIFF": (lambda: tiff([picture().tobytes()], SIZE, [8] * 3, 2, t37724=[1, 2]), "layers"),
     "comment": (file_of("JPEG", picture, comment=b"words"), "comment"),
     "comment, GIF": (lambda: saved(palette_image(), "GIF", comment=b"words"), "comment"),
     "comment, TGA": (file_of("TGA", picture, id_section=b"words"), "comment"),

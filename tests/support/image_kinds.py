@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ from support.image_samples import (
     srgb_of_rgb,
     tiff,
     tiff_lab,
+    tiff_lab_grey,
+    tiff_lab_grey_expected,
     tiff_of_12_bits,
     tiff_of_tiles,
     to_eight,
@@ -505,6 +508,7 @@ _TIFF = [
         _exact(f"TIFF, 16-bit, planes, {name}", _wide_planes(order), notes=_16, codec="libtiff")
         for order, name in enumerate(("Intel", "Motorola"))
     ),
+    _grey("TIFF, L*a*b*, grey", tiff_lab_grey, expected=tiff_lab_grey_expected, floor=_ROUNDED),
     _exact("TIFF, L*a*b*, planes", lambda: tiff_lab(planes=True), expected=lab_expected, floor=_ROUNDED),
     _exact("TIFF, tiles", tiff_of_tiles),
     _exact("TIFF, BigTIFF", file_of("TIFF", picture, big_tiff=True)),
@@ -623,6 +627,12 @@ _WEB = [
         seen=lambda: _index_alpha(255, 0),
     ),
     _exact("GIF, animated", animated_gif, expected=few_expected, notes=("first frame",)),
+    _grey(
+        "JPEG XL, grey in colours",
+        lambda: saved(Image.fromarray(grey3(shades())), "JXL", quality=90),
+        floor=35,
+        codec="pillow_jxl",
+    ),
     _lossy("JPEG XL", lambda: saved(Image.fromarray(picture()), "JXL", quality=95), 42, codec="pillow_jxl"),
 ]
 
@@ -641,6 +651,11 @@ _OTHERS = [
         "BMP, black and white",
         lambda: saved(Image.fromarray(black_and_white()).convert("1"), "BMP"),
         expected=lambda: grey3(black_and_white()),
+    ),
+    _refused(
+        "BMP, samples of 4 bits",
+        lambda: b"BM" + struct.pack("<14xI2i2HI20x3I", 40, *SIZE, 1, 16, 3, 0xF00, 0xF0, 0xF)[2:],
+        "an image of a rare kind: Unsupported BMP",
     ),
     _exact("PPM", file_of("PPM", picture)),
     _exact(

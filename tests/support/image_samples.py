@@ -473,6 +473,15 @@ def tiff_lab(planes: bool = False) -> bytes:
     return tiff(strips, SIZE, [8, 8, 8], 8, t284=[1 + planes])
 
 
+def tiff_lab_grey() -> bytes:
+    samples = np.dstack([shades(), np.zeros((*shades().shape, 2), np.uint8)])
+    return tiff([samples.tobytes()], SIZE, [8, 8, 8], 8)
+
+
+def tiff_lab_grey_expected() -> Array:
+    return srgb_of_lab(grey3(shades()) * (100 / 255, 0, 0))
+
+
 def ycc_samples() -> Array:
     """JPEG's YCbCr of the picture, uint8."""
     red, green, blue = np.moveaxis(picture().astype(np.float64), 2, 0)

@@ -20,6 +20,7 @@ from .files import (
     CtcInput,
     Origin,
     more_than_asked,
+    note_no_picture,
     printable,
     rate_bytes,
     read_ctc,
@@ -40,6 +41,7 @@ from .options import (
     ByteCount,
     ColourType,
     ComputeOptions,
+    Whole,
     collected,
     examples,
     exclusive,
@@ -103,7 +105,7 @@ class Cut:
 @click.option("--format", "image_format", metavar="NAME", help="Image format (default: suffix, or png).")
 @click.option(
     "--quality",
-    type=click.IntRange(1, 100),
+    type=Whole("a whole number from 1 to 100", min=1, max=100),
     metavar="N",
     help="Quality of JPEG, WebP, AVIF, 1 to 100 (default: 95; WebP is lossless without).",
 )
@@ -172,6 +174,8 @@ def _plan(
     ending = os.path.splitext(name)[1]
     if not image_format:
         return chosen, saving_format(ending)
+    if ending.lower() == ".ctc":
+        raise click.UsageError(f"{printable(name)} is no name of an image")
     with contextlib.suppress(ValueError):
         if saving_format(ending) != kind:
             raise click.UsageError(f"{printable(name)} is no name of a {kind} file: leave --format out")
@@ -277,9 +281,13 @@ class DecodeWork(_ImageWork):
         def run(data: bytes, task: Task, tell: Tell) -> Result:
             if self.cut.bpp is not None and (note := more_than_asked(data, self.cut.bpp)):
                 tell(note)
+            note_no_picture(data, tell)
             image = make(data, self.warned(tell), weights=model)
             self.note(image, tell)
-            return self.result(data, image.size, self.encoded(image), model)
+            result = self.result(data, image.size, self.encoded(image), model)
+            if self.output.thumbnail or self.cut != Cut() or parse(data).damage is not None:
+                result = replace(result, kept="it holds more than was decoded")
+            return result
 
         return run
 

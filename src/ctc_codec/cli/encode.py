@@ -11,7 +11,7 @@ import click
 from ..codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY, EFFORTS, EncodeOptions
 from .batch import run_batch
 from .files import read_input, silent_libraries
-from .inputs import Task, image_suffixes, plan
+from .inputs import Task, check_name, image_suffixes, plan
 from .options import (
     BPP,
     COMPUTE,
@@ -25,6 +25,7 @@ from .options import (
     BatchOptions,
     ColourType,
     ComputeOptions,
+    Whole,
     collected,
     examples,
     exclusive,
@@ -69,7 +70,7 @@ else: what comes out of a pipe may have no end."""
 @click.option(
     "-e",
     "--effort",
-    type=click.IntRange(EFFORTS[0], EFFORTS[-1]),
+    type=Whole(f"a whole number from {EFFORTS[0]} to {EFFORTS[-1]}", min=EFFORTS[0], max=EFFORTS[-1]),
     default=DEFAULT_EFFORT,
     show_default=True,
     metavar="1..9",
@@ -93,6 +94,7 @@ else: what comes out of a pipe may have no end."""
 def encode(inputs: tuple[str, ...], *, batch: BatchOptions, compute: ComputeOptions, **wanted: Any) -> None:
     """Encode images to .ctc (by default beside each input, with the suffix .ctc)."""
     exclusive(quality=wanted["quality"], bpp=wanted["bpp"], bytes=wanted["nbytes"], psnr=wanted["psnr"])
+    check_name(batch.output)
     options = EncodeOptions(**wanted, max_pixels=compute.limit)
     work = EncodeWork(options, measure=batch.as_json, removes=batch.remove, compute=compute)
     run_batch(plan(inputs, batch, ".ctc", image_suffixes), work, batch)
@@ -118,8 +120,11 @@ class EncodeWork(Work):
         Image.MAX_IMAGE_PIXELS = None  # --max-pixels takes its place
         logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of damaged TIFFs it speaks to programmers
         limit = self.options.max_pixels
-        longest = None if limit is None else _BYTES_PER_PIXEL * limit + _MORE_BYTES
-        data = read_input(task.source, longest, refuse_early)
+
+        def longest(pixels: int | None) -> int | None:
+            return None if pixels is None else _BYTES_PER_PIXEL * pixels + _MORE_BYTES
+
+        data = read_input(task.source, longest(limit), lambda head: longest(refuse_early(head, limit)))
         with silent_libraries():
             identify(data, limit)
         return data

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import errno
 import os
 import select
 import stat
@@ -15,7 +17,7 @@ from typing import Any
 
 import click
 
-from ..container.atomic import write_whole
+from ..container.atomic import Limits, write_whole
 from ..container.file import Parser, budget_bytes
 from ..container.header import MAX_HEADER_BYTES, Header, HeaderCutError
 from ..errors import InputError, OutputError, TargetError
@@ -24,8 +26,13 @@ from .signals import shielded
 STREAM = "-"
 """The name of standard input and output."""
 
+STDIN_NAMES = {"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"}
+STDOUT_NAMES = {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+"""Others."""
+
 _HEAD = 1 << 12
 """Bytes that tell whether a stream is of the right kind."""
+_LONGEST_LIST = 1 << 28
 _PIECE = 1 << 16
 """Bytes that are read at a time."""
 _EXCESS = 1 << 24
@@ -89,21 +96,23 @@ def _read(stream: RawIOBase, count: int) -> bytes:
     return piece
 
 
-def read_input(name: str, limit: int | None = None, refuse: Callable[[bytes], None] | None = None) -> bytes:
+def read_input(
+    name: str, limit: int | None = None, judge: Callable[[bytes], int | None] | None = None
+) -> bytes:
     """All bytes of a file, or of stdin for ``-``. Raises InputError, also for more than ``limit``.
 
-    refuse: raises an error for first bytes, of which there are some thousands, that are to be refused.
+    judge: takes the first bytes, if there are some thousands, and returns another limit, or None; or raises.
     """
     with _opened(name) as stream:
         data = b"".join(_pieces(stream, _HEAD))
-        if refuse is not None and len(data) == _HEAD:
-            refuse(data)
+        if judge is not None and len(data) == _HEAD:
+            limit = judge(data) or limit
         left = sys.maxsize if limit is None else max(limit - len(data), 0)
         if _size(stream) <= left + len(data):
             data += b"".join(_pieces(stream, left))
             if not _read(stream, 1):
                 return data
-    raise InputError(f"longer than {limit} bytes, which no image of the allowed size is")
+    raise InputError(f"longer than {limit} bytes, which is too much")
 
 
 def _size(stream: RawIOBase) -> int:
@@ -199,6 +208,16 @@ def more_than_asked(data: bytes, bpp: float) -> str | None:
     )
 
 
+def note_no_picture(data: bytes, tell: Callable[[str], None]) -> None:
+    """Note that a file, or a prefix of one, is too short to hold a picture."""
+    header, start = Header.parse(data)
+    if len(data) < min(start + header.lead_bytes, header.file_bytes):
+        from ..codec.walk import picture_bytes
+
+        if picture_bytes(data) is None:
+            tell(f"note: {len(data)} bytes hold no picture yet")
+
+
 def read_pieces(name: str, size: int) -> Iterator[bytes]:
     """The bytes of a .ctc file, or of stdin, in pieces, the last one shorter, once they are there. Raises
     InputError, FormatError."""
@@ -220,9 +239,12 @@ def is_pipe(name: str) -> bool:
 def read_names(name: str) -> tuple[str, ...]:
     """File names in a list, one a line, or each with a zero byte at its end. Raises UsageError."""
     try:
-        data = read_input(name)
+        data = read_input(name, _LONGEST_LIST)
     except InputError as error:
         raise click.UsageError(f"{printable(name)}: {error}") from None
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes it
+        data = data.decode("utf-16", "replace").encode()
+    data = data.removeprefix(codecs.BOM_UTF8)
     names = data.split(b"\0") if b"\0" in data else data.splitlines()
     return tuple(os.fsdecode(line) for line in names if line)
 
@@ -233,7 +255,9 @@ def read_names(name: str) -> tuple[str, ...]:
 def check_output(name: str, force: bool, make_folder: bool = False) -> None:
     """Raise OutputError early if :func:`write_output` is going to refuse."""
     if name == STREAM:
-        if sys.stdout is not None and sys.stdout.isatty() and not force:
+        if sys.stdout is None:
+            raise StdoutUnusable("standard output is closed")
+        if sys.stdout.isatty() and not force:
             raise StdoutUnusable("binary data is not written to a terminal (use -o FILE, or -f)")
         return
     if os.path.isdir(name):
@@ -242,6 +266,17 @@ def check_output(name: str, force: bool, make_folder: bool = False) -> None:
         raise OutputExists(name)
     if not make_folder and not os.path.isdir(os.path.dirname(os.path.abspath(name))):
         raise OutputError(f"{printable(name)}: no such directory")
+    try:
+        os.lstat(name)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise OutputError(f"{printable(name)}: {reason(error)}") from None
+    folder = os.path.dirname(os.path.realpath(name))
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not is_pipe(name) and os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{printable(name)}: {os.strerror(errno.EACCES)}")
 
 
 def check_not_input(source: str, target: str) -> None:
@@ -262,14 +297,22 @@ class Origin:
     source: str
     times: bool = False
 
-    def limits(self) -> tuple[int, tuple[int, int] | None]:
-        """Permissions that an output has at most, and its times in nanoseconds, or None."""
+    def limits(self) -> Limits:
+        """What an output may have of permissions, and its times."""
         with contextlib.suppress(OSError):
             found = os.stat(self.source)
             if self.source != STREAM and stat.S_ISREG(found.st_mode):
                 times = (found.st_atime_ns, found.st_mtime_ns) if self.times else None
-                return stat.S_IMODE(found.st_mode) & 0o666 | stat.S_IWUSR, times
-        return 0o666, None
+                return Limits(stat.S_IMODE(found.st_mode) & 0o666 | stat.S_IWUSR, found.st_gid, times)
+        return Limits()
+
+    def folder_mode(self) -> int:
+        """Permissions of folders that are made for an output: at most those of the input's folder."""
+        with contextlib.suppress(OSError):
+            if self.source != STREAM:
+                found = os.stat(os.path.dirname(os.path.abspath(self.source)))
+                return stat.S_IMODE(found.st_mode) & 0o777 | stat.S_IRWXU
+        return 0o777
 
 
 def write_output(
@@ -284,15 +327,15 @@ def write_output(
     if name == STREAM:
         write_stdout(data)
         return
-    mode, times = origin.limits() if origin is not None else (0o666, None)
+    origin = origin or Origin(STREAM)
     try:
         if make_folder:
-            _make_parents(name)
+            _make_parents(name, origin.folder_mode())
         if is_pipe(name):
             Path(name).write_bytes(data)
             return
         with shielded():
-            write_whole(name, data, replace=force, mode=mode, times=times)
+            write_whole(name, data, replace=force, limits=origin.limits())
     except FileExistsError:
         raise OutputExists(name) from None
     except OSError as error:
@@ -308,11 +351,18 @@ def remove_input(source: str, target: str | None) -> None:
         raise OutputError(f"its output is written, but it cannot be removed: {reason(error)}") from None
 
 
-def _make_parents(name: str) -> None:
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(name)), exist_ok=True)
-    except FileExistsError:
-        raise OutputError(f"{printable(name)}: a file has the name of a folder above it") from None
+def _make_parents(name: str, mode: int) -> None:
+    missing = []
+    folder = os.path.dirname(os.path.abspath(name))
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for folder in reversed(missing):
+        try:
+            os.mkdir(folder, mode)
+        except FileExistsError:  # another process may have made it
+            if not os.path.isdir(folder):
+                raise OutputError(f"{printable(name)}: a file has the name of a folder above it") from None
 
 
 def write_stdout(data: bytes) -> None:

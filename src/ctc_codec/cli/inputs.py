@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from .files import STREAM, printable, reason
+from .files import STDOUT_NAMES, STREAM, is_pipe, printable, reason
 from .options import BatchOptions
 
 _UNUSABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -34,6 +34,12 @@ def image_suffixes() -> frozenset[str]:
 def ctc_suffixes() -> frozenset[str]:
     """The suffix of our own files."""
     return frozenset({".ctc"})
+
+
+def check_name(output: str | None) -> None:
+    """Raise UsageError for the name of an image as that of a .ctc file."""
+    if output is not None and os.path.splitext(output)[1].lower().removeprefix(".") in _WORDS:
+        raise click.UsageError(f"{printable(output)} is the name of an image, and what is written is none")
 
 
 @dataclass(frozen=True)
@@ -86,9 +92,9 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
     if batch.skip_existing and batch.force:
         raise click.UsageError("--skip-existing and --force exclude each other")
     if suffix is not None:
-        _check_words(inputs)
+        _check_words(inputs[: len(inputs) - batch.listed], suffix, wanted)
     folders = _folders_of(inputs, batch.recursive)
-    output = STREAM if batch.output == "/dev/stdout" else batch.output
+    output = STREAM if batch.output in STDOUT_NAMES else batch.output
     into_folder = _is_folder(output)
     if suffix is not None and output is None and not batch.listed:
         _check_positional(inputs, suffix, wanted)
@@ -116,14 +122,16 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
                 task = _task(source, _renamed(own, suffix, replaced), result.folder, len(inputs))
             tasks.append(task)
             result.names.append(source)
-    own = " (--keep-suffix gives each a name of its own)"
-    hint = "" if batch.keep_suffix or wanted is ctc_suffixes else own
-    tasks = _without_collisions(tasks, result, hint)
+    tasks = _without_collisions(tasks, result, keeps=batch.keep_suffix or wanted is ctc_suffixes)
     for task in tasks:
         if task.target == STREAM and batch.as_json:
             raise click.UsageError("--json writes to standard output: use -o FILE for the result")
-        if STREAM in (task.source, task.target) and batch.remove:
-            raise click.UsageError("--rm goes with files, not with standard input or output")
+        if batch.remove and any(name == STREAM or is_pipe(name) for name in (task.source, task.target or "")):
+            raise click.UsageError(
+                "--rm goes with files, not with standard input or output, pipes or devices"
+            )
+        if is_pipe(task.source) and task.target is not None and output is None:
+            raise click.UsageError(f"{printable(task.source)} is a pipe: use -o FILE for it")
     for task in tasks:
         (result.skipped if batch.skip_existing and _is_done(task) else result.tasks).append(task)
     return result
@@ -132,12 +140,13 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
 _WORDS = {"avif", "gif", "jpeg", "jpg", "jxl", "png", "tif", "tiff", "webp"}
 
 
-def _check_words(inputs: tuple[str, ...]) -> None:
+def _check_words(inputs: tuple[str, ...], suffix: str, wanted: Suffixes) -> None:
     """Raise UsageError for what is no file but was meant as the value of an option: ``-f png``, ``-q 80``."""
+    decodes = wanted is ctc_suffixes and suffix not in (".ctc", ".html")
     for name in inputs:
         if (name in _WORDS or name.isdecimal()) and not os.path.exists(name):
-            option = "--quality" if name.isdecimal() else "--format"
-            raise click.UsageError(f"{name} is no file ({option} {name}?)")
+            meant = "" if not decodes else " (--quality?)" if name.isdecimal() else " (--format?)"
+            raise click.UsageError(f"{name} is no file{meant}")
 
 
 def _check_positional(inputs: tuple[str, ...], suffix: str, wanted: Suffixes) -> None:
@@ -264,9 +273,12 @@ def _renamed(name: str, suffix: str, replaced: Suffixes | None) -> str:
 # --- outputs of one name ----------------------------------------------------------------------------
 
 
-def _without_collisions(tasks: list[Task], result: Plan, hint: str) -> list[Task]:
+def _without_collisions(tasks: list[Task], result: Plan, *, keeps: bool) -> list[Task]:
     """The tasks less those that share an output with another, which go to the plan; an input that is named
-    twice is taken once. Raises UsageError if none is left."""
+    twice is taken once. Raises UsageError if none is left.
+
+    keeps: suffixes are kept already, or there is nothing in them.
+    """
     dropped: set[int] = set()
     collided: list[list[Task]] = []
     for group in _sharing(tasks):
@@ -279,16 +291,21 @@ def _without_collisions(tasks: list[Task], result: Plan, hint: str) -> list[Task
             collided.append([first, *others])
             dropped.update(id(task) for task in collided[-1])
     left = [task for task in tasks if id(task) not in dropped]
+
+    def hint(group: list[Task]) -> str:
+        if len({os.path.basename(task.source) for task in group}) < len(group):
+            return " (-r of the folder above keeps their folders, and so does --files-from)"
+        return "" if keeps else " (--keep-suffix gives each a name of its own)"
+
     if collided and not left:
         sources = " and ".join(printable(task.source) for task in collided[0])
-        raise click.UsageError(
-            f"{sources} would both be written to {printable(collided[0][0].target or '')}{hint}"
-        )
+        target = printable(collided[0][0].target or "")
+        raise click.UsageError(f"{sources} would both be written to {target}{hint(collided[0])}")
     for group in collided:
         for task in group:
             sources = " and ".join(printable(other.source) for other in group if other is not task)
             words = f"left out: {sources} would be written to {printable(task.target or '')} too"
-            result.unusable.append((task.source, words + (hint if task is group[0] else "")))
+            result.unusable.append((task.source, words + (hint(group) if task is group[0] else "")))
     return left
 
 

@@ -30,8 +30,17 @@ from .train import train
 from .truncate import truncate
 from .work import internal_error, out_of_memory
 
-_SHORTAGES = {errno.EMFILE, errno.ENFILE}
-"""Errors of the system that can come from anywhere."""
+_OF_STDOUT = {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG}
+"""Errors of the system that come of help and version texts; others can come from anywhere."""
+
+_OTHER_WORDS = {
+    **dict.fromkeys(("compress", "convert"), "encode"),
+    **dict.fromkeys(("decompress", "extract", "view", "show"), "decode"),
+    **dict.fromkeys(("list", "ls", "identify"), "info"),
+    **dict.fromkeys(("verify", "test"), "check"),
+    **dict.fromkeys(("cut", "head", "trim"), "truncate"),
+}
+"""Commands by what they are called elsewhere."""
 
 
 _HABITS = {
@@ -53,7 +62,18 @@ _HABITS = {
     "--resize": "resize the image before",
     "--strip": "metadata are not kept without --keep-metadata",
     "--update": "--skip-existing leaves out what is done",
-    "-9": "-e 9 is the highest effort",
+    **dict.fromkeys(("-1", "-9", "-19", "--best", "--fast", "-m"), "-e is the effort, from 1 to 9"),
+    **dict.fromkeys(("-T", "-t"), "--threads, and -j for many files"),
+    **dict.fromkeys(("-l", "--info"), "ctc info describes files"),
+    **dict.fromkeys(("-i", "--input"), "inputs are named as they are"),
+    **dict.fromkeys(("-n", "--no-clobber"), "existing files are kept without -f"),
+    **dict.fromkeys(("--progressive", "--interlace"), "every file is progressive"),
+    **dict.fromkeys(("--gpu", "--cuda"), "all computing is on the CPU"),
+    "-p": "-j works on many files at a time",
+    "--scale": "resize the image before",
+    "-F": "--format is the image format",
+    "-s": "--bytes is a size",
+    "-S": "--keep-suffix keeps the input's",
     "-v": "-V is the version",
     "--test": "ctc check tells whether files are sound",
     "--list": "ctc info describes files",
@@ -71,6 +91,8 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
+        if name in _OTHER_WORDS and self.get_command(ctx, name) is None:
+            raise click.UsageError(f"No such command '{name}': ctc {_OTHER_WORDS[name]}?", ctx)
         if self.get_command(ctx, name) is None and os.path.exists(name):
             task = "decode" if name.lower().endswith(".ctc") else "encode"
             raise click.UsageError(f"{printable(name)} is no command: ctc {task} {printable(name)}?", ctx)
@@ -88,7 +110,7 @@ class _Group(click.Group):
                 known = _HABITS.get(error.option_name) if isinstance(error, click.NoSuchOption) else None
                 hint = f"{known}; see" if known else "see"
                 where = error.ctx.command_path if error.ctx else "ctc"
-                words = error.message if known else error.format_message()
+                words = " ".join((error.message if known else error.format_message()).split())
                 tell(f"ctc: {words} ({hint} {where} --help)")
                 raise SystemExit(2) from None
             except Exception as error:
@@ -108,7 +130,7 @@ def _reason(error: Exception) -> str:
         return "not enough memory"
     if not isinstance(error, OSError):
         return internal_error(error)
-    if error.errno in _SHORTAGES:
+    if error.errno not in _OF_STDOUT:
         return reason(error)
     drop_stdout()  # help and version texts that stdout does not take
     return f"standard output: {error.strerror}"

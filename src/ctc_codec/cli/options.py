@@ -14,7 +14,7 @@ import click
 
 from ..codec.processes import cores
 from ..container.header import MAX_PIXELS
-from .files import STREAM, read_names
+from .files import STDIN_NAMES, STREAM, read_names
 
 if TYPE_CHECKING:
     from ..codec.model import CodecModel
@@ -55,6 +55,20 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not {self._words}", param, ctx)
         return number
+
+
+class Whole(click.IntRange):
+    """A whole number in a range, which words describe."""
+
+    def __init__(self, words: str, **limits: Any) -> None:
+        super().__init__(**limits)
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{value!r} is not {self._words}", param, ctx)
 
 
 POSITIVE = Number("a positive number", min=0, min_open=True)
@@ -158,6 +172,7 @@ def collected(**kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any
         def command(**values: Any) -> Any:
             if "inputs" in values:
                 values |= _all_inputs(values["inputs"], values.pop("files_from", None))
+            exclusive(rm=values.get("remove"), keep=values.pop("keep", None))
             if values.pop("to_stdout", False):
                 exclusive(stdout=True, output=values["output"])
                 values["output"] = STREAM
@@ -173,13 +188,14 @@ def collected(**kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any
 
 def _all_inputs(named: tuple[str, ...], files_from: str | None) -> dict[str, Any]:
     """Inputs, those that are named and then those of a list; standard input if there are none."""
-    listed = read_names(files_from) if files_from is not None else ()
+    named = tuple(STREAM if name in STDIN_NAMES else name for name in named)
     if not named and files_from is None:
         if sys.stdin is None or sys.stdin.isatty():
             raise click.UsageError("Missing argument 'INPUT...' (- is standard input)")
         named = (STREAM,)
     if files_from == STREAM and STREAM in named:
         raise click.UsageError("standard input can be read only once")
+    listed = read_names(files_from) if files_from is not None else ()
     return {"inputs": named + listed, "listed": len(listed)}
 
 
@@ -219,7 +235,7 @@ OUTPUT = _together(
     click.option("--skip-existing", is_flag=True, help="Leave out inputs whose output exists."),
     click.option("--preserve", is_flag=True, help="Outputs get the times of their inputs."),
     click.option("--rm", "remove", is_flag=True, help="Remove inputs when their output is written."),
-    click.option("-k", "--keep", is_flag=True, expose_value=False, help="Keep inputs (the default)."),
+    click.option("-k", "--keep", is_flag=True, help="Keep inputs (the default)."),
 )
 JOBS = click.option(
     "-j",
@@ -233,11 +249,13 @@ JOBS = click.option(
 COMPUTE = _together(
     click.option("--weights", type=_PATH, envvar="CTC_WEIGHTS", help="Weights file (default: built in)."),
     click.option(
-        "--threads", type=click.IntRange(min=1), help="CPU threads per job (default: all cores / jobs)."
+        "--threads",
+        type=Whole("a number of threads", min=1),
+        help="CPU threads per job (default: all cores / jobs).",
     ),
     click.option(
         "--max-pixels",
-        type=click.IntRange(min=0),
+        type=Whole("a number of pixels", min=0),
         default=MAX_PIXELS,
         show_default=True,
         help="Refuse larger images; 0 for no limit.",

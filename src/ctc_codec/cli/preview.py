@@ -133,8 +133,8 @@ class PreviewWork(Work):
             page = render(task.source, found, shown)
             ends = {"steps": len(counts), "first_bytes": counts[0], "last_bytes": counts[-1]}
             line = f"{len(counts)} step{'s' * (len(counts) != 1)}, {counts[0]} to {counts[-1]} bytes"
-            pixels = size[0] * size[1]
-            return Result(line, ends, output=page.encode(), nbytes=len(data), pixels=pixels)
+            pixels, kept = size[0] * size[1], "a page does not stand for it"
+            return Result(line, ends, output=page.encode(), nbytes=len(data), pixels=pixels, kept=kept)
 
         return run
 

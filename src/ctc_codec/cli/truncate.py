@@ -11,8 +11,8 @@ from ..container import file
 from ..container.file import info
 from ..errors import TargetError
 from .batch import run_batch
-from .files import STREAM, CtcInput, more_than_asked, rate_bytes, read_ctc
-from .inputs import Task, ctc_suffixes, plan
+from .files import STREAM, CtcInput, more_than_asked, note_no_picture, rate_bytes, read_ctc
+from .inputs import Task, check_name, ctc_suffixes, plan
 from .options import (
     BPP,
     INPUTS,
@@ -58,6 +58,7 @@ def truncate(
         raise click.UsageError("give --bpp, --bytes or --psnr")
     if batch.output is None and inputs != (STREAM,):
         raise click.UsageError("the output goes after -o: it does not replace the input by default")
+    check_name(batch.output)
     run_batch(plan(inputs, batch, ".ctc", ctc_suffixes), TruncateWork(bpp, nbytes, psnr), batch)
 
 
@@ -86,6 +87,7 @@ class TruncateWork(Work):
         def run(data: bytes, task: Task, tell: Tell) -> Result:
             if self.bpp is not None and (note := more_than_asked(data, self.bpp)):
                 tell(note)
+            note_no_picture(data, tell)
             return Result.of_file(data, output=data, detail=f"of {info(data).header.file_bytes} bytes")
 
         return run

@@ -82,7 +82,7 @@ class Decoder:
         **changes: Unpack[DecodeKeywords],
     ) -> None:
         """Arguments as of :func:`ctc_codec.decode`."""
-        self._options = with_changes("Decoder", options or DecodeOptions(), changes)
+        self._options = with_changes("Decoder", DecodeOptions, options, changes)
         self._weights = weights
         self._parser = Parser()
         self._model: CodecModel | None = None
@@ -297,9 +297,11 @@ def decode(
 
     Raises FormatError, DamageError, WeightsError, LimitError, TargetError, TypeError.
     """
+    if bpp is not None and nbytes is not None:
+        raise ValueError("give at most one of bpp and nbytes")
     if bpp is not None or nbytes is not None:
         data = truncate(data, bpp=bpp, nbytes=nbytes)
-    decoder = Decoder(options, weights=weights, **changes)
+    decoder = Decoder(with_changes("decode", DecodeOptions, options, changes), weights=weights)
     decoder.feed(data)
     decoder.finish()
     return decoder.image()
@@ -324,7 +326,7 @@ def thumbnail(
     Arguments and errors as for :func:`decode`.
     """
     data = as_bytes(data)
-    decoder = Decoder(options, weights=weights, **changes)
+    decoder = Decoder(with_changes("thumbnail", DecodeOptions, options, changes), weights=weights)
     decoder.feed(data[: thumbnail_bytes(Header.parse(data)[0])])
     decoder.finish()
     return decoder.thumbnail()

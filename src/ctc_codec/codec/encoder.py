@@ -50,7 +50,7 @@ def encode(
     Raises InputError, LimitError, TargetError, WeightsError; ValueError for two targets at once, for a
     quality or an effort that there is not, or for a background that is no colour; TypeError.
     """
-    options = with_changes("encode", options or EncodeOptions(), changes)
+    options = with_changes("encode", EncodeOptions, options, changes)
     warn = options.warn or _ignore
     source = image if isinstance(image, SourceImage) else _source(image, options, warn)
     height, width = source.pixels.shape[:2]

@@ -72,6 +72,7 @@ class CodecModel:
 
         Raises WeightsError, KeyError or ValueError.
         """
+        self._origin: tuple[str, int | None] | None = None
         self.fingerprint = exact_fingerprint(arrays)
         self.densities = Densities.of(arrays)
         if self.densities.static.shape != (MAX_PLANES, LEVELS, CHANNELS, MAGNITUDES):
@@ -98,6 +99,12 @@ class CodecModel:
         coder.self_check()
         synthesis = part(arrays, "synthesis.")
         self.synthesis = SynthesisNetwork(synthesis, self.context.threads) if synthesis else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the file that it was loaded from, for other processes."""
+        if self._origin is None:
+            raise TypeError("only a model that load_model gave can be pickled")
+        return load_model, self._origin
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], threads: int = 0) -> CodecModel:
@@ -145,7 +152,9 @@ if hasattr(os, "register_at_fork"):
 
 @functools.lru_cache(maxsize=4)
 def _cached(path: str, modified: int, threads: int) -> CodecModel:
-    return CodecModel.load(path, threads)
+    model = CodecModel.load(path, threads)
+    model._origin = path, threads or None
+    return model
 
 
 def load_model(path: str | os.PathLike[str] | None = None, threads: int | None = None) -> CodecModel:
@@ -159,9 +168,13 @@ def load_model(path: str | os.PathLike[str] | None = None, threads: int | None =
     check_counts(threads=threads)
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
+    if path is not None and not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or a path, not {type(path).__name__}")
     where = os.fspath(path if path is not None else default_weights())
     try:
         modified = os.stat(where).st_mtime_ns
+        if not os.path.isfile(where):
+            raise FileNotFoundError
     except OSError:
         raise WeightsError(f"{where}: no such weights file") from None
     with _loading:  # threads that need it at once wait for the one that loads it

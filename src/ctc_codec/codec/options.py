@@ -24,6 +24,12 @@ _POINTS = ((1.0, 23.0), (85.0, 40.0), (90.0, 42.0), (100.0, 50.0))
 """PSNR in dB at some qualities, linear in between; 100 has no target, but all planes."""
 
 
+def _check_callable(**values: object) -> None:
+    for name, value in values.items():
+        if value is not None and not callable(value):
+            raise TypeError(f"{name} must be a function, not {type(value).__name__}")
+
+
 @dataclass(frozen=True)
 class EncodeOptions:
     """Options of :func:`ctc_codec.encode`. At most one of the first four says where the file ends.
@@ -61,6 +67,7 @@ class EncodeOptions:
     def __post_init__(self) -> None:
         check_numbers(quality=self.quality, bpp=self.bpp, psnr=self.psnr)
         check_counts(nbytes=self.nbytes, effort=self.effort, max_pixels=self.max_pixels)
+        _check_callable(warn=self.warn)
         if sum(target is not None for target in (self.quality, self.bpp, self.nbytes, self.psnr)) > 1:
             raise ValueError("give at most one of quality, bpp, nbytes and psnr")
         if self.effort not in EFFORTS:
@@ -86,6 +93,7 @@ class DecodeOptions:
 
     def __post_init__(self) -> None:
         check_counts(max_pixels=self.max_pixels)
+        _check_callable(warn=self.warn)
 
 
 class EncodeKeywords(TypedDict, total=False):
@@ -117,9 +125,15 @@ class DecodeKeywords(TypedDict, total=False):
 _Options = TypeVar("_Options", EncodeOptions, DecodeOptions)
 
 
-def with_changes(function: str, options: _Options, changes: Mapping[str, Any]) -> _Options:
-    """Options with some fields changed. Raises TypeError, which names the function, for one there is not."""
-    known = {field.name for field in fields(options)}
+def with_changes(
+    function: str, kind: type[_Options], options: _Options | None, changes: Mapping[str, Any]
+) -> _Options:
+    """Options, by default those of their kind, with some fields changed. Raises TypeError for other options,
+    and for a field that there is not, by the name of the function."""
+    options = kind() if options is None else options
+    if not isinstance(options, kind):
+        raise TypeError(f"options must be {kind.__name__}, not {type(options).__name__}")
+    known = {field.name for field in fields(kind)}
     for name in changes:
         if name not in known:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")

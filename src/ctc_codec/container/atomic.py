@@ -6,7 +6,22 @@ import contextlib
 import errno
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may have of permissions, and its times.
+
+    mode: permissions that it has at most.
+    group: whose members the group's permissions are for; None: of any group.
+    times: of access and modification, in nanoseconds; None for now.
+    """
+
+    mode: int = 0o666
+    group: int | None = None
+    times: tuple[int, int] | None = None
 
 
 def write_whole(
@@ -14,34 +29,36 @@ def write_whole(
     data: bytes,
     *,
     replace: bool = True,
-    mode: int = 0o666,
-    times: tuple[int, int] | None = None,
+    limits: Limits | None = None,
 ) -> None:
     """Write a file that gets its name once it is whole and on the disk.
 
     The bytes go to ``.ctc-PID-RANDOM.partial`` beside the target, which is then renamed. A link is followed;
-    a file that is replaced keeps its permissions, as far as ``mode`` and the file system allow.
+    a file that is replaced keeps its permissions, as far as the limits and the file system allow.
 
     replace: False refuses an existing target.
-    mode: permissions that the file has at most.
-    times: of access and modification, in nanoseconds; None for now.
 
     Raises OSError, FileExistsError among them; nothing is left behind then.
     """
     target = Path(os.path.realpath(path))
     partial = target.with_name(f".ctc-{os.getpid()}-{os.urandom(4).hex()}.partial")
     try:
+        limits = limits or Limits()
         before = _mode_of(target)
-        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            if before is not None:
+        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, limits.mode)) as file:
+            made = os.stat(partial)
+            mode = limits.mode & (stat.S_IMODE(made.st_mode) if before is None else before)
+            if limits.group not in (None, made.st_gid):  # its group is everybody else to the limits
+                mode &= ~0o070 | (mode & 0o007) << 3
+            if mode != stat.S_IMODE(made.st_mode):
                 with contextlib.suppress(OSError):  # exFAT, SMB
-                    os.chmod(partial, before & mode)
+                    os.chmod(partial, mode)
             file.write(data)
             file.flush()
             _flush_to_disk(file.fileno())
-        if times is not None:
+        if limits.times is not None:
             with contextlib.suppress(OSError):
-                os.utime(partial, ns=times)
+                os.utime(partial, ns=limits.times)
         if replace:
             os.replace(partial, target)
         else:
@@ -76,7 +93,7 @@ def _rename_new(partial: Path, target: Path) -> None:
         os.link(partial, target)  # fails if the target was made meanwhile, unlike a rename
     except FileExistsError:
         raise
-    except OSError:  # a file system without hard links
+    except (OSError, AttributeError):  # a file system, or a Python, without hard links
         if target.exists():
             raise FileExistsError(str(target)) from None
         os.replace(partial, target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .choice import from_start
+from .exif import fields
 from .profile import ADOBE_RGB, LEVELS, ROMM, Floats, Points, from_h273, from_points, rgb_profile, romm_curve
 
 DECLARED = "ctc_codec.colours"
@@ -414,67 +414,29 @@ def _chromaticity(white: Any, primaries: Any) -> Points:
     return points if len(points) == 8 else ()
 
 
+_EXIF_TAGS = frozenset((1, 318, 319, 0xA001, 0xA500))
+"""InteroperabilityIndex, WhitePoint, PrimaryChromaticities, ColorSpace, Gamma."""
+
+
 def _exif(image: Image.Image) -> Iterator[Colours]:
     """ColorSpace, and the fields of DCF's optional colour space."""
     if image.format == "TIFF":
         exif = image.getexif()
-        fields, index = exif.get_ifd(0x8769), ""
-        if 0xA005 in fields:  # without it Pillow 12 fails
-            index = exif.get_ifd(0xA005).get(1, "")
+        known = dict(exif.get_ifd(0x8769))
+        if 0xA005 in known:  # without it Pillow 12 fails
+            known[1] = exif.get_ifd(0xA005).get(1)
     else:
-        fields, index = _exif_fields(image.info.get("exif"))
-    space, other = fields.get(0xA001), str(index).startswith("R03")
+        known = fields(image.info.get("exif", b""), _EXIF_TAGS)
+    space = known.get(0xA001)
     space = space[0] if isinstance(space, tuple) else space
     if space == 1:
         yield SRGB
-    elif space == 2 or other:
+    elif space == 2 or str(known.get(1)).startswith("R03"):
         yield Colours(rgb_profile("Adobe RGB (1998)", ADOBE_RGB, LEVELS ** (563 / 256)))
     else:
-        gamma = fields.get(0xA500)
+        gamma = known.get(0xA500)
         exponent = float(gamma[0] if isinstance(gamma, tuple) else gamma or 0)
-        yield from _points(_chromaticity(fields.get(318), fields.get(319)), exponent or None)
+        yield from _points(_chromaticity(known.get(318), known.get(319)), exponent or None)
         if space:
             name = "uncalibrated" if space == 0xFFFF else f"number {space}"
             yield Colours(note=f"its EXIF calls its colours {name}: they are taken as sRGB")
-
-
-def _exif_fields(exif: Any) -> tuple[dict[int, Any], str]:
-    """Fields about colour in EXIF: numbers by their tags, and the index of interoperability."""
-    if not isinstance(exif, bytes):
-        return {}, ""
-    data = re.sub(b"^(Exif\0\0)+", b"", exif)
-    order = {b"II": "<", b"MM": ">"}[data[:2]]
-    fields = _directory(data, order, struct.unpack_from(order + "I", data, 4)[0])
-    index = ""
-    for pointer in (0x8769, 0xA005):  # the second stands in the first
-        if pointer in fields:
-            more = _directory(data, order, int(fields[pointer][0]))
-            index = more.pop(1, index)
-            fields |= more
-    return fields, index
-
-
-_FIELDS = frozenset((1, 318, 319, 0x8769, 0xA001, 0xA005, 0xA500))
-_NUMBERS = {3: "H", 4: "I", 13: "I", 5: "II", 10: "ii"}
-"""Types of numbers in a TIFF structure."""
-
-
-def _directory(data: bytes, order: str, start: int) -> dict[int, Any]:
-    """Those of _FIELDS in a directory of a TIFF structure, as far as they are there."""
-    fields: dict[int, Any] = {}
-    with suppress(struct.error):
-        (count,) = struct.unpack_from(order + "H", data, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, kind, length, place = struct.unpack_from(order + "HHII", data, entry)
-            if tag not in _FIELDS or not 0 < length <= 6:
-                continue
-            if kind == 2:
-                fields[tag] = data[entry + 8 : entry + 12].decode("latin-1")
-            elif one := _NUMBERS.get(kind):
-                at = entry + 8 if struct.calcsize(one) * length <= 4 else place
-                with suppress(struct.error, ZeroDivisionError):
-                    values = struct.unpack_from(order + one * length, data, at)
-                    if len(one) == 2:
-                        values = tuple(a / b for a, b in zip(values[::2], values[1::2], strict=True))
-                    fields[tag] = values
-    return fields

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import NamedTuple
@@ -26,12 +29,15 @@ TURNS = {
 SIDEWAYS = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])
 """Turns that exchange width and height."""
 
-_SHORT, _LONG, _RATIONAL, _IFD = 3, 4, 5, 13
+_ASCII, _SHORT, _LONG, _RATIONAL, _IFD = 2, 3, 4, 5, 13
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 """Bytes of a value by its type."""
 
+_NUMBERS = {_SHORT: "H", _LONG: "I", _RATIONAL: "II", 10: "ii", _IFD: "I"}
+"""Types of numbers, in the letters of ``struct``."""
+
 _ORIENTATION = 0x112
-_EXIF, _GPS = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
+_EXIF, _GPS, _INTEROPERABILITY = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, 0xA005
 _RESOLUTION = (0x11A, 0x11B, 0x128)
 """XResolution, YResolution, ResolutionUnit."""
 _IPTC = (0x83BB, 0x8649)
@@ -211,6 +217,16 @@ class _Structure:
         form = "H" if entry.kind == _SHORT else "I"
         return int(struct.unpack_from(self.order + form, entry.value)[0])
 
+    def values(self, entry: _Entry) -> tuple[float, ...] | str:
+        """Numbers, 6 at most, or 4 characters. Raises KeyError for other types, ZeroDivisionError."""
+        if entry.kind == _ASCII:
+            return entry.value.decode("latin-1")
+        one, place = _NUMBERS[entry.kind], self.place(entry)
+        form = self.order + one * min(entry.count, 6)
+        found = struct.unpack_from(form, *((self.data, place.start) if place else (entry.value,)))
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return tuple(a / b for a, b in pairs) if len(one) == 2 else found
+
     def place(self, entry: _Entry) -> range:
         """Where a value is that does not fit its entry; empty if it does, or if its type is unknown."""
         size = _SIZES.get(entry.kind, 0) * entry.count
@@ -290,6 +306,23 @@ def resolution(exif: bytes) -> Resolution | None:
     """Resolution that a TIFF structure gives. Raises ValueError, struct.error."""
     structure = _Structure(bytearray(exif))
     return structure.resolution(structure.first())
+
+
+def fields(exif: bytes, tags: Collection[int]) -> dict[int, tuple[float, ...] | str]:
+    """What EXIF says under these tags, in its directories for pictures, for EXIF and for interoperability.
+
+    exif: with or without its prefix. Raises ValueError or struct.error if it is no TIFF structure.
+    """
+    structure = _Structure(bytearray(re.sub(b"^(Exif\0\0)+", b"", exif)))
+    found: dict[int, tuple[float, ...] | str] = {}
+    directory: _Directory | None = structure.first(cut=True)
+    for below in (_EXIF, _INTEROPERABILITY, 0):
+        for entry in directory.entries if directory else ():
+            if entry.tag in tags:
+                with suppress(KeyError, ZeroDivisionError, struct.error):
+                    found[entry.tag] = structure.values(entry)
+        directory = directory and structure.below(directory, below)
+    return found
 
 
 def says_more(exif: bytes) -> bool:

@@ -39,6 +39,9 @@ _JP2_XMP, _JP2_EXIF = bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC"), b"JpgTi
 
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 
+_TIFF_WORDS = {33550: "georeference", 34264: "georeference", 33723: "IPTC", 34377: "IPTC", 37724: "layers"}
+"""Tags of a TIFF that are not kept, and what they hold: of GeoTIFF, IPTC, and Photoshop."""
+
 _KNOWN_TEXT = (
     "XML:com.adobe.xmp",
     *(f"Raw profile type {name}" for name in ("exif", "APP1", "xmp", "iptc", "8bim")),
@@ -102,6 +105,12 @@ def _in_boxes(data: bytes) -> Iterator[tuple[str, Any]]:
     for name, content in boxes(data):
         if name == b"xml " and data[4:8] == b"JXL ":
             yield "xmp", content
+        elif name == b"jp2h":
+            # Pixels a metre on the display; Pillow reads those of the capture.
+            display = dict(boxes(dict(boxes(content)).get(b"res ", b""))).get(b"resd", b"")
+            with suppress(struct.error, ArithmeticError):
+                y, below_y, x, below_x, power_y, power_x = struct.unpack(">4H2b", display)
+                yield "dpi", (x / below_x * 10**power_x * 0.0254, y / below_y * 10**power_y * 0.0254)
         elif name == b"brob" and content.startswith(b"xml "):
             yield DROPPED, ["compressed XMP"]
         elif name == b"uuid" and content.startswith(_JP2_XMP):
@@ -280,8 +289,8 @@ def _lost_outside(image: Image.Image) -> list[str]:
     lost = [str(word) for word in info.get(DROPPED, ())]
     if 1028 in _photoshop(image) or _raw_profile(image, "iptc") or _raw_profile(image, "8bim"):
         lost.append("IPTC")
-    if kind == "TIFF" and {33723, 34377}.intersection(getattr(image, "tag_v2", ())):
-        lost.append("IPTC")
+    if kind == "TIFF":
+        lost += [word for tag, word in _TIFF_WORDS.items() if tag in getattr(image, "tag_v2", ())]
     words = (info.get(name) for name in ("comment", "id_section"))
     if kind != "JPEG2000" and any(isinstance(text, bytes | str) and text.strip() for text in words):
         lost.append("comment")  # JPEG 2000's is the name of the encoder

@@ -105,12 +105,27 @@ def identify(data: bytes, max_pixels: int | None = MAX_PIXELS) -> None:
         open_image(data, max_pixels)
 
 
-def refuse_early(head: bytes) -> None:
-    """Raise as :func:`open_image` for the first bytes, some thousands, of what is surely no image."""
+_STILL = {"BMP", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TGA"}
+"""Formats whose files hold one picture, or a few that are no larger."""
+
+
+def refuse_early(head: bytes, max_pixels: int | None) -> int | None:
+    """Pixels of a still picture, as the first bytes of its file, some thousands, tell; None if they do not.
+
+    Raises as :func:`open_image` for what is surely no image, or too large.
+    """
     Image.init()
     known = any(re.match(start, head, re.DOTALL) for start in [*_SIGNATURES.values(), *_FOREIGN.values()])
     if not known and not any(accept and accept(head[:16]) for _, accept in Image.OPEN.values()):
         identify(head, None)
+    size = None
+    with quiet(), suppress(Exception):
+        image = Image.open(io.BytesIO(head))
+        size = image.size if image.format in _STILL else None
+    if size is None:
+        return None
+    check_pixels(*size, max_pixels)
+    return size[0] * size[1]
 
 
 def _decoded(data: bytes, info: dict[str, Any], whole: bytes, max_pixels: int | None) -> Image.Image:
@@ -137,7 +152,8 @@ def as_input_errors() -> Iterator[None]:
         raise
     except Exception as error:  # Pillow's plugins let all kinds through when data is damaged
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"damaged image: {reason}") from None
+        known = not re.match("unsupported", reason, re.IGNORECASE)
+        raise InputError(f"{'damaged image' if known else 'an image of a rare kind'}: {reason}") from None
 
 
 def _open(data: bytes) -> Image.Image:

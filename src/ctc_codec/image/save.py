@@ -68,6 +68,9 @@ _WITH_ALPHA = (
 )  # fmt: skip
 """Formats in which Pillow writes alpha and finds it again. (BMP and PPM drop it without a word.)"""
 
+_UNWRITABLE = {"BLP", "BUFR", "CTC", "GRIB", "HDF5", "MSP", "PALM", "WMF", "XBM"}
+"""Formats that Pillow knows by name, or for pictures of a few colours alone."""
+
 _MODES_TO_TRY = {"L": ("L", "RGB"), "LA": ("LA", "RGBA")}
 """QOI and SGI hold no grey, or none with alpha."""
 
@@ -94,7 +97,7 @@ def saving_format(suffix: str) -> str:
         except InputError as error:
             raise ValueError(str(error)) from None
     kind = Image.registered_extensions().get(suffix.lower())
-    if kind is None or kind not in Image.SAVE or kind == "CTC":
+    if kind is None or kind not in Image.SAVE or kind in _UNWRITABLE:
         what = "a name without a suffix (.png, for example, or --format)" if not suffix else repr(suffix[1:])
         raise ValueError(f"cannot choose an image format from {what}")
     return kind
@@ -175,6 +178,8 @@ def image_bytes(
         image = _flat(image, colour)
     elif image.mode in ("LA", "RGBA") and kind not in _WITH_ALPHA and kind != "GIF":
         image = image.convert(image.mode[:-1])  # alpha that is opaque everywhere
+    elif image.mode == "LA" and kind == "GIF":  # Pillow keeps alpha of RGBA alone
+        image = image.convert("RGBA")
     resolution = exif_bytes.resolution(exif) if exif else None
     options = _options(kind, image.size, quality) | _resolution_options(kind, resolution)
     error: Exception | None = None

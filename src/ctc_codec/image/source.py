@@ -35,6 +35,9 @@ from .transparency import Alpha, Pixels, fill_unseen, flatten, parse_colour
 _BAND = 64
 """Rows of an image that are looked at together."""
 
+_ROUNDED = ("JXL", "WEBP")
+"""Formats whose decoders make greys of channels that differ by one level."""
+
 
 @dataclass(frozen=True)
 class SourceImage:
@@ -126,10 +129,10 @@ def source_image(
             notes.append(f"{samples} are reduced to 8 bits")
         plain, clear = _colour_and_alpha(image, bits, notes)
         clear = _meant(clear, image, notes)
-        # Decoders of WebP make greys that differ by one level.
-        plain = _without_colour(plain, clear, 1 if image.format == "WEBP" else 0)
-        plain = to_srgb(plain, declared(image), notes)
-        plain = _without_colour(plain, clear)  # CMYK, for example, of black ink alone
+        plain = _without_colour(plain, clear, int(image.format in _ROUNDED))
+        # Black ink alone is grey too, and a* and b* of 0, but for rounding.
+        rounded = plain.mode in ("CMYK", "LAB")
+        plain = _without_colour(to_srgb(plain, declared(image), notes), clear, int(rounded))
     if turn is not None:
         plain, clear = plain.transpose(turn), clear and clear.transpose(turn)
     grey = plain.mode == "L"
