@@ -239,7 +239,7 @@ def _source(image: Image.Image, given: Mapping[str, Any], options: EncodeOptions
     As in other formats, what is given is taken instead of what the image says itself: EXIF also tells which
     way is up, and no profile is sRGB. EXIF and XMP of the image are kept with ``metadata`` alone.
     """
-    from .image.declaration import DECLARED, Colours, remember
+    from .image.declaration import DECLARED, Colours
     from .image.exif import Kept, Resolution, mend
     from .image.source import source_image
 
@@ -252,10 +252,6 @@ def _source(image: Image.Image, given: Mapping[str, Any], options: EncodeOptions
     keeps = {name: bool(texts[name]) if name in given else options.metadata for name in texts}
     dpi = _resolution(given)
     image = _with_info(image, info)
-    if DECLARED not in image.info and isinstance(image, ImageFile.ImageFile) and image.filename:
-        # Pillow has loaded the pixels, and forgets what it does not know of a file's colours.
-        with suppress(OSError), open(image.filename, "rb") as own:
-            remember(image, own)
     source = source_image(image, background=options.background, metadata=any(keeps.values()))
     if options.warn is not None:
         for note in source.notes:
