@@ -394,6 +394,7 @@ def test_draft_loads_an_eighth(large_ctc: bytes) -> None:
         assert image.info["bytes_used"] == len(large_ctc)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(76, 1), (1, 52), (597, 403), None])
 def test_draft_is_never_too_small(large_ctc: bytes, size: tuple[int, int] | None) -> None:
     with Image.open(io.BytesIO(large_ctc)) as image:
@@ -401,6 +402,7 @@ def test_draft_is_never_too_small(large_ctc: bytes, size: tuple[int, int] | None
         assert np.array_equal(np.asarray(image), np.asarray(ctc_codec.decode(large_ctc)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["L", "YCbCr"])
 def test_draft_turns_colours_to_the_modes_that_jpeg_has(large_ctc: bytes, mode: str) -> None:
     for size, right in (((20, 10), ctc_codec.thumbnail(large_ctc)), (None, ctc_codec.decode(large_ctc))):
@@ -421,6 +423,7 @@ def test_draft_keeps_other_modes(make_photo: MakePhoto) -> None:
             assert (image.mode, image.size) == (source.mode, (12, 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(75, 75), (64, 64), (30, 1000), (1000, 50), (7.5, 5.9)])
 def test_thumbnails_are_made_of_an_eighth(large_ctc: bytes, size: tuple[float, float]) -> None:
     whole = ctc_codec.decode(large_ctc)
@@ -436,6 +439,7 @@ def test_thumbnails_are_made_of_an_eighth(large_ctc: bytes, size: tuple[float, f
         assert image.draft(None, (1, 1)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "gap"), [((76, 76), 2.0), ((64, 64), None), ((700, 700), 2.0)])
 def test_thumbnails_that_want_the_whole_picture_are_made_of_it(
     large_ctc: bytes, size: tuple[int, int], gap: float | None
@@ -447,6 +451,7 @@ def test_thumbnails_that_want_the_whole_picture_are_made_of_it(
         assert np.array_equal(np.asarray(image), np.asarray(whole))
 
 
+@pytest.mark.slow
 def test_thumbnails_of_thin_pictures_and_of_cuts(make_photo: MakePhoto, large_ctc: bytes) -> None:
     thin = ctc_codec.encode(make_photo(600, 3))
     with Image.open(io.BytesIO(thin)) as image:

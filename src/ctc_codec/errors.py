@@ -54,6 +54,13 @@ def check_numbers(**values: object) -> None:
             raise TypeError(f"{name} must be a number, not {type(value).__name__}")
 
 
+def check_flags(**values: object) -> None:
+    """Raise TypeError, which names it, for an argument that is neither True nor False."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
 def check_counts(**values: object) -> None:
     """Raise TypeError, which names it, for an argument that is neither a whole number nor None."""
     for name, value in values.items():

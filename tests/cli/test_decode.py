@@ -116,8 +116,6 @@ def test_a_file_is_not_removed_of_which_a_part_was_decoded(files: Path, more: tu
     words = "the input is not removed: it holds more than was decoded"
     assert (result.code, result.lines) == (0, [f"ctc: whole.ctc: warning: {words}"])
     assert Path("whole.ctc").exists()
-    assert ctc("preview", "whole.ctc", "--frames", 1, "--rm", "--quiet").code == 0
-    assert Path("whole.ctc").exists()
 
 
 def test_gif_keeps_the_transparency_of_grey(here: Path) -> None:

@@ -155,6 +155,14 @@ def test_lists_of_other_systems_are_read(shelf: Path, encoding: str) -> None:
 def test_an_empty_list_is_nothing_to_do(here: Path) -> None:
     touch("list")
     assert ctc("check", "--files-from", "list") == Result(0, b"", "")
+    assert ctc("encode", "--files-from", "list", "-o", "x") == Result(0, b"", "")
+
+
+def test_two_files_of_any_suffix_are_inputs(here: Path, photo_ctc: bytes) -> None:
+    for name in ("a.part", "b.part"):
+        Path(name).write_bytes(photo_ctc)
+    assert ctc("decode", "a.part", "b.part").counts == (2, 0, 0)
+    assert names(here) == ["a.part", "a.part.png", "b.part", "b.part.png"]
 
 
 # --- folders ----------------------------------------------------------------------------------------

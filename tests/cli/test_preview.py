@@ -315,6 +315,7 @@ def test_damage_is_found_before_anything_is_decoded(
 # --- the page in a browser --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_slider_changes_picture_bytes_and_quality(photo_file: Path, photo_png: Path, browser: Any) -> None:
     from selenium.webdriver.common.by import By

@@ -13,11 +13,13 @@ import pytest
 
 import ctc_codec
 from ctc_codec.codec.decoder import thumbnail_bytes
-from support.command import COMMAND, PLAIN, Result, assert_refused, names
+from support.command import COMMAND, PLAIN, Result, assert_refused, names, run
 
 COMMANDS = (
     ("truncate", "-", "--bytes", "200", "-o", "out.ctc"),
     ("truncate", "-", "--bpp", "0.5", "-o", "out.ctc"),
+    ("truncate", "-", "--bytes", "20k", "-o", "out.ctc"),
+    ("decode", "-", "--bytes", "20k", "-o", "out.png"),
     ("truncate", "-", "--psnr", "30", "-o", "out.ctc"),
     ("decode", "-", "-o", "out.png"),
     ("decode", "-", "--bytes", "600", "-o", "out.png"),
@@ -127,6 +129,39 @@ def test_a_thumbnail_needs_the_first_bytes_alone(files: Path, three_blocks: byte
     first = three_blocks[: thumbnail_bytes(header)]
     assert len(first) < len(three_blocks) // 2
     assert _told_while_open(("decode", "-", "--thumbnail", "-o", "out.png"), first).code == 0
+
+
+def test_what_follows_an_image_in_a_file_is_no_reason_to_refuse_it(files: Path) -> None:
+    """A video for example. A pipe might have no end."""
+    data = Path("photo.png").read_bytes()
+    with open("motion.png", "wb") as file:
+        file.write(data)
+        file.truncate(len(data) + (1 << 26) + 100_000)
+    assert subprocess.run([*COMMAND, "encode", "motion.png"], capture_output=True).returncode == 0
+    with (
+        open("motion.png", "rb") as file,
+        subprocess.Popen(["cat"], stdin=file, stdout=subprocess.PIPE) as pipe,
+    ):
+        done = subprocess.run([*COMMAND, "encode", "-", "-o", "x"], stdin=pipe.stdout, capture_output=True)
+    assert_refused(Result(done.returncode, done.stdout, done.stderr.decode()), "longer than")
+
+
+def test_damage_that_is_accepted_ends_the_frames(files: Path, photo_ctc: bytes) -> None:
+    data = bytearray(photo_ctc)
+    data[5000] ^= 1  # in the second block
+    with _endless(bytes(data), b"and so on") as endless:
+        args = ("decode", "-", "--accept-damage", "--progressive-every", "3000", "-o", "f%d.png", "--rm")
+        process = subprocess.run([*COMMAND, *args[:-1]], stdin=endless, capture_output=True)
+    assert process.returncode == 0
+    assert sorted(name for name in names(files) if name.startswith("f") and name != "first") == [
+        "f1.png",
+        "f2.png",
+        "f3.png",
+    ]
+    Path("bad.ctc").write_bytes(data)
+    result = run("decode", "bad.ctc", *args[2:], "-f", "--quiet")
+    assert result.lines[-1].endswith("the input is not removed: it holds more than was decoded")
+    assert Path("bad.ctc").exists()
 
 
 def test_a_pipe_that_does_not_block_is_waited_for(files: Path, photo_ctc: bytes) -> None:

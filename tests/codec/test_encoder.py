@@ -12,6 +12,7 @@ from PIL import Image
 
 from ctc_codec import CodecModel, InputError, LimitError, TargetError, decode, encode, info, truncate
 from ctc_codec.codec.options import psnr_of_quality
+from ctc_codec.image.source import psnr_against, source_image
 from support.coding import latent_of
 from support.pictures import KINDS, Samples, photograph, psnr
 
@@ -215,3 +216,12 @@ def test_files_without_a_table_are_20_bytes_smaller_and_else_the_same(
     assert latent_of(data, model).sha256() == latent_of(bare, model).sha256()
     with pytest.raises(TargetError, match="no quality table"):
         truncate(bare, psnr=25.0)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.7])
+def test_a_target_is_that_of_the_pixels_that_are_seen(share: float, model: CodecModel) -> None:
+    picture = photograph(160, 120)
+    alpha = (np.random.default_rng(3).random((120, 160)) < share).astype(np.uint8) * 255
+    source = source_image(Image.fromarray(np.dstack([picture, alpha])))
+    decoded = decode(encode(source, weights=model, quality=60), weights=model)
+    assert 35 - 0.05 <= psnr_against(source, decoded) < 36

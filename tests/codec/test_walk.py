@@ -6,15 +6,17 @@ import copy
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ctc_codec import CodecModel, load_model
-from ctc_codec.codec.walk import Walk, Writer, run
+from ctc_codec import CodecModel, Decoder, Header, encode, load_model
+from ctc_codec.codec.walk import Walk, Writer, picture_bytes, run
 from ctc_codec.crr import density
 from ctc_codec.crr.inputs import Level, inputs
 from ctc_codec.planes.order import GROUP
 from ctc_codec.planes.trits import at_plane
 from ctc_codec.transform.lifting import LEVELS
 from support.coding import PlainGuide, empty_state, header_of
+from support.pictures import photograph
 
 # --- what is sent -----------------------------------------------------------------------------------
 
@@ -136,3 +138,23 @@ def test_densities_now_are_those_of_one_more_look(colours: int, model: CodecMode
     above = 3 * ((view.astype(int) + 1) // 3)
     right = density.rows_of(above.astype(np.int16), centre[:: 3 // colours], scale[:: 3 // colours])
     assert np.array_equal(state.level(rows, 5), right)
+
+
+# --- the first picture ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 16), (120, 88)])
+def test_the_smallest_picture_is_the_first_with_a_low_band(size: tuple[int, int], model: CodecModel) -> None:
+    data = encode(Image.fromarray(photograph(*size)), weights=model)
+    least = picture_bytes(data)
+    assert least is not None
+    for count, held in ((least - 1, False), (least, True)):
+        decoder = Decoder(weights=model)
+        decoder.feed(data[:count])
+        assert decoder.latent().low_held == held
+        assert (picture_bytes(data[:count]) == least) == held
+
+
+def test_no_picture_is_looked_for_in_a_few_bytes_of_many_pixels() -> None:
+    data = Header(2**24 - 1, 2**24 - 1, b"1234", code_bytes=1000).to_bytes() + bytes(20)
+    assert picture_bytes(data) is None

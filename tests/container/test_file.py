@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import random
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,3 +133,19 @@ def test_info_lists_the_table_for_the_bytes_that_are_there() -> None:
     assert cut.quality == tuple(step for step in found.quality if step[0] <= 10_000)
     assert cut.psnr == pytest.approx(38 - 2.6 * math.log2(40_000 / 9950), abs=0.1)
     assert (info(data[:300]).quality, info(data[:300]).psnr) == ((), None)
+
+
+@pytest.mark.parametrize("psnr", [math.nan, math.inf, 0.0, -5.0])
+def test_no_psnr_that_is_none_is_met(psnr: float) -> None:
+    with pytest.raises(TargetError, match="psnr must be positive"):
+        truncate(WHOLE, psnr=psnr)
+
+
+@pytest.mark.parametrize("data", ["x.ctc", None, 5, Path("x")])
+def test_data_are_bytes(data: Any) -> None:
+    for work in (info, parse, lambda data: truncate(data, nbytes=100)):
+        with pytest.raises(TypeError, match=r"data must be the bytes of a \.ctc file"):
+            work(data)
+    view = memoryview(WHOLE)
+    assert info(view) == info(bytearray(WHOLE)) == info(WHOLE)
+    assert truncate(view, nbytes=100) == WHOLE[:100]

@@ -382,6 +382,7 @@ def test_noise_behind_a_signature(start: str) -> None:
             open_image(data[:length] + rng.bytes(300))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "part"),
     [

@@ -548,3 +548,11 @@ def test_a_spot_below_the_first_rows() -> None:
     large = np.repeat(shades(64, 700)[..., None], 3, axis=2)
     assert source_image(Image.fromarray(large)).grey
     assert not source_image(Image.fromarray(_spot(large))).grey
+
+
+def test_the_layers_of_a_psd_are_not_coded(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = open_image(psd(picture(), 3))
+    assert source_image(image).more is None
+    monkeypatch.setattr(type(image), "n_frames", 3)
+    source = source_image(image)
+    assert source.notes == [source.more] == ["only the merged picture of several layers is coded"]

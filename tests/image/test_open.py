@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
+import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +15,9 @@ from PIL import Image
 
 from ctc_codec.container.header import MAGIC
 from ctc_codec.errors import InputError, LimitError
+from ctc_codec.image import metadata
+from ctc_codec.image import open as open_module
+from ctc_codec.image.lock import Lock
 from ctc_codec.image.open import open_image
 from ctc_codec.image.source import source_image
 from support.image_samples import SIZE, file_of, picture
@@ -107,3 +113,27 @@ def test_threads_may_open_files_at_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         for image in pool.map(open_image, [data] * 40):
             assert image.size == SIZE
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("lock", [open_module.files, metadata._quiet])
+def test_a_child_finds_locks_open_that_another_thread_holds(lock: Lock) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        with lock:
+            os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    done.set()
+    thread.join()
+    assert status == 0

@@ -167,6 +167,7 @@ def test_other_limits_of_formats() -> None:
             assert open_image(image_bytes(Image.new("RGB", (70_000, 2)), kind)).size == (70_000, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "AVIF", "MPO", "PDF", "JXL", "HEIF"])
 def test_quality_makes_files_smaller(kind: str) -> None:
     Image.init()

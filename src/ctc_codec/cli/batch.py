@@ -76,6 +76,10 @@ def _route(task: Task) -> str:
     return f"{printable(task.source)} -> {target}"
 
 
+def _notes(notes: Sequence[str]) -> dict[str, object]:
+    return {"notes": [note.removeprefix("note: ") for note in notes]} if notes else {}
+
+
 def _figure(value: float) -> str:
     return f"{value:.{0 if value >= 99.95 else 1 if value >= 9.995 else 2}f}"
 
@@ -145,11 +149,11 @@ class Reporter:
             self._clear()
             write_stdout(f"{json.dumps(facts)}\n".encode())
 
-    def failed(self, name: str, message: str) -> None:
-        """An input failed before there was anything to tell of it."""
+    def failed(self, name: str, message: str, notes: Sequence[str] = ()) -> None:
+        """An input failed before there was anything else to tell of it."""
         self._failed.append(name)
         self._say(f"ctc: {printable(name)}: {message}")
-        self._json({"file": name, "error": message})
+        self._json({"file": name, "error": message} | _notes(notes))
 
     def skipped(self, task: Task) -> None:
         """An output exists already."""
@@ -167,7 +171,7 @@ class Reporter:
         if outcome.result is not None:
             self._result(outcome)
         elif outcome.error is not None:
-            self.failed(task.source, outcome.error)
+            self.failed(task.source, outcome.error, outcome.notes)
         else:
             self.skipped(task)
         self.draw()
@@ -183,8 +187,7 @@ class Reporter:
         if task.target is not None:
             seconds = round(outcome.seconds, 3)
             facts = {"file": task.source, "output": task.target} | result.facts | {"seconds": seconds}
-        if outcome.notes:
-            facts["notes"] = [note.removeprefix("note: ") for note in outcome.notes]
+        facts |= _notes(outcome.notes)
         if result.error is not None:
             self._failed.append(task.source)
             self._say(f"ctc: {printable(task.source)}: {result.error}")
@@ -202,7 +205,7 @@ class Reporter:
         """Sum up and exit."""
         self._clear()
         if plan.left_out and not self._batch.quiet:
-            kinds = ", ".join(sorted(set(plan.left_out)))
+            kinds = ", ".join(map(printable, sorted(set(plan.left_out))))
             tell(f"ctc: {len(plan.left_out)} in folders left out, by their suffix: {kinds}")
         if self._total > 1:
             if not self._batch.quiet:

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
     from ..codec.model import CodecModel
 
+_PART = "it holds more than was decoded"
+
 THUMBNAIL_SCALE = 8
 """Of :func:`ctc_codec.thumbnail`."""
 
@@ -286,7 +288,7 @@ class DecodeWork(_ImageWork):
             self.note(image, tell)
             result = self.result(data, image.size, self.encoded(image), model)
             if self.output.thumbnail or self.cut != Cut() or parse(data).damage is not None:
-                result = replace(result, kept="it holds more than was decoded")
+                result = replace(result, kept=_PART)
             return result
 
         return run
@@ -332,7 +334,9 @@ class FramesWork(_ImageWork):
 
         def run(_: bytes, task: Task, tell: Tell) -> Result:
             assert task.target is not None
-            decoder = Decoder(self.warned(tell), weights=model)
+            damages: list[str] = []
+            options = replace(self.options, warn=damages.append)
+            decoder = Decoder(options, weights=model)
             origin = Origin(task.source, self.batch.preserve)
             data, frames, size = bytearray(), 0, (0, 0)
             for piece in read_pieces(task.source, self.every):
@@ -343,12 +347,17 @@ class FramesWork(_ImageWork):
                 except HeaderCutError:
                     continue
                 frames, size = frames + 1, image.size
+                for damage in damages:
+                    tell(f"warning: {damage}")
                 if frames == 1:
                     self.note(image, tell)
                 name = frame_name(task.target, frames)
                 write_output(name, self.encoded(image), self.batch.force, origin=origin)
+                if damages:  # nothing behind it will be used
+                    break
             if not frames:
                 decoder.image()  # says why
-            return self.result(bytes(data), size, None, model, frames=frames)
+            result = self.result(bytes(data), size, None, model, frames=frames)
+            return replace(result, kept=_PART) if damages else result
 
         return run

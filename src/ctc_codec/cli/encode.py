@@ -96,7 +96,7 @@ def encode(inputs: tuple[str, ...], *, batch: BatchOptions, compute: ComputeOpti
     exclusive(quality=wanted["quality"], bpp=wanted["bpp"], bytes=wanted["nbytes"], psnr=wanted["psnr"])
     check_name(batch.output)
     options = EncodeOptions(**wanted, max_pixels=compute.limit)
-    work = EncodeWork(options, measure=batch.as_json, removes=batch.remove, compute=compute)
+    work = EncodeWork(options, batch, compute=compute)
     run_batch(plan(inputs, batch, ".ctc", image_suffixes), work, batch)
 
 
@@ -104,13 +104,11 @@ def encode(inputs: tuple[str, ...], *, batch: BatchOptions, compute: ComputeOpti
 class EncodeWork(Work):
     """Encode an image.
 
-    measure: decode the result, for its PSNR.
-    removes: inputs are removed, so what is not kept is lost.
+    batch: JSON has the PSNR as measured; where inputs are removed, what is not kept of them is told.
     """
 
     options: EncodeOptions
-    measure: bool = False
-    removes: bool = False
+    batch: BatchOptions
 
     def read(self, task: Task) -> bytes:
         from PIL import Image
@@ -148,11 +146,10 @@ class EncodeWork(Work):
             del image  # not held while its pixels are coded
             for note in source.notes:
                 warn(note)
-            if self.removes and lost and not options.metadata:
+            if self.batch.remove and lost and not options.metadata:
                 warn(f"warning: {' and '.join(lost)} are not kept (--keep-metadata)")
             coded = encode(source, options, weights=model)
-            # Other pages and frames; or a lossless file that is smaller.
-            kept = next((note for note in source.notes if note.startswith("only ")), None)
+            kept = source.more
             if len(coded) > len(data):
                 warn(f"the output is larger than the input, {len(coded)} bytes of {len(data)}")
                 kept = kept or "it is smaller than its output"
@@ -166,7 +163,7 @@ class EncodeWork(Work):
                 output=coded,
                 kept=kept,
                 detail=f"weights {model.fingerprint.hex()}",
-                later=measured if self.measure else None,
+                later=measured if self.batch.as_json else None,
             )
 
         return run

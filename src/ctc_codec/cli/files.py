@@ -104,14 +104,16 @@ def read_input(
     judge: takes the first bytes, if there are some thousands, and returns another limit, or None; or raises.
     """
     with _opened(name) as stream:
-        data = b"".join(_pieces(stream, _HEAD))
-        if judge is not None and len(data) == _HEAD:
-            limit = judge(data) or limit
-        left = sys.maxsize if limit is None else max(limit - len(data), 0)
-        if _size(stream) <= left + len(data):
-            data += b"".join(_pieces(stream, left))
+        head = b"".join(_pieces(stream, _HEAD))
+        size = _size(stream)
+        if judge is not None and len(head) == _HEAD:
+            judged = judge(head)
+            limit = limit if size or judged is None else judged  # a file has an end
+        left = sys.maxsize if limit is None else max(limit - len(head), 0)
+        if size <= left + len(head):
+            pieces = [head, *_pieces(stream, left)]
             if not _read(stream, 1):
-                return data
+                return b"".join(pieces)
     raise InputError(f"longer than {limit} bytes, which is too much")
 
 
@@ -132,12 +134,13 @@ def silent_libraries() -> Iterator[None]:
         yield
         return
     try:
-        with open(os.devnull, "wb") as nowhere:
+        with shielded(), open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+        with shielded():
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 class CtcInput:
@@ -188,7 +191,7 @@ def rate_bytes(source: CtcInput, bpp: float | None, nbytes: int | None) -> int:
     """File size of a rate. One per pixel that is less than a header takes gives the smallest picture, so that
     it can be asked of icons and photographs alike. Raises TargetError for too few ``nbytes``."""
     try:
-        return budget_bytes(source.header, bpp=bpp, nbytes=nbytes)
+        return min(budget_bytes(source.header, bpp=bpp, nbytes=nbytes), source.header.file_bytes)
     except TargetError:
         if bpp is None:
             raise
@@ -272,18 +275,28 @@ def check_output(name: str, force: bool, make_folder: bool = False) -> None:
         pass
     except OSError as error:
         raise OutputError(f"{printable(name)}: {reason(error)}") from None
-    folder = os.path.dirname(os.path.realpath(name))
-    while not os.path.lexists(folder):
-        folder = os.path.dirname(folder)
+    folder = existing_above(os.path.realpath(name))
     if not is_pipe(name) and os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{printable(name)}: {os.strerror(errno.EACCES)}")
 
 
+def existing_above(path: str) -> str:
+    """The nearest folder above an absolute path that is there, or what has its name; the root if none is."""
+    above = os.path.dirname(path)
+    return above if above == path or os.path.lexists(above) else existing_above(above)
+
+
 def check_not_input(source: str, target: str) -> None:
-    """Raise OutputError if an input is about to be replaced by what becomes of it, be it through a link."""
+    """Raise OutputError if an input is about to be replaced by what becomes of it."""
+    if is_one_file(source, target):
+        raise OutputError(f"{printable(target)}: is the input itself")
+
+
+def is_one_file(source: str, target: str | None) -> bool:
+    """Whether two names are of one file, be it through links."""
     with contextlib.suppress(OSError):
-        if STREAM not in (source, target) and os.path.samefile(source, target):
-            raise OutputError(f"{printable(target)}: is the input itself")
+        return target is not None and STREAM not in (source, target) and os.path.samefile(source, target)
+    return False
 
 
 @dataclass(frozen=True)
@@ -345,18 +358,20 @@ def write_output(
 def remove_input(source: str, target: str | None) -> None:
     """Remove an input of which an output was written. Raises OutputError."""
     try:
-        if target is None or not (os.path.exists(target) and os.path.samefile(source, target)):
+        if not is_one_file(source, target):
             os.unlink(source)
     except OSError as error:
         raise OutputError(f"its output is written, but it cannot be removed: {reason(error)}") from None
 
 
 def _make_parents(name: str, mode: int) -> None:
+    path = os.path.abspath(name)
+    above = existing_above(path)
     missing = []
-    folder = os.path.dirname(os.path.abspath(name))
-    while not os.path.isdir(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
+    while (path := os.path.dirname(path)) != above:
+        missing.append(path)
+    if not os.path.isdir(above):
+        raise OutputError(f"{printable(name)}: a file has the name of a folder above it")
     for folder in reversed(missing):
         try:
             os.mkdir(folder, mode)

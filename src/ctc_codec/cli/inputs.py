@@ -12,13 +12,11 @@ from pathlib import Path
 
 import click
 
-from .files import STDOUT_NAMES, STREAM, is_pipe, printable, reason
+from .files import STDOUT_NAMES, STREAM, existing_above, is_pipe, printable, reason
 from .options import BatchOptions
 
 _UNUSABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats that Pillow recognises, and does not read by itself: not meant when a folder is named."""
-_BY_PLUGIN = {".heic", ".heif", ".hif", ".jxl"}
-"""Suffixes of images that need a plugin. Without it they fail, rather than be left out without a word."""
 
 Suffixes = Callable[[], frozenset[str]]
 
@@ -27,8 +25,10 @@ def image_suffixes() -> frozenset[str]:
     """Suffixes of what ``ctc encode`` takes from folders, in lower case."""
     from PIL import Image
 
+    from ..image.open import BY_PLUGIN  # without it they fail, rather than be left out without a word
+
     known = {s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN.keys() - _UNUSABLE}
-    return frozenset(known | _BY_PLUGIN) - {".ctc"}
+    return frozenset(known | BY_PLUGIN.keys()) - {".ctc"}
 
 
 def ctc_suffixes() -> frozenset[str]:
@@ -39,7 +39,7 @@ def ctc_suffixes() -> frozenset[str]:
 def check_name(output: str | None) -> None:
     """Raise UsageError for the name of an image as that of a .ctc file."""
     if output is not None and os.path.splitext(output)[1].lower().removeprefix(".") in _WORDS:
-        raise click.UsageError(f"{printable(output)} is the name of an image, and what is written is none")
+        raise click.UsageError(f"{printable(output)} is the name of an image: a .ctc file is written")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Plan:
     skipped: what is done already.
     unusable: names that give no input, and why.
     names: of all of these, in order.
-    left_out: suffixes of files in folders that no image has, or "no suffix".
+    left_out: suffixes of files in folders that no image has, "none" for files without.
     folder: the output folder, or None.
     """
 
@@ -87,8 +87,10 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
     suffix: of the outputs, in place of the inputs' own; None for a command that writes no files.
     wanted: suffixes of the files to take from folders.
 
-    Raises UsageError where names do not fit together or no two inputs have an output of their own.
+    Raises UsageError where names do not fit together, or where no input has an output of its own.
     """
+    if not inputs:  # an empty list
+        return Plan()
     if batch.skip_existing and batch.force:
         raise click.UsageError("--skip-existing and --force exclude each other")
     if suffix is not None:
@@ -137,7 +139,11 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
     return result
 
 
-_WORDS = {"avif", "gif", "jpeg", "jpg", "jxl", "png", "tif", "tiff", "webp"}
+_WORDS = {
+    "avif", "bmp", "gif", "heic", "heif", "ico", "jp2", "jpeg", "jpg", "jxl", "png", "ppm", "psd", "tga",
+    "tif", "tiff", "webp",
+}  # fmt: skip
+"""Names of usual image formats, and their suffixes."""
 
 
 def _check_words(inputs: tuple[str, ...], suffix: str, wanted: Suffixes) -> None:
@@ -155,7 +161,8 @@ def _check_positional(inputs: tuple[str, ...], suffix: str, wanted: Suffixes) ->
         return
     ending, missing = os.path.splitext(inputs[1])[1].lower(), not os.path.exists(inputs[1])
     foreign = ending not in wanted()
-    meant = foreign and ending and (ending == suffix or missing or wanted is ctc_suffixes)
+    image = wanted is ctc_suffixes and ending[1:] in _WORDS
+    meant = foreign and ending and (ending == suffix or missing or image)
     if meant or (ending == suffix and missing):
         raise click.UsageError(f"{printable(inputs[1])}: an output goes after -o")
 
@@ -326,8 +333,8 @@ def _sharing(tasks: list[Task]) -> Iterator[list[Task]]:
 
 def _folds(folder: str) -> bool:
     """Whether names in a folder that differ only in upper and lower case are one."""
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        folder = existing_above(folder)
     try:
         with tempfile.NamedTemporaryFile(prefix=".ctc-case-", dir=folder) as probe:
             return os.path.exists(os.path.join(folder, os.path.basename(probe.name).swapcase()))
@@ -345,7 +352,5 @@ def _is_one_input(a: Task, b: Task) -> bool:
 def _check_folder(folder: str) -> None:
     """Raise UsageError if an output folder cannot be made."""
     place = os.path.abspath(folder)
-    while not os.path.lexists(place):
-        place = os.path.dirname(place)
-    if not os.path.isdir(place):
+    if not os.path.isdir(place if os.path.lexists(place) else existing_above(place)):
         raise click.UsageError(f"{printable(folder)}: not a directory")

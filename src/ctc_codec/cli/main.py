@@ -44,41 +44,38 @@ _OTHER_WORDS = {
 
 
 _HABITS = {
-    "-d": "ctc decode FILE decodes, -q is the quality of encoding",
-    "-z": "to encode: ctc encode FILE",
-    "-y": "-f overwrites",
-    "--overwrite": "-f overwrites",
-    "--out": "-o is the output",
-    "--outdir": "-o DIR/ is an output folder",
-    "--output-dir": "-o DIR/ is an output folder",
-    "-b": "--bytes or --bpp is a size",
-    "--size": "--bytes is a size",
-    "--rate": "--bpp is a rate",
-    "--lossless": "there is no lossless mode, -q 100 is about 50 dB",
-    "--distance": "-q is the quality, from 1 to 100",
-    "--speed": "-e is the effort, from 1 to 9",
-    "--device": "all computing is on the CPU",
-    "--exif": "--keep-metadata keeps EXIF and XMP",
-    "--resize": "resize the image before",
-    "--strip": "metadata are not kept without --keep-metadata",
-    "--update": "--skip-existing leaves out what is done",
-    **dict.fromkeys(("-1", "-9", "-19", "--best", "--fast", "-m"), "-e is the effort, from 1 to 9"),
-    **dict.fromkeys(("-T", "-t"), "--threads, and -j for many files"),
-    **dict.fromkeys(("-l", "--info"), "ctc info describes files"),
-    **dict.fromkeys(("-i", "--input"), "inputs are named as they are"),
-    **dict.fromkeys(("-n", "--no-clobber"), "existing files are kept without -f"),
-    **dict.fromkeys(("--progressive", "--interlace"), "every file is progressive"),
-    **dict.fromkeys(("--gpu", "--cuda"), "all computing is on the CPU"),
-    "-p": "-j works on many files at a time",
-    "--scale": "resize the image before",
-    "-F": "--format is the image format",
-    "-s": "--bytes is a size",
-    "-S": "--keep-suffix keeps the input's",
-    "-v": "-V is the version",
-    "--test": "ctc check tells whether files are sound",
-    "--list": "ctc info describes files",
+    "ctc": {
+        "-d": "ctc decode FILE decodes",
+        "-z": "ctc encode FILE encodes",
+        "-l": "ctc info FILE describes it",
+        "-t": "ctc check FILE tells whether it is sound",
+        "-v": "-V is the version",
+        **dict.fromkeys(("-o", "-c", "-q"), "a command comes first: ctc encode FILE"),
+    },
+    "ctc encode": {
+        **dict.fromkeys(
+            ("-1", "-9", "-19", "--best", "--fast", "-m", "--speed"), "-e is the effort, from 1 to 9"
+        ),
+        **dict.fromkeys(("-d", "--distance"), "-q is the quality, from 1 to 100"),
+        **dict.fromkeys(("--progressive", "--interlace"), "every file is progressive"),
+        **dict.fromkeys(("-b", "-s", "--size", "--rate"), "--bytes is a size, --bpp a rate"),
+        **dict.fromkeys(("--strip", "--exif"), "metadata are kept with --keep-metadata alone"),
+        **dict.fromkeys(("-S", "--suffix"), "--keep-suffix keeps the input's"),
+        "--lossless": "there is no lossless mode, -q 100 is 50 dB and more",
+    },
+    "ctc decode": {"-F": "--format is the image format"},
+    "": {
+        **dict.fromkeys(("-y", "--overwrite"), "-f overwrites"),
+        **dict.fromkeys(("-n", "--no-clobber"), "existing files are kept without -f"),
+        **dict.fromkeys(("--out", "--outdir", "--output-dir"), "-o is the output, -o DIR/ a folder"),
+        **dict.fromkeys(("-i", "--input"), "inputs are named as they are"),
+        **dict.fromkeys(("--device", "--gpu", "--cuda"), "all computing is on the CPU"),
+        **dict.fromkeys(("--resize", "--scale"), "resize the image before"),
+        **dict.fromkeys(("-T", "-p"), "--threads are those of a file, -j is for many files"),
+        "--update": "--skip-existing leaves out what is done",
+    },
 }
-"""What does here what an option of another program does there."""
+"""What does here what an option of another program does there, by command; "": of all."""
 
 
 class _Group(click.Group):
@@ -107,9 +104,11 @@ class _Group(click.Group):
             except click.Abort as error:
                 _interrupted(error.__cause__)
             except click.UsageError as error:
-                known = _HABITS.get(error.option_name) if isinstance(error, click.NoSuchOption) else None
-                hint = f"{known}; see" if known else "see"
                 where = error.ctx.command_path if error.ctx else "ctc"
+                known = None
+                if isinstance(error, click.NoSuchOption):
+                    known = (_HABITS[""] | _HABITS.get(where, {})).get(error.option_name)
+                hint = f"{known}; see" if known else "see"
                 words = " ".join((error.message if known else error.format_message()).split())
                 tell(f"ctc: {words} ({hint} {where} --help)")
                 raise SystemExit(2) from None

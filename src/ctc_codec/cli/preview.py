@@ -95,6 +95,8 @@ def preview(
         raise click.UsageError("--original goes with one input, without -r")
     if batch.output is not None and os.path.splitext(batch.output)[1].lower() not in ("", ".html", ".htm"):
         raise click.UsageError(f"{printable(batch.output)}: a preview is a web page, of a name with .html")
+    if batch.remove:
+        raise click.UsageError("--rm: a page does not stand for its file")
     if original == STREAM and inputs == (STREAM,):
         raise click.UsageError("standard input can be read only once")
     bar = len(inputs) == 1 and not batch.quiet and on_terminal()
@@ -133,8 +135,8 @@ class PreviewWork(Work):
             page = render(task.source, found, shown)
             ends = {"steps": len(counts), "first_bytes": counts[0], "last_bytes": counts[-1]}
             line = f"{len(counts)} step{'s' * (len(counts) != 1)}, {counts[0]} to {counts[-1]} bytes"
-            pixels, kept = size[0] * size[1], "a page does not stand for it"
-            return Result(line, ends, output=page.encode(), nbytes=len(data), pixels=pixels, kept=kept)
+            pixels = size[0] * size[1]
+            return Result(line, ends, output=page.encode(), nbytes=len(data), pixels=pixels)
 
         return run
 

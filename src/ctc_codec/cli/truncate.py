@@ -88,6 +88,8 @@ class TruncateWork(Work):
             if self.bpp is not None and (note := more_than_asked(data, self.bpp)):
                 tell(note)
             note_no_picture(data, tell)
-            return Result.of_file(data, output=data, detail=f"of {info(data).header.file_bytes} bytes")
+            whole = info(data).header.file_bytes
+            kept = "it holds more than its output" if len(data) < whole else None
+            return Result.of_file(data, output=data, kept=kept, detail=f"of {whole} bytes")
 
         return run

@@ -19,6 +19,7 @@ from .files import (
     StdoutUnusable,
     check_not_input,
     check_output,
+    is_one_file,
     is_pipe,
     read_ctc,
     remove_input,
@@ -173,7 +174,7 @@ def attempt(work: Work, prepare: Prepare, task: Task, batch: BatchOptions) -> Ou
             write_output(task.target, result.output, batch.force, task.make_folder, origin)
         seconds = time.perf_counter() - started
         facts = result.facts if result.later is None else result.facts | result.later()
-        if batch.remove and result.kept is not None:
+        if batch.remove and result.kept is not None and not is_one_file(task.source, task.target):
             notes.append(f"warning: the input is not removed: {result.kept}")
         elif batch.remove and result.error is None:
             remove_input(task.source, task.target)

@@ -64,7 +64,8 @@ def encode(
     original = Original(
         low,
         details,
-        3 * source.seen,
+        3 * height * width,
+        source.seen / (height * width),
         lambda walk: mean_squared_error(
             source, pixels(walk.state, model, (height, width), rows=walk.rows_now())
         ),
@@ -93,16 +94,18 @@ def encode(
     data = pack(replace(header, slices=walk.slices), code, kept)
     if options.bpp is None and options.nbytes is None:
         return data
-    return _cut(data, options, warn, psnr_of_mse(max(guide.check(walk), 1e-9)))
+    return _cut(data, options, warn, lambda: psnr_of_mse(max(guide.check(walk), 1e-9)))
 
 
-def _cut(data: bytes, options: EncodeOptions, warn: Callable[[str], Any], psnr: float) -> bytes:
+def _cut(data: bytes, options: EncodeOptions, warn: Callable[[str], Any], psnr: Callable[[], float]) -> bytes:
     """A whole file cut to the size that is asked for. Raises TargetError. psnr: dB, of the whole file."""
     header, header_bytes = Header.parse(data)
     count = header.width * header.height
     asked = int((options.bpp or 0) * count / 8 + 1e-6) if options.nbytes is None else options.nbytes
     if asked > len(data):
-        warn(f"the whole file has {len(data)} bytes, {8 * len(data) / count:.4f} bpp, {psnr:.1f} dB: no more")
+        warn(
+            f"the whole file has {len(data)} bytes, {8 * len(data) / count:.4f} bpp, {psnr():.1f} dB: no more"
+        )
         return data
     least = picture_bytes(data) if asked < header_bytes + header.lead_bytes else None
     if least is None or asked >= least:

@@ -77,13 +77,15 @@ class Original:
 
     low: its low band in grey levels, float32 [colours, h, w].
     details: its other coefficients, finest level first, float32 [channels, h, w] each.
-    samples: of the pixels that are seen, three for each.
-    measure: mean squared error over these that a decoder's picture has now.
+    samples: of the picture, three for each pixel.
+    seen: the share of pixels that are seen.
+    measure: mean squared error over the samples of these that a decoder's picture has now.
     """
 
     low: Floats
     details: list[Floats]
     samples: int
+    seen: float
     measure: Callable[[Walk], float]
 
 
@@ -182,7 +184,8 @@ class PictureGuide:
         self._checked = walk.slices, walk.state.plane
         exact, found = self.error(walk, sampled=False), self._original.measure(walk)
         self.measured.append((exact, found))
-        self._ratio = min(max((found - _ROUNDING) / max(exact, 1e-9), 0.25), 4.0)
+        most = 4.0 / self._original.seen  # all of the error may be where it is seen
+        self._ratio = min(max((found - _ROUNDING) / max(exact, 1e-9), 0.25), most)
         return found
 
     def _aim(self) -> float:

@@ -12,7 +12,6 @@ import hashlib
 import importlib.metadata
 import importlib.resources
 import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from ..crr.density import MAGNITUDES, Densities
 from ..crr.inputs import CHANNELS, InputTables
 from ..crr.network import Network
 from ..errors import WeightsError, check_counts
+from ..image.lock import Lock
 from ..synthesis.network import SynthesisNetwork
 from ..transform.lifting import LEVELS
 from .processes import cores
@@ -137,17 +137,7 @@ def default_weights() -> Path:
     return Path(__file__).resolve().parents[3] / "weights" / WEIGHTS_NAME
 
 
-_loading = threading.Lock()
-
-
-def _after_fork() -> None:
-    """A thread that is not there any more may have held the lock."""
-    global _loading
-    _loading = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_loading = Lock()
 
 
 @functools.lru_cache(maxsize=4)

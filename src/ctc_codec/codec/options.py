@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict, TypeVar
 
 from ..container.header import MAX_PIXELS
-from ..errors import check_counts, check_numbers
+from ..errors import check_counts, check_flags, check_numbers
 
 Colour = str | tuple[int, ...]
 """A colour as :func:`PIL.ImageColor.getrgb` takes it, or three integers from 0 to 255."""
@@ -36,13 +36,13 @@ class EncodeOptions:
 
     quality: 1 to 100, a target of squared error whatever the content, see :func:`psnr_of_quality`; 85 (40 dB)
         without any target.
-    bpp: bits per pixel, at most, but no less than the picture of a few pixels takes.
+    bpp: bits per pixel, at most; of icons, for which that may be less than a header, the smallest picture.
     nbytes: bytes of the file, at most.
     psnr: dB over the samples of pixels that are seen (of alpha above 0), at least.
     effort: 1 to 9; more takes longer to encode and to decode, and makes smaller files.
     context: with CRR; without, trits are coded by tables alone.
     background: a colour to flatten transparency onto; None keeps it.
-    metadata: keep EXIF and XMP.
+    metadata: keep EXIF, XMP and resolution.
     quality_table: note in the file what PSNR its lengths have, for ``truncate(psnr=...)``: 17 bytes.
     max_pixels: limit of width times height, None for no limit.
     warn: takes what a user should know, a line each: what was changed in the image on the way in, and how the
@@ -65,6 +65,7 @@ class EncodeOptions:
     warn: Callable[[str], Any] | None = None
 
     def __post_init__(self) -> None:
+        check_flags(context=self.context, metadata=self.metadata, quality_table=self.quality_table)
         check_numbers(quality=self.quality, bpp=self.bpp, psnr=self.psnr)
         check_counts(nbytes=self.nbytes, effort=self.effort, max_pixels=self.max_pixels)
         _check_callable(warn=self.warn)

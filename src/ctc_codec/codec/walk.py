@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..container.coder import CHUNK, Frequencies, RangeDecoder, RangeEncoder, Symbols, coder_frequencies
 from ..container.file import parse
-from ..container.header import MAX_SLICES_OF_PLANE, Header
+from ..container.header import MAX_PIXELS, MAX_SLICES_OF_PLANE, Header
 from ..crr import density
 from ..crr.context import Window
 from ..crr.network import Centres, Scales
@@ -405,12 +405,15 @@ class Walk:
 
 
 def picture_bytes(data: bytes) -> int | None:
-    """Size of the smallest prefix of a .ctc file that holds a picture, its low band; None if it is not there.
+    """Size of the smallest prefix of a .ctc file that holds a picture, its low band; None if it is not there,
+    or if there are more pixels than are decoded by default.
 
     data: the file or a prefix of it. Needs no weights. Raises FormatError.
     """
     file = parse(data)
     header, code = file.header, file.code
+    if header.width * header.height > MAX_PIXELS:
+        return None
     shape = (1 if header.grey else 3, *level_sides(header.height, header.width)[-1])
 
     def holds(length: int) -> bool:

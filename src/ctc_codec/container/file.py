@@ -232,6 +232,8 @@ def psnr_bytes(data: bytes, psnr: float) -> int:
 
     Raises FormatError, TargetError as :func:`truncate`.
     """
+    if not 0 < psnr < float("inf"):
+        raise TargetError(f"psnr must be positive, not {psnr}")
     file = parse(data)
     table = file.quality_table
     if table is None:

@@ -170,7 +170,7 @@ def _png(file: IO[bytes], image: Image.Image) -> Iterator[Colours]:
     if len(chunks.get(b"sRGB", b"")) == 1:
         yield SRGB
         return
-    gamma = int.from_bytes(chunks.get(b"gAMA", b""), "big")
+    gamma = int.from_bytes(chunks.get(b"gAMA", b""), "big") if len(chunks.get(b"gAMA", b"")) == 4 else 0
     points = chunks.get(b"cHRM", b"")
     chromaticity = tuple(v / 100_000 for v in struct.unpack(">8i", points)) if len(points) == 32 else ()
     yield from _points(chromaticity, 100_000 / gamma if gamma else None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import struct
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from . import xmp as xmp_bytes
 from .choice import from_start
 from .declaration import boxes
 from .exif import PREFIX, SIDEWAYS, TURNS, Kept, Resolution
+from .lock import Lock
 
 DROPPED = "ctc_codec.dropped"
 """Key in ``Image.info``: words for metadata left out of a file before Pillow opened it, a list."""
@@ -49,7 +49,7 @@ _KNOWN_TEXT = (
 """Text of PNGs that is looked into, and not lost for being text."""
 
 
-_quiet = threading.RLock()
+_quiet = Lock()
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -18,9 +17,10 @@ from ..errors import CtcError, InputError, LimitError
 from .bare import without_metadata
 from .choice import choose, read_alpha
 from .declaration import remember
+from .lock import Lock
 from .metadata import quiet, remember_metadata
 
-files = threading.RLock()
+files = Lock()
 """Held while frames are counted and pixels loaded: both move a file's position, and threads may share it."""
 
 PNG_BITS = "ctc_codec.png_bits"
@@ -218,8 +218,8 @@ def load(image: Image.Image, file: IO[bytes] | None = None) -> None:
 def _read_wide_planes(image: TiffImagePlugin.TiffImageFile) -> None:
     """Let libtiff load planes of 16-bit samples, whose bytes Pillow would take for samples."""
     if image.tag_v2.get(284) == 2 and not image.use_load_libtiff and max(image.tag_v2.get(258, (1,))) > 8:
-        TiffImagePlugin.READ_LIBTIFF = True
+        before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True
         try:
             image._setup()
         finally:
-            TiffImagePlugin.READ_LIBTIFF = False
+            TiffImagePlugin.READ_LIBTIFF = before

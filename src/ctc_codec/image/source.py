@@ -39,6 +39,10 @@ _ROUNDED = ("JXL", "WEBP")
 """Formats whose decoders make greys of channels that differ by one level."""
 
 
+_MORE = ("only ", "the picture of ", "saved by Photoshop", "nothing of this", "its transparency is not")
+"""First words of notes on what is not coded of a file."""
+
+
 @dataclass(frozen=True)
 class SourceImage:
     """An image as it is coded.
@@ -58,6 +62,11 @@ class SourceImage:
     alpha: Alpha | None = None
     exif: bytes = b""
     xmp: bytes = b""
+
+    @property
+    def more(self) -> str | None:
+        """The note that says that the file holds more than is coded of it, pages for example; or None."""
+        return next((note for note in self.notes if note.startswith(_MORE)), None)
 
     @property
     def seen(self) -> int:
@@ -164,6 +173,10 @@ def _choice_notes(image: Image.Image) -> list[str]:
             return surface_notes(file.read(148))
     if image.format == "PSD" and not has_merged_picture(image):
         return ["saved by Photoshop without its merged picture: what is coded may be blank"]
+    if image.format == "PSD":
+        with suppress(Exception):  # damaged layers say nothing about the picture
+            if image.n_frames > 1:  # type: ignore[attr-defined]
+                return ["only the merged picture of several layers is coded"]
     return []
 
 
