@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from .codec.options import EncodeOptions
+from .codec.options import THUMBNAIL_SCALE, EncodeOptions, thumbnail_size
 from .container import sections
 from .container.file import parse
 from .container.header import MAGIC, MAX_HEADER_BYTES, Header
@@ -40,9 +40,6 @@ PILLOW_OPTIONS = ("exif", "xmp", "icc_profile", "dpi")
 
 _ELSEWHERE = {"weights": "$CTC_WEIGHTS names them", "max_pixels": "PIL.Image.MAX_IMAGE_PIXELS is it"}
 """Arguments of encode that ``save`` does not take, and what is there instead."""
-
-_SMALL = 8
-"""Of the one other scale that there is: an eighth, see :func:`ctc_codec.thumbnail`."""
 
 _Draft = tuple[str, tuple[int, int, float, float]]
 
@@ -101,12 +98,12 @@ class CtcImageFile(ImageFile.ImageFile):
         if self._mode == "RGB" and mode in ("L", "YCbCr"):
             self._mode = mode
         width, height = self._size
-        small = -(-width // _SMALL), -(-height // _SMALL)
+        small = thumbnail_size(width, height)
         if self._within is not None:
             fits = small[0] >= self._within[0] or small[1] >= self._within[1]
         else:
             fits = size is not None and small[0] >= size[0] and small[1] >= size[1]
-        scale = _SMALL if fits else 1
+        scale = THUMBNAIL_SCALE if fits else 1
         self.decoderconfig = (scale,)
         if fits:
             self._size = small
@@ -138,7 +135,7 @@ class CtcImageFile(ImageFile.ImageFile):
                 max_pixels=None,  # Pillow has held the size against its own limit when the file was opened
                 warn=lambda damage: self.info.update(damage=damage),
             )
-            small, enough = self.decoderconfig == (_SMALL,), self._header.file_bytes
+            small, enough = self.decoderconfig == (THUMBNAIL_SCALE,), self._header.file_bytes
             if small:
                 enough = thumbnail_bytes(self._header)
             data = self._content(max(enough, self._metadata_bytes))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from ..codec.options import DecodeOptions
-from ..container.file import info, parse
+from ..codec.options import DecodeOptions, thumbnail_size
+from ..container.file import Info, info
 from ..container.header import HeaderCutError, check_pixels
 from .batch import run_batch
 from .files import (
@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     from ..codec.model import CodecModel
 
 _PART = "it holds more than was decoded"
-
-THUMBNAIL_SCALE = 8
-"""Of :func:`ctc_codec.thumbnail`."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +204,7 @@ class _ImageWork(Work):
             size = source.header.width, source.header.height
             check_pixels(*size, self.options.max_pixels)
             if self.output.thumbnail:
-                size = -(-size[0] // THUMBNAIL_SCALE), -(-size[1] // THUMBNAIL_SCALE)
+                size = thumbnail_size(*size)
             check_size(self.kind, *size)
             return part(source)
 
@@ -233,16 +230,15 @@ class _ImageWork(Work):
 
     def result(
         self,
-        data: bytes,
+        found: Info,
         size: tuple[int, int],
         output: bytes | None,
         model: CodecModel,
         frames: int | None = None,
     ) -> Result:
-        """The result of decoding ``data`` to a picture of a size, or to so many frames."""
-        found, file = info(data), parse(data)
-        used = len(data) if file.damage is None else file.used_bytes
-        bpp = 8 * used / (file.header.width * file.header.height)
+        """The result of decoding a file to a picture of a size, or to so many frames."""
+        used = found.used_bytes
+        bpp = 8 * used / (found.header.width * found.header.height)
         width, height = size
         facts: dict[str, Any] = {"width": width, "height": height}
         if output is not None:
@@ -253,7 +249,7 @@ class _ImageWork(Work):
         words = "" if frames is None else f", {frames} frame{'s' * (frames != 1)}"
         line = f"{width}x{height}{words}, from {used} bytes, {bpp:.4f} bpp"
         detail = f"weights {model.fingerprint.hex()}"
-        return Result(line, facts, output=output, nbytes=len(data), pixels=width * height, detail=detail)
+        return Result(line, facts, output=output, nbytes=found.nbytes, pixels=width * height, detail=detail)
 
 
 @dataclass(frozen=True)
@@ -286,8 +282,9 @@ class DecodeWork(_ImageWork):
             note_no_picture(data, tell)
             image = make(data, self.warned(tell), weights=model)
             self.note(image, tell)
-            result = self.result(data, image.size, self.encoded(image), model)
-            if self.output.thumbnail or self.cut != Cut() or parse(data).damage is not None:
+            found = info(data)
+            result = self.result(found, image.size, self.encoded(image), model)
+            if self.output.thumbnail or self.cut != Cut() or found.damage is not None:
                 result = replace(result, kept=_PART)
             return result
 
@@ -357,7 +354,7 @@ class FramesWork(_ImageWork):
                     break
             if not frames:
                 decoder.image()  # says why
-            result = self.result(bytes(data), size, None, model, frames=frames)
+            result = self.result(info(bytes(data)), size, None, model, frames=frames)
             return replace(result, kept=_PART) if damages else result
 
         return run

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from ..container.atomic import Limits, write_whole
-from ..container.file import Parser, budget_bytes
+from ..container.file import Parser, bpp_bytes, budget_bytes
 from ..container.header import MAX_HEADER_BYTES, Header, HeaderCutError
 from ..errors import InputError, OutputError, TargetError
 from .signals import shielded
@@ -197,28 +197,32 @@ def rate_bytes(source: CtcInput, bpp: float | None, nbytes: int | None) -> int:
             raise
     from ..codec.walk import picture_bytes
 
-    count = len(source.header.to_bytes()) + source.header.lead_bytes
+    count = source.header.first_bytes
     return picture_bytes(source.first(count)) or count
 
 
 def more_than_asked(data: bytes, bpp: float) -> str | None:
     """A note if a prefix that :func:`rate_bytes` gave has more than ``bpp`` bits per pixel."""
-    pixels = (header := Header.parse(data)[0]).width * header.height
-    if 8 * len(data) / pixels <= bpp:
+    asked = bpp_bytes(Header.parse(data)[0], bpp)
+    if len(data) <= asked:
         return None
-    return (
-        f"note: {bpp:g} bpp are {int(bpp * pixels / 8)} bytes, too few: the smallest picture has {len(data)}"
-    )
+    return f"note: {bpp:g} bpp are {asked} bytes, too few: the smallest picture has {len(data)}"
+
+
+def holds_picture(data: bytes) -> bool:
+    """Whether a file, or a prefix of one, is long enough to hold a picture."""
+    header = Header.parse(data)[0]
+    if len(data) >= min(header.first_bytes, header.file_bytes):
+        return True
+    from ..codec.walk import picture_bytes
+
+    return picture_bytes(data) is not None
 
 
 def note_no_picture(data: bytes, tell: Callable[[str], None]) -> None:
     """Note that a file, or a prefix of one, is too short to hold a picture."""
-    header, start = Header.parse(data)
-    if len(data) < min(start + header.lead_bytes, header.file_bytes):
-        from ..codec.walk import picture_bytes
-
-        if picture_bytes(data) is None:
-            tell(f"note: {len(data)} bytes hold no picture yet")
+    if not holds_picture(data):
+        tell(f"note: {len(data)} bytes hold no picture yet")
 
 
 def read_pieces(name: str, size: int) -> Iterator[bytes]:

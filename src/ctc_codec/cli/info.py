@@ -13,7 +13,7 @@ from ..container import file
 from ..errors import LimitError, WeightsError
 from . import signals
 from .batch import run_batch
-from .files import printable
+from .files import holds_picture, printable
 from .inputs import Task, ctc_suffixes, plan
 from .options import COMPUTE, INPUTS, JOBS, RECURSIVE, BatchOptions, ComputeOptions, collected, examples
 from .work import Result, Run, Tell, Work
@@ -79,10 +79,8 @@ class InfoWork(Work):
             "sections": list(found.sections),
             "quality": [list(point) for point in found.quality],
         }
-        if found.damage is None and found.nbytes < found.header_bytes + header.lead_bytes:
-            from ..codec.walk import picture_bytes
-
-            facts["holds_picture"] = picture_bytes(data) is not None
+        if found.damage is None and found.nbytes < header.first_bytes:
+            facts["holds_picture"] = holds_picture(data)
         if self.planes:
             try:
                 facts |= self._planes(data, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
@@ -40,35 +41,28 @@ class ByteCount(click.ParamType[int]):
         return count
 
 
-class Number(click.FloatRange):
+class _InWords(click.ParamType[Any]):
     """A finite number in a range, which words describe."""
 
     def __init__(self, words: str, **limits: Any) -> None:
         super().__init__(**limits)
         self._words = words
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            number = float(super().convert(value, param, ctx))
-        except click.BadParameter:
-            number = math.nan
-        if not math.isfinite(number):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = math.nan
+        with contextlib.suppress(click.BadParameter):
+            number = super().convert(value, param, ctx)
+        if not -math.inf < number < math.inf:
             self.fail(f"{value!r} is not {self._words}", param, ctx)
         return number
 
 
-class Whole(click.IntRange):
+class Number(_InWords, click.FloatRange):
+    """A finite number in a range, which words describe."""
+
+
+class Whole(_InWords, click.IntRange):
     """A whole number in a range, which words describe."""
-
-    def __init__(self, words: str, **limits: Any) -> None:
-        super().__init__(**limits)
-        self._words = words
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return int(super().convert(value, param, ctx))
-        except click.BadParameter:
-            self.fail(f"{value!r} is not {self._words}", param, ctx)
 
 
 POSITIVE = Number("a positive number", min=0, min_open=True)

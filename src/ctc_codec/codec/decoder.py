@@ -23,8 +23,8 @@ from ..image.exif import PREFIX
 from ..image.save import image_from_pixels
 from ..planes.state import State
 from .model import CodecModel, model_of
-from .options import DecodeKeywords, DecodeOptions, with_changes
-from .picture import THUMBNAIL_SCALE, pixels, small_pixels
+from .options import THUMBNAIL_SCALE, DecodeKeywords, DecodeOptions, with_changes
+from .picture import pixels, small_pixels
 from .walk import Reader, Walk
 
 Pixels = npt.NDArray[np.uint8]

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from PIL import Image
 
 from ..container import sections
-from ..container.file import info, pack, truncate
+from ..container.file import bpp_bytes, info, pack, truncate
 from ..container.header import Header, check_pixels
 from ..errors import TargetError
 from ..image import transparency
@@ -99,15 +99,15 @@ def encode(
 
 def _cut(data: bytes, options: EncodeOptions, warn: Callable[[str], Any], psnr: Callable[[], float]) -> bytes:
     """A whole file cut to the size that is asked for. Raises TargetError. psnr: dB, of the whole file."""
-    header, header_bytes = Header.parse(data)
+    header = Header.parse(data)[0]
     count = header.width * header.height
-    asked = int((options.bpp or 0) * count / 8 + 1e-6) if options.nbytes is None else options.nbytes
+    asked = bpp_bytes(header, options.bpp or 0) if options.nbytes is None else options.nbytes
     if asked > len(data):
         warn(
             f"the whole file has {len(data)} bytes, {8 * len(data) / count:.4f} bpp, {psnr():.1f} dB: no more"
         )
         return data
-    least = picture_bytes(data) if asked < header_bytes + header.lead_bytes else None
+    least = picture_bytes(data) if asked < header.first_bytes else None
     if least is None or asked >= least:
         cut = truncate(data, nbytes=asked)
         if lost := sorted({"EXIF", "XMP"}.intersection(info(data).sections).difference(info(cut).sections)):

@@ -20,6 +20,8 @@ DEFAULT_QUALITY = 85
 EFFORTS = range(1, 10)
 DEFAULT_EFFORT = 5
 """See :class:`ctc_codec.codec.guide.Effort`."""
+THUMBNAIL_SCALE = 8
+"""Of the sides of a picture to those of its thumbnail."""
 _POINTS = ((1.0, 23.0), (85.0, 40.0), (90.0, 42.0), (100.0, 50.0))
 """PSNR in dB at some qualities, linear in between; 100 has no target, but all planes."""
 
@@ -121,6 +123,11 @@ class DecodeKeywords(TypedDict, total=False):
     warn: Callable[[str], Any] | None
     refine: bool
     synthesis: bool
+
+
+def thumbnail_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of a picture's thumbnail: an eighth, rounded up."""
+    return -(-width // THUMBNAIL_SCALE), -(-height // THUMBNAIL_SCALE)
 
 
 _Options = TypeVar("_Options", EncodeOptions, DecodeOptions)

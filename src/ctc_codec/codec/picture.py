@@ -17,12 +17,10 @@ from ..synthesis.projection import project
 from ..transform.colour import unrotate
 from ..transform.lifting import LEVELS, analyse, synthesise
 from .model import CodecModel
+from .options import THUMBNAIL_SCALE
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
-
-THUMBNAIL_SCALE = 8
-"""A thumbnail's side is the image's over this, rounded up."""
 
 
 def coefficients(

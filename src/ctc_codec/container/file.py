@@ -171,6 +171,12 @@ def parse(data: bytes | bytearray | memoryview) -> File:
 # --- cutting ----------------------------------------------------------------------------------------
 
 
+def bpp_bytes(header: Header, bpp: float) -> int:
+    """Bytes that so many bits per pixel are, at most 2^62."""
+    # The tiny addend keeps 2.05 bpp of 10560 pixels, 2706 bytes, from becoming 2705.
+    return int(min(bpp * header.width * header.height / 8 + 1e-6, 1 << 62))
+
+
 def budget_bytes(header: Header, *, bpp: float | None = None, nbytes: int | None = None) -> int:
     """File size that a target allows: ``bpp`` bits per pixel, or ``nbytes``, whichever is given.
 
@@ -181,8 +187,7 @@ def budget_bytes(header: Header, *, bpp: float | None = None, nbytes: int | None
     if bpp is not None:
         if not 0 < bpp < float("inf"):
             raise TargetError(f"bpp must be positive, not {bpp}")
-        # The tiny addend keeps 2.05 bpp of 10560 pixels, 2706 bytes, from becoming 2705.
-        nbytes = int(min(bpp * header.width * header.height / 8 + 1e-6, header.file_bytes))
+        nbytes = min(bpp_bytes(header, bpp), header.file_bytes)
     assert nbytes is not None
     least = len(header.to_bytes())
     if nbytes < least:
@@ -254,6 +259,7 @@ class Info:
     header: see :class:`Header`.
     header_bytes: its length.
     nbytes: bytes present.
+    used_bytes: of them, those before the first damage.
     bpp: bits per pixel present.
     complete: nothing is missing and every check sum fits.
     damage: what is wrong and where, or None.
@@ -266,6 +272,7 @@ class Info:
     header: Header
     header_bytes: int
     nbytes: int
+    used_bytes: int
     bpp: float
     complete: bool
     damage: str | None
@@ -294,6 +301,7 @@ def info(data: bytes | bytearray | memoryview) -> Info:
         header=header,
         header_bytes=file.header_bytes,
         nbytes=file.nbytes,
+        used_bytes=file.used_bytes,
         bpp=file.bpp,
         complete=file.complete,
         damage=file.damage,

@@ -126,6 +126,11 @@ class Header:
         return sections.lead_bytes(self.code_bytes, self.width, self.height)
 
     @property
+    def first_bytes(self) -> int:
+        """Size of the beginning of the file before its extras, which is longer than the smallest picture."""
+        return len(self.to_bytes()) + self.lead_bytes
+
+    @property
     def file_bytes(self) -> int:
         """Size of the complete file."""
         return len(self.to_bytes()) + framed_bytes(self.payload_bytes)

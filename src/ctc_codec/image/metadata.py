@@ -29,7 +29,7 @@ _TIFF_TAGS = frozenset(
     [269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 33432, *range(0x9C9B, 0x9CA0), *_IFDS]
 )
 
-_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _GIF_XMP, _GIF_XMP_END = b"!\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
 _MAX_FILE = 1 << 28
 """Bytes of a file in which metadata are looked for."""
@@ -208,8 +208,8 @@ def _raw_xmp(image: Image.Image) -> bytes:
     """XMP as a file has it; empty if there is none."""
     xmp: Any = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or _raw_profile(image, "xmp")
     xmp = xmp or _photoshop(image).get(1060)
-    if not xmp and (segment := _raw_profile(image, "APP1")).startswith(_XMP_PREFIX):
-        xmp = segment.removeprefix(_XMP_PREFIX)
+    if not xmp and (segment := _raw_profile(image, "APP1")).startswith(XMP_PREFIX):
+        xmp = segment.removeprefix(XMP_PREFIX)
     if isinstance(xmp, str):
         xmp = xmp.encode(errors="replace")
     return xmp if isinstance(xmp, bytes) else b""

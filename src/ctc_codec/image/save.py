@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 from ..errors import InputError, OutputError
 from . import exif as exif_bytes
 from .exif import PREFIX, Resolution
-from .metadata import quiet, tiff_exif
+from .metadata import XMP_PREFIX, quiet, tiff_exif
 from .open import BY_PLUGIN, load_plugin
 from .transparency import Alpha, Pixels, flatten, parse_colour
 
@@ -43,7 +43,6 @@ _WITH_DPI = ("BMP", "DIB", "JPEG", "MPO", "PDF", "PNG")
 
 _TIFF_RESOLUTION = {282: "x_resolution", 283: "y_resolution", 296: "resolution_unit"}
 
-_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _JPEG_SEGMENT = 65533
 """Bytes that EXIF or XMP may have in JPEG with what stands before them."""
 
@@ -142,7 +141,7 @@ def dropped(image: Image.Image, kind: str) -> list[str]:
     room = _JPEG_SEGMENT if kind in ("JPEG", "MPO") else None
     keeps_exif = kind in _WITH_EXIF and (room is None or len(PREFIX + exif) <= room)
     lost = ["EXIF"] if exif and not keeps_exif and exif_bytes.says_more(exif) else []
-    if xmp and (kind not in _WITH_EXIF or (room is not None and len(_XMP_PREFIX + xmp) > room)):
+    if xmp and (kind not in _WITH_EXIF or (room is not None and len(XMP_PREFIX + xmp) > room)):
         lost.append("XMP")
     if exif and exif_bytes.resolution(exif) and not (keeps_exif or kind in (*_WITH_DPI, "PCX")):
         lost.append("resolution")
