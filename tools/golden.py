@@ -43,6 +43,13 @@ def scene(width: int, height: int) -> Samples:
     return (tint + noise(width, height) // 32).clip(0, 255).astype(np.uint8)
 
 
+def note(width: int, height: int) -> Samples:
+    """Paper that is empty but for a corner, uint8 [height, width, 3]."""
+    y, x = np.mgrid[0:height, 0:width]
+    ink = (x > width * 3 // 4) & (y < height // 2) & (x * y // 3 % 2 == 0)
+    return np.repeat((235 - 200 * ink)[..., None], 3, axis=2).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class Golden:
     """A picture and how it is encoded."""
@@ -76,6 +83,8 @@ def golden() -> dict[str, Golden]:
         "slices": Golden(
             SourceImage(scene(40, 36) // 2 + noise(40, 36) // 2, False), {"effort": 9, "quality": 100}
         ),
+        # CRR does not look at some cells.
+        "blank": Golden(SourceImage(note(90, 44), False), {"quality": 70}),
         "extras": Golden(_with_extras(40, 30), {"quality": 100}),
         "noise": Golden(SourceImage(noise(24, 20), False), {"quality": 95, "quality_table": False}),
     }

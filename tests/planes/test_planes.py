@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ctc_codec.planes import low
-from ctc_codec.planes.order import DEMOTION, KNOWN, demoted, demotion, slice_elements, tiles
+from ctc_codec.planes.cells import active_cells, positions
+from ctc_codec.planes.order import DEMOTION, KNOWN, demoted, tiles
 from ctc_codec.planes.state import State
 from ctc_codec.planes.trits import MAX_PLANES, UNIT, VALUE_LIMIT, at_plane, planes_of, quantise, unit
 from ctc_codec.transform.lifting import LEVELS, level_sides
@@ -171,23 +172,22 @@ def test_a_damaged_low_band_stays_within_32_bits() -> None:
 
 
 def test_every_other_position_counts_less() -> None:
-    state = _state()
-    less = demotion(state)
-    for level in range(LEVELS):
-        part = state.level(less, level)
-        for i, j in itertools.product(*map(range, part.shape[1:])):
-            assert (part[:, i, j] == (i + j) % 2 * DEMOTION).all()
     classes = np.array([1, 2, DEMOTION, DEMOTION + 1, DEMOTION + 2, 255], np.uint8)
-    full = np.full(6, DEMOTION, np.uint8)
-    assert demoted(classes, full).tolist() == [1, 1, 1, 1, 2, 255 - DEMOTION]
-    assert demoted(classes, full * 0).tolist() == classes.tolist()
+    less = [1, 1, 1, 1, 2, 255 - DEMOTION]
+    picture = np.broadcast_to(classes[:, None, None], (6, 3, 4))
+    for top, left in ((0, 0), (8, 5), (3, 2), (7, 7)):
+        found = demoted(picture, slice(top, top + 3), slice(left, left + 4))
+        for i, j in itertools.product(range(3), range(4)):
+            odd = (top + i + left + j) % 2
+            assert found[:, i, j].tolist() == (less if odd else classes.tolist())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1024, 1024), (1025, 3), (7, 2050), (1500, 1300)])
 def test_tiles_hold_every_element_once(size: tuple[int, int]) -> None:
     height, width = size
     state = State(level_sides(height, width), 1, 1)
-    found = [tile.elements(state) for tile in tiles(height, width, LEVELS)]
+    ones, none = np.ones(state.count, np.uint8), np.zeros(state.count, bool)
+    found = [tile.slice_elements(state, ones, 1, none)[0] for tile in tiles(height, width, LEVELS)]
     assert len(found) == -(-height // 1024) * -(-width // 1024)
     assert np.array_equal(np.sort(np.concatenate(found)), np.arange(state.count))
     assert all((np.diff(elements) > 0).all() for elements in found)
@@ -201,14 +201,43 @@ def test_tiles_hold_every_element_once(size: tuple[int, int]) -> None:
             assert columns[0] * 2 ** (level + 1) == left
 
 
-def test_slices_go_by_class_and_leave_quiet_ones_to_the_end() -> None:
+@pytest.mark.parametrize("size", [(40, 50), (30, 1060)])
+def test_slices_go_by_class_and_leave_quiet_ones_to_the_end(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(4)
-    classes = rng.integers(0, 256, 3000).astype(np.uint8)
-    quiet = rng.random(3000) < 0.4
+    state = State(level_sides(*size), 1, 1)
+    classes = rng.integers(0, 256, state.count).astype(np.uint8)
+    quiet = rng.random(state.count) < 0.4
     for threshold in (1, 40, 255):
-        busy, calm = slice_elements(classes, threshold, quiet)
-        chosen = [e for e in range(3000) if classes[e] >= threshold and classes[e] != KNOWN]
-        assert busy.tolist() == sorted(
-            (e for e in chosen if not quiet[e]), key=lambda e: (-int(classes[e]), e)
-        )
-        assert calm.tolist() == [e for e in chosen if quiet[e]]
+        parts = [tile.slice_elements(state, classes, threshold, quiet) for tile in tiles(*size, LEVELS)]
+        chosen = [e for e in range(state.count) if classes[e] >= threshold and classes[e] != KNOWN]
+        assert sorted(e for part in parts for each in part for e in each.tolist()) == chosen
+        for busy, calm in parts:
+            assert busy.tolist() == sorted(busy.tolist(), key=lambda e: (-int(classes[e]), e))
+            assert calm.tolist() == sorted(calm.tolist())
+            assert not quiet[busy].any()
+            assert quiet[calm].all()
+
+
+# --- cells ------------------------------------------------------------------------------------------
+
+
+def test_cells_are_active_around_what_is_not_zero_and_below_it() -> None:
+    rng = np.random.default_rng(5)
+    for size in ((200, 150), (37, 301), (1, 1), (16, 16), (90, 17)):
+        for count in (0, 1, 4):
+            state = State(level_sides(*size), 3, 3)
+            state.value[rng.integers(0, state.count, count)] = rng.choice([-32768, -1, 1, 512])
+            for level in range(LEVELS):
+                height, width = state.sides[level]
+                found = positions(active_cells(state, level), height, width)
+                assert found.shape == (height, width)
+                if level > 1:
+                    assert found.all()
+                    continue
+                marked = set()
+                for own, scale in ((level, 1), (level + 1, 2)):
+                    for _, i, j in np.argwhere(state.level(state.value, own)).tolist():
+                        marked.add((i * scale // 8, j * scale // 8))
+                for i, j in itertools.product(range(height), range(width)):
+                    near = itertools.product(*(range(k // 8 - 1, k // 8 + 2) for k in (i, j)))
+                    assert found[i, j] == any(cell in marked for cell in near)

@@ -39,6 +39,12 @@ def group_frequencies(rows: list[int], weights: Weights) -> list[int]:
     return [zero, 65536 - zero]
 
 
+def in_blank_cell(state: State, e: int, plane: int, weights: Weights) -> int:
+    """Row of an element at a level that CRR looks at, where it does not look."""
+    place = state.places[e]
+    return row_of(0, 0, weights["density.blank"][plane][place.level][place.channel * 3 // state.colours])
+
+
 def without_context(state: State, e: int, plane: int, weights: Weights) -> int:
     """Row of an element of which the tables alone tell; its value is at the plane already."""
     place, value = state.places[e], state.value[e]

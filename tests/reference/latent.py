@@ -6,9 +6,17 @@ from collections.abc import Iterable, Iterator
 
 from .coder import CodeEnds, PrefixDecoder
 from .container import File
-from .density import class_of, frequencies, group_frequencies, is_quiet, row_of, without_context
+from .density import (
+    class_of,
+    frequencies,
+    group_frequencies,
+    in_blank_cell,
+    is_quiet,
+    row_of,
+    without_context,
+)
 from .look import clip, look
-from .state import LEVELS, State
+from .state import BLANK_LEVELS, LEVELS, State, is_active, marked_cells
 from .weights import Weights
 
 _UNIFORM = [21845, 21846, 21845]
@@ -109,13 +117,17 @@ class _Word:
         state.value = [3 * v for v in state.value]
         for e, place in enumerate(state.places):
             state.known[e] = not awake >> place.level & 1
-            if not state.known[e] and not looks >> place.level & 1:
-                state.row[e] = without_context(state, e, plane, self.weights)
+            if not state.known[e]:
+                at_first = in_blank_cell if looks >> place.level & 1 else without_context
+                state.row[e] = at_first(state, e, plane, self.weights)
 
     def _look(self, looks: int) -> None:
         state = self.state
         found = {level: look(state, level, self.weights) for level in range(LEVELS) if looks >> level & 1}
+        marked = {level: marked_cells(state, level) for level in found if level < BLANK_LEVELS}
         for e, place in enumerate(state.places):
+            if place.level in marked and not is_active(place, marked[place.level]):
+                continue
             if place.level in found and not state.known[e]:
                 centre, scale = (grid[place.channel][place.row][place.column] for grid in found[place.level])
                 state.row[e] = row_of(state.value[e], centre, scale)

@@ -218,7 +218,7 @@ def network(seen: Seen, group: int, weights: Weights) -> tuple[Grid, Grid]:
     for block in ("b.0.a", "b.1.a"):
         x = _sum(x, _act(_conv(x, weights, f"{name}.{block}")))
     out = _conv(x, weights, f"{name}.leave")
-    return out[:9], [[[clip(v + 32, 0, 63) for v in line] for line in plane] for plane in out[9:]]
+    return out[:9], [[[clip(v + 32, 0, 63) for v in line] for line in plane] for plane in out[9:18]]
 
 
 def look(state: State, level: int, weights: Weights) -> tuple[Grid, Grid]:

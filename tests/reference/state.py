@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LEVELS = 6
+BLANK_LEVELS = 2
+_CELL = 8
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,19 @@ class State:
         for letter, values in (("h", self.value), ("H", self.row), ("i", self.low)):
             data += struct.pack(f"<{len(values)}{letter}", *values)
         return hashlib.sha256(data + packed(self.known) + packed(self.low_known)).hexdigest()
+
+
+def marked_cells(state: State, level: int) -> set[tuple[int, int]]:
+    """Row and column of the cells of a level in which a value is not zero, or a parent's."""
+    return {
+        (place.row * scale // _CELL, place.column * scale // _CELL)
+        for place, value in zip(state.places, state.value, strict=True)
+        for scale in (1, 2)
+        if value and place.level == level + scale - 1
+    }
+
+
+def is_active(place: Place, marked: set[tuple[int, int]]) -> bool:
+    """Whether the cell of a place, or one around it, is among those."""
+    row, column = place.row // _CELL, place.column // _CELL
+    return any((i, j) in marked for i in range(row - 1, row + 2) for j in range(column - 1, column + 2))

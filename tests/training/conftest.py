@@ -45,7 +45,7 @@ def state() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def arrays(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors of their weights file."""
-    return freeze.model_arrays(state, networks.GROUPS, freeze.static_scales([photograph(64, 64)]))
+    return freeze.model_arrays(state, networks.GROUPS, freeze.scale_tables([photograph(64, 64)]))
 
 
 @pytest.fixture(scope="session")

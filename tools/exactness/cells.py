@@ -94,7 +94,7 @@ CELLS = (
         "parallel, not optimised",
         ("execution=parallel", "inter=3", "intra=2", "optimisation=disabled"),
     ),
-    Cell("window", "40 positions", ("window=40", "threads=2")),
+    Cell("window", "64 positions", ("window=64", "threads=2")),
     Cell("pieces", "7 bytes", ("piece=7",)),
     Cell("memory", "no arena", ("arena=off",)),
     Cell("memory", "patterns", ("pattern=on",)),

@@ -5,7 +5,7 @@ package does not decode here; and ``here``: versions, and what of the settings i
 
     threads=N  optimisation=disabled|basic|extended|all  execution=parallel  intra=N  inter=N (of a network)
     arena=off  pattern=on  config=KEY:VALUE (of onnxruntime's sessions)  denormals=flushed
-    window=N (side of what a network sees at a time)  piece=N (bytes that a decoder gets at a time)
+    window=N (positions that a network sees at a time)  piece=N (bytes that a decoder gets at a time)
     where=pool|fork (in many threads at once; in the child of a process that has decoded)
 """
 
@@ -27,7 +27,6 @@ import numpy as np
 import onnxruntime
 
 from ctc_codec import CodecModel, DamageError, Decoder, WeightsError, load_model
-from ctc_codec.crr import context
 from ctc_codec.crr.inputs import INPUTS
 from ctc_codec.crr.runtime import Session
 
@@ -163,7 +162,6 @@ def main(arguments: list[str]) -> None:
     if _settings.get("denormals") == "flushed" and platform.machine() in ("x86_64", "AMD64"):
         _flush_denormals()
     _session_options()
-    context.WINDOW = int(_settings.get("window", context.WINDOW))
     report: dict[str, Any] = {
         "here": {
             "python": platform.python_version(),
@@ -176,6 +174,7 @@ def main(arguments: list[str]) -> None:
     }
     try:
         model = load_model(threads=int(_settings.get("threads", 1)))
+        model.context.most = int(_settings.get("window", model.context.most))
         report["here"]["saturates"] = _saturates()
         report["hashes"] = _WAYS.get(_settings.get("where", ""), hashes)(model)
     except WeightsError as error:

@@ -39,23 +39,24 @@ class Densities:
     """Tables over all 2 ROWS rows.
 
     frequencies: uint16 [rows, 3], of the trits -1, 0, 1, sum 2^16.
-    classes: uint8 [rows], 1 to 255, see :mod:`ctc_codec.planes.order`.
-    quiet: bool [rows].
+    code: uint16 [rows], the class, 1 to 255, see :mod:`ctc_codec.planes.order`, and 256 more where a trit is
+        quiet.
     zero_cost: uint16 [rows], bits of a zero in 1/2^16, 0 for rows that are not quiet.
     group: uint16, frequency of "all zero" by the sum of zero costs in steps of 2^GROUP_STEP_BITS.
     bits: float32 [rows], expected bits of a trit; for the encoder.
     static: uint8 [planes, levels, channels, MAGNITUDES], scale of context-free coding.
+    blank: uint8 [planes, levels, channels], scale in blank cells, see :mod:`ctc_codec.planes.cells`.
     means: float32 [4, rows], conditional mean less the middle of the interval in units, of an element that is
         not known yet, and of ones whose trit turned out -1, 0 or 1; for the decoder's pixels.
     """
 
     frequencies: npt.NDArray[np.uint16]
-    classes: npt.NDArray[np.uint8]
-    quiet: npt.NDArray[np.bool_]
+    code: npt.NDArray[np.uint16]
     zero_cost: npt.NDArray[np.uint16]
     group: npt.NDArray[np.uint16]
     bits: npt.NDArray[np.float32]
     static: npt.NDArray[np.uint8]
+    blank: npt.NDArray[np.uint8]
     means: npt.NDArray[np.float32]
 
     @classmethod
@@ -73,23 +74,28 @@ class Densities:
         group = arrays["exact.density.group"]
         if group.dtype != np.uint16 or group.ndim != 1 or group.min(initial=1) < 1:
             raise ValueError("group frequencies do not fit")
-        if int(cost[quiet].max(initial=0)) * GROUP >> GROUP_STEP_BITS >= len(group):
+        if int(cost[quiet].max(initial=0)) * GROUP >> GROUP_STEP_BITS >= min(
+            len(group), 1 << 16 - GROUP_STEP_BITS
+        ):
             raise ValueError("group frequencies do not reach far enough")
         static = arrays["exact.density.static"]
         if static.dtype != np.uint8 or static.ndim != 4 or static.max(initial=0) >= SCALES:
             raise ValueError("context-free scales do not fit")
+        blank = arrays["exact.density.blank"]
+        if blank.dtype != np.uint8 or blank.shape != static.shape[:3] or blank.max(initial=0) >= SCALES:
+            raise ValueError("scales of blank cells do not fit")
         means = _checked(arrays["means"], np.float32, (4, ROWS))
         if not np.isfinite(means).all() or np.abs(means).max() > 1.5:
             raise ValueError("conditional means are out of their intervals")
         p = frequencies / np.float32(1 << FREQUENCY_BITS)
         return cls(
             frequencies,
-            np.tile(classes, 2),
-            np.tile(quiet, 2),
+            np.tile(classes + (quiet.astype(np.uint16) << np.uint16(8)), 2),
             np.tile(np.where(quiet, cost, np.uint16(0)), 2),
             group,
             -(p * np.log2(p)).sum(axis=1, dtype=np.float32),
             static,
+            blank,
             np.concatenate((means, -means[[0, 3, 2, 1]]), axis=1),
         )
 
@@ -108,12 +114,14 @@ def rows_of(value: npt.NDArray[np.int16], centre: npt.NDArray[np.int8], scale: n
     scale: 0 to 63. All three have one shape.
     """
     # Beyond 9 units every distance is the largest, as centres are within 8.
-    distance = np.clip(value, -16, 16) << np.int16(CENTRE_BITS)
-    distance -= centre
-    side = (distance < 0).astype(np.uint16) << np.uint16(13)
+    distance = np.clip(value, -16, 16)
+    distance <<= np.int16(CENTRE_BITS)
+    distance -= centre.astype(np.int16)  # once: mixed types are slow
+    row = distance.view(np.uint16) >> np.uint16(15)
+    row <<= np.uint16(13)
     np.abs(distance, out=distance)
-    np.minimum(distance, DISTANCES - 1, out=distance)
-    row = distance.view(np.uint16) << np.uint16(6)
-    row |= side
-    row |= scale
+    np.clip(distance, 0, DISTANCES - 1, out=distance)
+    distance <<= np.int16(6)
+    row |= distance.view(np.uint16)
+    row |= scale.astype(np.uint16)
     return row

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ Bytes = npt.NDArray[np.int8]
 Integers = npt.NDArray[np.int32]
 Values = npt.NDArray[np.int16]
 Flags = npt.NDArray[np.bool_]
+_Integer = TypeVar("_Integer", np.int8, np.int32)
+_Entry = TypeVar("_Entry", np.int8, np.uint16)
 
 INPUTS = 72
 CHANNELS = 9
@@ -41,10 +43,20 @@ _DRAWN_IN = np.array([[0, 5, 2, 1], [0, 2, 1, 0]], np.int32)
 
 def _reconstructions() -> Integers:
     """By known flag and bits of the value, int32 [2^17]."""
-    value = np.arange(1 << 16).astype(np.uint16).view(np.int16).astype(np.int32)
-    magnitude = np.abs(value)
-    drawn = [_DRAWN_IN[known, np.minimum(magnitude // (1 if known else 3), 3)] for known in (0, 1)]
-    return np.concatenate([np.sign(value) * ((magnitude << CONTEXT_BITS) - d) for d in drawn])
+    out = np.empty((2, 1 << 16), np.int32)
+    magnitude = np.arange((1 << 15) + 1, dtype=np.int32)
+    for known, interval in enumerate((3, 1)):
+        drawn = _DRAWN_IN[known].repeat(interval)
+        entry = (magnitude << CONTEXT_BITS) - drawn[-1]
+        entry[: len(drawn)] += drawn[-1] - drawn
+        out[known] = _by_bits(entry)
+    return out.reshape(-1)
+
+
+def _by_bits(entries: npt.NDArray[_Integer]) -> npt.NDArray[_Integer]:
+    """A table of 16-bit integers by their bits [2^16] from one of their magnitudes [2^15 + 1], whose sign
+    they get."""
+    return np.concatenate((entries[:-1], -entries[:0:-1]))
 
 
 _RECONSTRUCTION = _reconstructions()
@@ -54,18 +66,17 @@ _BLUR = 2
 
 @dataclass(frozen=True)
 class InputTables:
-    """Signed logarithms of 16-bit integers, int8 [65536] each, by their bits.
+    """Signed logarithms of 16-bit integers by their bits, [65536] each.
 
-    log: 16 ln(1 + n) of magnitudes n up to 1023.
-    children: the same up to 4095.
-    fine: 16 ln(1 + 2 c / 16) of magnitudes c up to 8191.
-    rough: 16 ln(1 + c / 64), alike.
+    log: int8, 16 ln(1 + n) of magnitudes n up to 1023.
+    children: int8, the same up to 4095.
+    prediction: uint16, 16 ln(1 + 2 c / 16) of magnitudes c up to 8191 in the low byte, 16 ln(1 + c / 64) in
+        the high one.
     """
 
     log: Bytes
     children: Bytes
-    fine: Bytes
-    rough: Bytes
+    prediction: npt.NDArray[np.uint16]
 
     @classmethod
     def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> InputTables:
@@ -77,15 +88,25 @@ class InputTables:
             table = arrays[f"exact.inputs.{name}"]
             if table.dtype != np.int8 or table.shape != (length,) or table.min() < 0:
                 raise ValueError(f"input table {name} does not fit")
-            number = np.arange(1 << 16).astype(np.uint16).view(np.int16).astype(np.int32)
-            entry = table[np.minimum(np.abs(number), used - 1)]
-            tables.append(np.where(number < 0, -entry, entry))
-        return cls(*tables)
+            entries = np.full((1 << 15) + 1, table[used - 1])
+            entries[:used] = table[:used]
+            tables.append(_by_bits(entries))
+        log, children, fine, rough = tables
+        return cls(
+            log, children, fine.view(np.uint8) | rough.view(np.uint8).astype(np.uint16) << np.uint16(8)
+        )
 
 
-def look_up(table: Bytes, values: Values) -> Bytes:
+def look_up(table: npt.NDArray[_Entry], values: Values) -> npt.NDArray[_Entry]:
     """Entries of 16-bit integers."""
     return table.take(values.view(np.uint16))  # twice as fast as an index
+
+
+class Context(Protocol):
+    """What the coarser levels predict of a level's samples, in 1/16 of the plane's unit."""
+
+    def window(self, rows: slice, columns: slice) -> Integers:
+        """Some of the samples, int32 [colours, rows, columns]."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +115,7 @@ class Level:
 
     number: 0 is the finest.
     plane: that is being coded.
-    context: int32 [colours, h, w], what the coarser levels predict, in 1/16 of the plane's unit.
+    context: what the coarser levels predict.
     value, known: of the level, [channels, h, w].
     parents: the same of the next coarser level, None for the coarsest.
     children: values of the next finer level, None for the finest.
@@ -102,7 +123,7 @@ class Level:
 
     number: int
     plane: int
-    context: Integers
+    context: Context
     value: Values
     known: Flags
     parents: tuple[Values, Flags] | None
@@ -116,22 +137,42 @@ def reconstruction(value: Values, known: Flags) -> Integers:
     return _RECONSTRUCTION.take(index)
 
 
-def _prediction(x: Integers, rows: slice, columns: slice) -> Values:
-    """A window of samples less their mean over 5x5, beyond borders the last sample; [C, rows, columns]."""
-    height, width = x.shape[1:]
-    top, bottom = max(rows.start - _BLUR, 0), min(rows.stop + _BLUR, height)
-    left, right = max(columns.start - _BLUR, 0), min(columns.stop + _BLUR, width)
+def _five(x: Integers, axis: int) -> Integers:
+    """Sums of five neighbours along an axis of [C, h, w], which gets shorter by four."""
+    length = x.shape[axis]
+
+    def part(values: Integers, start: int, stop: int) -> Integers:
+        return values[:, start:stop] if axis == 1 else values[..., start:stop]
+
+    pairs = part(x, 0, length - 1) + part(x, 1, length)
+    fours = part(pairs, 0, length - 3) + part(pairs, 2, length - 1)
+    found = part(fours, 0, length - 4)
+    found += part(x, 4, length)
+    return found
+
+
+def _prediction(context: Context, size: tuple[int, int], rows: slice, columns: slice) -> Values:
+    """A window of samples less their mean over 5x5, beyond borders the last sample; [C, rows, columns].
+
+    size: height and width of the level.
+    """
+    top, bottom = max(rows.start - _BLUR, 0), min(rows.stop + _BLUR, size[0])
+    left, right = max(columns.start - _BLUR, 0), min(columns.stop + _BLUR, size[1])
     beyond = (
         (0, 0),
         (top - rows.start + _BLUR, rows.stop + _BLUR - bottom),
         (left - columns.start + _BLUR, columns.stop + _BLUR - right),
     )
-    near = np.pad(x[:, top:bottom, left:right], beyond, mode="edge")
-    lines = near[:, :-4] + near[:, 1:-3] + near[:, 2:-2] + near[:, 3:-1] + near[:, 4:]
-    box = lines[..., :-4] + lines[..., 1:-3] + lines[..., 2:-2] + lines[..., 3:-1] + lines[..., 4:]
+    near = context.window(slice(top, bottom), slice(left, right))
+    if any(map(any, beyond)):
+        near = np.pad(near, beyond, mode="edge")
     # |x| is below 2^21, so 25 x fits.
-    difference = (np.int32(25) * x[:, rows, columns] - box + np.int32(12)) // np.int32(25)
-    return np.clip(difference, -8191, 8191).astype(np.int16)
+    difference = near[:, _BLUR:-_BLUR, _BLUR:-_BLUR] * np.int32(25)
+    difference -= _five(_five(near, 1), 2)
+    difference += np.int32(12)
+    difference //= np.int32(25)
+    np.clip(difference, -8191, 8191, out=difference)
+    return difference.astype(np.int16)
 
 
 def _child_magnitudes(fine: Values, rows: slice, columns: slice) -> Values:
@@ -144,8 +185,10 @@ def _child_magnitudes(fine: Values, rows: slice, columns: slice) -> Values:
     ]
     if any(missing):
         fine = np.pad(fine, ((0, 0), (0, missing[0]), (0, missing[1])))
-    pairs = fine[:, ::2] + fine[:, 1::2]
-    return np.minimum(pairs[..., ::2] + pairs[..., 1::2], 4095)
+    # Neighbours in a row are the halves of an integer of 32 bits.
+    pairs = (fine[:, ::2] + fine[:, 1::2]).view(np.uint32)
+    sums = (pairs & np.uint32(0xFFFF)) + (pairs >> np.uint32(16))
+    return np.clip(sums, np.uint32(0), np.uint32(4095)).astype(np.int16)
 
 
 def inputs(level: Level, rows: slice, columns: slice, tables: InputTables) -> npt.NDArray[np.uint8]:
@@ -155,13 +198,13 @@ def inputs(level: Level, rows: slice, columns: slice, tables: InputTables) -> np
     """
     height, width = rows.stop - rows.start, columns.stop - columns.start
     out = np.empty((INPUTS, height, width), np.int8)
-    colours = len(level.context)
+    colours = len(level.value) // 3
     step = 3 // colours
     if step > 1:
         out[:] = 0
-    predicted = _prediction(level.context, rows, columns)
-    out[0:colours] = look_up(tables.fine, predicted)
-    out[3 : 3 + colours] = look_up(tables.rough, predicted)
+    predicted = look_up(tables.prediction, _prediction(level.context, level.value.shape[1:], rows, columns))
+    out[0:colours] = predicted.astype(np.int8)
+    out[3 : 3 + colours] = (predicted >> np.uint16(8)).astype(np.int8)
 
     def describe(first: int, value: Bytes, known: Flags, put: Callable[[Bytes, Bytes], None]) -> None:
         end = first + CHANNELS
@@ -169,7 +212,7 @@ def inputs(level: Level, rows: slice, columns: slice, tables: InputTables) -> np
         np.abs(out[first:end], out=out[end : end + CHANNELS])
         if step > 1:
             out[end + CHANNELS : end + 2 * CHANNELS] = ONE
-        put(out[end + CHANNELS : end + 2 * CHANNELS : step], known.view(np.int8) * np.int8(ONE))
+        put(out[end + CHANNELS : end + 2 * CHANNELS : step], known.view(np.int8) << np.int8(4))
 
     def put_doubled(to: Bytes, planes: Bytes) -> None:
         # Each byte twice in a row, and each row twice.

@@ -8,8 +8,10 @@ neighbours fall into different slices and become each other's context.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,7 @@ from .state import State
 
 Classes = npt.NDArray[np.uint8]
 Elements = npt.NDArray[np.intp]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 TILE = 1024
 """Pixels of a tile's side."""
@@ -28,36 +31,49 @@ GROUP = 64
 """Quiet elements that share a symbol."""
 
 
-def demotion(state: State) -> npt.NDArray[np.uint8]:
-    """Reduction of every element's class, uint8 [n]."""
-    out = np.empty(state.count, np.uint8)
-    for level, (height, width) in enumerate(state.sides):
-        odd = np.add.outer(np.arange(height), np.arange(width)) & 1
-        state.level(out, level)[:] = (odd * DEMOTION).astype(np.uint8)
-    return out
-
-
-def demoted(classes: Classes, demotion: npt.NDArray[np.uint8]) -> Classes:
-    """Classes 1 to 255 less their reduction, at least 1."""
+def demoted(classes: Classes, rows: slice, columns: slice) -> Classes:
+    """Classes 1 to 255 of a window of a level, [..., rows, columns], less their reduction, at least 1."""
+    odd = np.add.outer(np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)) & 1
+    demotion = (odd * DEMOTION).astype(np.uint8)
     return np.maximum(classes, demotion + np.uint8(1)) - demotion
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows and columns of every level, finest first."""
+    """Rows and columns of every level, finest first. whole: they are all that there are."""
 
     windows: Sequence[tuple[slice, slice]]
+    whole: bool
 
-    def elements(self, state: State) -> Elements:
-        """Elements in the tile, coarse to fine, then channel and raster."""
-        parts = []
-        for level in range(len(self.windows) - 1, -1, -1):
-            (rows, columns), (height, width) = self.windows[level], state.sides[level]
-            channels = np.arange(state.channels)[:, None, None] * (height * width)
-            lines = np.arange(rows.start, rows.stop)[:, None] * width
-            places = channels + lines + np.arange(columns.start, columns.stop)
-            parts.append(places.reshape(-1) + state.spans[level].start)
-        return np.concatenate(parts)
+    def _part(self, state: State, array: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
+        """What an array [n] says of elements in the tile, coarse to fine, then channel and raster."""
+        if self.whole:
+            return array
+        levels = range(len(self.windows) - 1, -1, -1)
+        return np.concatenate(
+            [state.level(array, level)[:, *self.windows[level]].reshape(-1) for level in levels]
+        )
+
+    def slice_elements(
+        self, state: State, classes: Classes, threshold: int, quiet: npt.NDArray[np.bool_]
+    ) -> tuple[Elements, Elements]:
+        """Elements of classes from a threshold on, in coding order: those coded one by one, and the quiet
+        ones.
+
+        classes: uint8 [n].
+        quiet: bool [n].
+        """
+        own = self._part(state, classes)
+        chosen = own >= threshold
+        is_quiet = chosen & self._part(state, quiet)
+        single = np.flatnonzero(chosen ^ is_quiet)
+        # A radix sort. Quiet ones stay as they lie: those that are not zero are neighbours, and share groups.
+        single = single[np.argsort(np.uint8(255) - own.take(single), kind="stable")]
+        others = np.flatnonzero(is_quiet)
+        if self.whole:
+            return single, others
+        elements = self._part(state, np.arange(state.count, dtype=np.int32))
+        return elements.take(single).astype(np.intp), elements.take(others).astype(np.intp)
 
 
 def _cuts(side: int) -> list[tuple[int, int]]:
@@ -72,23 +88,5 @@ def tiles(height: int, width: int, levels: int) -> list[Tile]:
             top, bottom, left, right = top // 2, (bottom + 1) // 2, left // 2, (right + 1) // 2
             yield slice(top, bottom), slice(left, right)
 
-    return [
-        Tile(list(windows(top, bottom, left, right)))
-        for top, bottom in _cuts(height)
-        for left, right in _cuts(width)
-    ]
-
-
-def slice_elements(
-    classes: Classes, threshold: int, quiet: npt.NDArray[np.bool_]
-) -> tuple[Elements, Elements]:
-    """Elements of classes from a threshold on, in coding order: those coded one by one, and the quiet ones.
-
-    classes: uint8 [n], of a tile.
-    quiet: bool [n].
-    """
-    chosen = classes >= threshold
-    quiet = chosen & quiet
-    single = np.flatnonzero(chosen ^ quiet)
-    # A radix sort. Quiet ones stay as they lie: those that are not zero are neighbours, and share groups.
-    return single[np.argsort(np.uint8(255) - classes[single], kind="stable")], np.flatnonzero(quiet)
+    cuts = list(itertools.product(_cuts(height), _cuts(width)))
+    return [Tile(list(windows(*rows, *columns)), len(cuts) == 1) for rows, columns in cuts]

@@ -66,8 +66,10 @@ def thawed(arrays: Mapping[str, npt.NDArray[Any]]) -> Layers:
             layers[name] = array.astype(np.float32)
         elif name.startswith("exact.crr.") and name.endswith(".weight"):
             stem = name.removesuffix(".weight")
-            step, bias = arrays[f"{stem}.scale"].copy(), arrays[f"{stem}.bias"].astype(np.float32)
             leaves = stem.endswith(".leave")
+            own = slice(2 * CHANNELS if leaves else None)
+            array, step = array[own], arrays[f"{stem}.scale"][own].copy()
+            bias = arrays[f"{stem}.bias"][own].astype(np.float32)
             if leaves:
                 step[CHANNELS:] *= ONE / SCALE_STEP
             bias *= step / ONE

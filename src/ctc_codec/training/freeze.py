@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,10 @@ from ..container.header import MAX_PLANES
 from ..crr import density
 from ..crr.density import SCALE_STEP, SCALE_ZERO
 from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
-from ..crr.network import SCALE_OFFSET, WEIGHT_LIMIT
+from ..crr.network import OUTPUTS, SCALE_OFFSET, WEIGHT_LIMIT
 from ..errors import CtcError
+from ..planes.cells import active_cells, positions
+from ..planes.state import State
 from ..planes.trits import at_plane, quantise
 from ..transform.colour import rotate
 from ..transform.lifting import LEVELS, analyse
@@ -64,6 +67,13 @@ def integer_layer(
     }
 
 
+def _filled_up(array: npt.NDArray[Any], kind: str) -> npt.NDArray[Any]:
+    """A tensor of the last layer with outputs of zero behind its own, see OUTPUTS."""
+    missing = OUTPUTS - len(array)
+    value = 1 if kind == "scale" else 0
+    return np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)], constant_values=value)
+
+
 def integer_network(state: Layers) -> Arrays:
     """Tensors and graph of a level group from its float layers ``enter``, ``b.0.a``, ``b.1.a``, ``leave``.
 
@@ -77,7 +87,7 @@ def integer_network(state: Layers) -> Arrays:
             gain[CHANNELS:] = SCALE_STEP / ONE
             bias[CHANNELS:] += SCALE_ZERO - (ZERO_POINT - SCALE_OFFSET) / SCALE_STEP
         for kind, array in integer_layer(weight, bias, gain).items():
-            layers[f"{name}.{kind}"] = array
+            layers[f"{name}.{kind}"] = _filled_up(array, kind) if name == "leave" else array
     layers["graph"] = np.frombuffer(crr_graph(layers, BLOCKS), np.uint8)
     return layers
 
@@ -99,31 +109,47 @@ def crr_arrays(state: Layers, groups: Sequence[int]) -> Arrays:
 # --- context-free scales ----------------------------------------------------------------------------
 
 
-def static_scales(pictures: Iterable[Pixels]) -> npt.NDArray[np.uint8]:
-    """The scale that codes the trits of a plane, level, channel and magnitude in the fewest bits on pictures,
-    which are uint8 [height, width, 3]; uint8 [MAX_PLANES, LEVELS, CHANNELS, MAGNITUDES]."""
-    shape = (MAX_PLANES, LEVELS, CHANNELS, density.MAGNITUDES)
-    counts = np.zeros((*shape, 3), np.int64)
+def scale_tables(pictures: Iterable[Pixels]) -> Arrays:
+    """The scales that code trits without CRR in the fewest bits on pictures, uint8 [height, width, 3] each:
+    ``exact.density.static`` uint8 [MAX_PLANES, LEVELS, CHANNELS, MAGNITUDES] by magnitude, and
+    ``exact.density.blank`` uint8 [MAX_PLANES, LEVELS, CHANNELS] in blank cells."""
+    shape = (MAX_PLANES, LEVELS, CHANNELS)
+    counts = np.zeros((*shape, density.MAGNITUDES, 3), np.int64)
+    blank = np.zeros((*shape, 3), np.int64)
     for picture in pictures:
         _, details = analyse(rotate(picture, False))
-        for level, detail in enumerate(details):
-            values = quantise(detail)
-            for plane in range(MAX_PLANES):
-                above, here = at_plane(values, plane + 1), at_plane(values, plane)
+        values = [quantise(detail) for detail in details]
+        state = State([detail.shape[1:] for detail in details], 3, 0)
+        for plane in range(MAX_PLANES):
+            for level, value in enumerate(values):
+                state.level(state.value, level)[:] = at_plane(value, plane + 1)
+            for level, value in enumerate(values):
+                above, here = state.level(state.value, level).astype(np.int32), at_plane(value, plane)
                 if not here.any():
-                    break
+                    continue
                 trit = np.sign(above + (above == 0)) * (here - 3 * above)  # 2 is away from zero
                 magnitude = np.minimum(np.abs(above), density.MAGNITUDES - 1)
+                inactive = ~positions(active_cells(state, level), *value.shape[1:])
                 for channel in range(CHANNELS):
                     key = magnitude[channel].reshape(-1) * 3 + trit[channel].reshape(-1) + 1
                     found = np.bincount(key, minlength=3 * density.MAGNITUDES)
                     counts[plane, level, channel] += found.reshape(-1, 3)
-    frequencies = density_tables()["exact.density.frequencies"].reshape(density.DISTANCES, density.SCALES, 3)
+                    blank[plane, level, channel] += np.bincount(trit[channel][inactive] + 1, minlength=3)
+    tables = density_tables()
     place = np.minimum(np.arange(density.MAGNITUDES) * 3 * ONE, density.DISTANCES - 1)
-    bits = -np.log2(frequencies[place] / 65536)  # [MAGNITUDES, SCALES, 3]
+    frequencies = tables["exact.density.frequencies"].reshape(density.DISTANCES, density.SCALES, 3)[place]
+    bits = -np.log2(frequencies / 65536)  # [MAGNITUDES, SCALES, 3]
+    zero = tables["exact.density.zero_cost"][: density.SCALES] / 65536  # in groups: without least frequencies
+    other = 1 - np.log2(1 - 2.0 ** -np.where(zero > 0, zero, 1))
+    grouped = np.stack((other, zero, other), axis=1)
+    alone = np.where(zero[:, None] > 0, grouped, bits[0])
     prior = 0.5 * np.array([1, 2, 1])  # where nothing was seen
     cost = np.einsum("plcmt,mst->plcms", counts + prior, bits)
-    return cost.argmin(axis=-1).astype(np.uint8)
+    blank_cost = np.einsum("plct,st->plcs", blank + prior, alone)
+    return {
+        "exact.density.static": cost.argmin(axis=-1).astype(np.uint8),
+        "exact.density.blank": blank_cost.argmin(axis=-1).astype(np.uint8),
+    }
 
 
 # --- synthesis --------------------------------------------------------------------------------------
@@ -145,11 +171,10 @@ def synthesis_arrays(state: Layers) -> Arrays:
 # --- files ------------------------------------------------------------------------------------------
 
 
-def model_arrays(state: Layers, groups: Sequence[int], static: npt.NDArray[np.uint8]) -> Arrays:
+def model_arrays(state: Layers, groups: Sequence[int], scales: Arrays) -> Arrays:
     """All tensors of a weights file, with a synthesis network if ``state`` has one. Raises ValueError for
     numbers that are not finite."""
-    tables = density_tables() | input_tables() | {"exact.density.static": static}
-    return crr_arrays(state, groups) | tables | synthesis_arrays(state)
+    return crr_arrays(state, groups) | density_tables() | input_tables() | scales | synthesis_arrays(state)
 
 
 def save(arrays: Arrays, path: str | os.PathLike[str]) -> CodecModel:
@@ -182,8 +207,8 @@ def freeze(state: Layers, source: Source, path: Path, report: Callable[[str], No
     from .networks import GROUPS
 
     step = max(1, len(source.photographs) // _PICTURES)
-    static = static_scales(source.photographs[::step])
-    model = save(model_arrays(state, GROUPS, static), path)
+    scales = scale_tables(source.photographs[::step])
+    model = save(model_arrays(state, GROUPS, scales), path)
     report(f"{path}: weights {model.fingerprint.hex()}, {os.path.getsize(path) / 1e6:.2f} MB")
     if source.held_out:
         report(f"bits of integer networks on {len(source.held_out)} held-out photographs:")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..crr.inputs import CHANNELS, INPUTS, ONE, ZERO_POINT
+from ..crr.inputs import INPUTS, ONE, ZERO_POINT
+from ..crr.network import OUTPUTS
 from ..synthesis import network as synthesis
 from .tables import GATED_LEAK, LEAK, Arrays
 
@@ -83,7 +84,7 @@ def crr_graph(layers: Arrays, blocks: Sequence[str]) -> bytes:
         nodes.append(helper.make_node("QLinearAdd", summands, [x], domain=_MICROSOFT))
     convolve(x, "leave", "densities")
     initializers = constants + _external(layers)
-    return _model("crr", nodes, TensorProto.UINT8, (INPUTS, 2 * CHANNELS), "densities", initializers)
+    return _model("crr", nodes, TensorProto.UINT8, (INPUTS, OUTPUTS), "densities", initializers)
 
 
 def synthesis_graph(layers: Arrays, blocks: int) -> bytes:
