@@ -13,6 +13,7 @@ MINUTES ?= 9
 EXCLUDE ?= imagenet urban frenzy matheustt dixiedream sceaux monstree aaronyf
 SECONDS ?= 60
 SURFACES ?=
+BEFORE ?=
 
 .PHONY: help install demo test test-fast check exactness cases fuzz bench eval ablation artefacts readme train clean
 
@@ -52,9 +53,11 @@ fuzz: install  ## SECONDS=n for each surface, or SURFACES="header decoder"; what
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=2.3'
 	cd tests && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m fuzz --seconds $(SECONDS) $(SURFACES)
 
-bench: install  ## times by stage of one 768x512 image, start-up, peak memory; IMAGE=file
+bench: install  ## times by stage, start-up, memory, folders, other codecs; IMAGE=file BEFORE=source tree
 	mkdir -p $(REPORT)
-	$(BIN)/python tools/bench.py $(addprefix --image ,$(IMAGE)) -o $(REPORT)/bench.json
+	cd tools && $(abspath $(BIN))/python -m bench $(addprefix --image ,$(abspath $(IMAGE))) \
+		$(addprefix --before ,$(abspath $(BEFORE))) \
+		-o $(abspath $(REPORT))/bench.json -o $(abspath $(REPORT))/bench.md
 
 eval: install  ## report/ over the images of KODAK=folder, beside the other codecs; PUBLISHED=file of curves
 	$(BIN)/ctc evaluate $(KODAK) -o $(REPORT) $(addprefix --published ,$(wildcard $(PUBLISHED)))

@@ -56,8 +56,15 @@ def test_dir_shows_the_public_names_and_no_other() -> None:
 def test_import_loads_no_library() -> None:
     heavy = {"torch", "numpy", "PIL", "onnxruntime", "constriction", "click"}
     loaded = _python("import sys, ctc_codec; print(*sys.modules)").split()
-    assert "ctc_codec" in loaded
+    assert {name for name in loaded if name.startswith("ctc_codec")} == {"ctc_codec", "ctc_codec.errors"}
     assert not heavy.intersection(loaded)
+
+
+def test_cutting_and_describing_load_no_library() -> None:
+    script = (
+        "import sys, ctc_codec; ctc_codec.truncate, ctc_codec.info, ctc_codec.Header; print(*sys.modules)"
+    )
+    assert not {"numpy", "PIL", "onnxruntime", "constriction", "click"}.intersection(_python(script).split())
 
 
 def _python(script: str, **options: str | Path | dict[str, str]) -> str:

@@ -15,12 +15,6 @@ machine.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from .codec.options import DecodeOptions, EncodeOptions
-from .container.file import Info, info, truncate
-from .container.header import Header
 from .errors import (
     CtcError,
     DamageError,
@@ -32,24 +26,37 @@ from .errors import (
     WeightsError,
 )
 
+TYPE_CHECKING = False  # as typing has it, which takes as long to import as all of this
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from .codec.decoder import DecodedLatent, Decoder, decode, thumbnail
     from .codec.encoder import encode
     from .codec.model import CodecModel, load_model
+    from .codec.options import DecodeOptions, EncodeOptions
+    from .container.file import Info, info, truncate
+    from .container.header import Header
     from .pillow import register_pillow
 
 __version__ = "0.1.0"
 
-# Loaded on first use: these need numpy and onnxruntime, which `truncate` and `info` do without.
+# Loaded on first use: some need numpy and onnxruntime, which `truncate` and `info` do without.
 _LAZY = {
     "CodecModel": ".codec.model",
+    "DecodeOptions": ".codec.options",
     "DecodedLatent": ".codec.decoder",
     "Decoder": ".codec.decoder",
+    "EncodeOptions": ".codec.options",
+    "Header": ".container.header",
+    "Info": ".container.file",
     "decode": ".codec.decoder",
     "encode": ".codec.encoder",
+    "info": ".container.file",
     "load_model": ".codec.model",
     "register_pillow": ".pillow",
     "thumbnail": ".codec.decoder",
+    "truncate": ".container.file",
 }
 
 __all__ = [
@@ -80,6 +87,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
+        from importlib import import_module
+
         return getattr(import_module(_LAZY[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

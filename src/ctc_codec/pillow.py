@@ -15,12 +15,11 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import IO, TYPE_CHECKING, Any
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from .codec.options import THUMBNAIL_SCALE, EncodeOptions, thumbnail_size
+from .codec.options import THUMBNAIL_SCALE, EncodeOptions, thumbnail_bytes, thumbnail_size
 from .container import sections
 from .container.file import parse
 from .container.header import MAGIC, MAX_HEADER_BYTES, Header
@@ -127,7 +126,7 @@ class CtcImageFile(ImageFile.ImageFile):
 
     def load(self) -> Any:
         if self.tile:
-            from .codec.decoder import Decoder, thumbnail_bytes
+            from .codec.decoder import Decoder
 
             decoder = Decoder(
                 weights=os.environ.get("CTC_WEIGHTS") or None,
@@ -221,6 +220,8 @@ def _check_names(given: Iterable[str]) -> None:
 
     Pillow's formats take each other's arguments in silence. So does this one, but for slips of the pen.
     """
+    from difflib import get_close_matches
+
     ours = (*SAVE_OPTIONS, *PILLOW_OPTIONS)
     for name in given:
         if name in _ELSEWHERE:

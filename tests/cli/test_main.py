@@ -210,16 +210,35 @@ def test_wrong_usage_exits_2_and_writes_nothing(files: Path, args: str, words: l
     assert files_below(files) == before
 
 
+@pytest.mark.parametrize(
+    ("args", "code"), [(("--version",), 0), (("info", "nowhere"), 1), (("frobnicate",), 2)]
+)
+def test_the_process_ends_with_all_said_and_what_was_registered_done(
+    here: Path, args: tuple[str, ...], code: int
+) -> None:
+    script = (
+        "import atexit, os, sys\nfrom ctc_codec.cli import command\n"
+        "atexit.register(os.write, 2, b'done')\n"
+        "sys.stdout.write('first ')\n"
+        "command()"
+    )
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    found, usual = ended(python(script, *args, env=buffered)), ctc(*args)
+    assert (found.code, usual.code) == (code, code)
+    assert (found.out, found.err) == (b"first " + usual.out, f"{usual.err}done")
+
+
 # --- what is loaded and left ------------------------------------------------------------------------
 
 
-def _loaded_by(*args: str, **environment: str) -> set[str]:
-    """Which of the packages that take their time a command loads."""
+def _loaded_by(*args: str, fails: bool = False, **environment: str) -> set[str]:
+    """Which of the packages that take their time a command loads, and which commands."""
     script = (
         "import sys\nfrom ctc_codec.cli import main\n"
         "try: main(sys.argv[1:])\n"
-        "except SystemExit as end: assert not end.code\n"
+        f"except SystemExit as end: assert bool(end.code) == {fails}\n"
         "heavy = {'torch', 'onnxruntime', 'numpy', 'constriction', 'PIL', 'safetensors', 'multiprocessing'}\n"
+        "heavy |= {'ctc_codec.cli.' + name for name in ('decode', 'encode', 'info', 'preview', 'train')}\n"
         "print('heavy', *heavy & set(sys.modules), file=sys.stderr)"
     )
     done = ended(python(script, *args, env={**os.environ, **environment}))
@@ -243,12 +262,60 @@ def _loaded_by(*args: str, **environment: str) -> set[str]:
 def test_light_commands_load_nothing_heavy(files: Path, args: tuple[str, ...]) -> None:
     sections = join_sections([(QUALITY, bytes([10, 0, *[9] * 12])), (EXIF, pack_text(b"EXIF" * 100))])
     (files / "sections.ctc").write_bytes(with_extras(sections))
-    assert _loaded_by(*args) == set()
+    assert _loaded_by(*args) <= {f"ctc_codec.cli.{args[0]}"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "encode photo.png -q 300",
+        "encode photo.png -o out.png",
+        "encode nowhere.png",
+        "encode whole.ctc -o x.ctc",
+        "encode empty.png",
+        "encode archive.jpg",
+        "encode photo.png",
+        "encode photo.png -o nowhere/x.ctc",
+        "decode whole.ctc --quality 0",
+        "decode whole.ctc --quality 9",
+        "decode whole.ctc -o x",
+        "decode nowhere.ctc -o x.png",
+        "decode photo.png -o x.png",
+        "decode whole.ctc -o photo.png",
+        "decode whole.ctc -o photo.png --thumbnail",
+        "decode whole.ctc -o x.png --bytes 3",
+        "decode whole.ctc -o x.png --max-pixels 9",
+        "decode whole.ctc -o x.png --weights nowhere",
+    ],
+)
+def test_errors_are_told_before_anything_heavy_is_loaded(files: Path, line: str) -> None:
+    Path("photo.ctc").touch()
+    Path("empty.png").touch()
+    Path("archive.jpg").write_bytes(b"PK\3\4" + bytes(9999))
+    assert _loaded_by(*line.split(), fails=True) == {f"ctc_codec.cli.{line.split()[0]}"}
+
+
+@pytest.mark.parametrize("given", [None, "3"])
+def test_numpy_starts_no_threads_unless_they_are_asked_for(files: Path, given: str | None) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    if given is not None:
+        environment["OPENBLAS_NUM_THREADS"] = given
+    script = (
+        "import os, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'numpy': print(os.environ.get('OPENBLAS_NUM_THREADS'), file=sys.stderr)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from ctc_codec.cli import main\n"
+        "main(['encode', 'photo.png', '--quiet'])"
+    )
+    assert ended(python(script, env=environment)).lines == [given or "1"]
 
 
 @pytest.mark.parametrize("words", ["ctc encode a", "ctc info --weights a"])
 def test_completion_loads_nothing_heavy(words: str) -> None:
-    assert _loaded_by(_CTC_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="2") == set()
+    environment = {"_CTC_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "2"}
+    assert _loaded_by(**environment) == {f"ctc_codec.cli.{words.split()[1]}"}
 
 
 @pytest.mark.parametrize(

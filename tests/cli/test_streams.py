@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ctc_codec
-from ctc_codec.codec.decoder import thumbnail_bytes
+from ctc_codec.codec.options import thumbnail_bytes
 from support.command import COMMAND, PLAIN, Result, assert_refused, names, run
 
 COMMANDS = (

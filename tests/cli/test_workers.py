@@ -11,6 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ctc_codec.cli import memory
+from ctc_codec.cli.encode import EncodeWork
+from ctc_codec.cli.inputs import Task
+from ctc_codec.cli.memory import jobs_that_fit, pixels_of
+from ctc_codec.cli.options import BatchOptions
+from ctc_codec.cli.truncate import TruncateWork
+from ctc_codec.codec.options import EncodeOptions
+from ctc_codec.codec.processes import ENCODE_BYTES, MODEL_BYTES, cores
 from support.command import assert_refused, ctc, fake, files_below, names
 
 MakePhoto = Callable[..., Image.Image]
@@ -25,12 +33,69 @@ def test_jobs_may_be_as_many_as_there_are_cores_or_files(here: Path, jobs: str) 
 
 @pytest.mark.slow
 def test_workers_are_told_how_many_threads_to_use(here: Path) -> None:
-    cores = len(os.sched_getaffinity(0))
     inputs = [f"{i}.slow.in" for i in range(4)]
     assert fake(*inputs, "-o", "out/", "--jobs", 2).code == 0
     told = [path.read_text().split() for path in (here / "out").iterdir()]
-    assert {int(count) for _, count in told} == {max(1, cores // 2)}
+    assert {int(count) for _, count in told} == {max(1, cores() // 2)}
     assert len({number for number, _ in told}) == 2
+
+
+@pytest.mark.slow
+def test_workers_make_no_threads_for_linear_algebra(here: Path) -> None:
+    """Which are one for every core of the machine in each, if numpy's library is not told."""
+    free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    inputs = [f"{i}.told_threads.in" for i in range(2)]
+    result = fake(*inputs, "-o", "out/", "--jobs", 2, env=free)
+    assert sum("note: 1 of linear algebra" in line for line in result.lines) == 2, result
+    result = fake(*inputs, "-o", "out/", "--force", "--jobs", 2, env=free | {"OPENBLAS_NUM_THREADS": "3"})
+    assert sum("note: 3 of linear algebra" in line for line in result.lines) == 2, result
+
+
+# --- memory -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [(None, 3), (0, 1), (1, 1), (2, 1), (2.2, 2), (2.4, 3), (9, 3)],
+)
+def test_jobs_are_as_many_as_there_is_memory_for(
+    here: Path, monkeypatch: pytest.MonkeyPatch, free: float | None, expected: int
+) -> None:
+    """Of what the largest pictures take at once: one of 10 and some of 1 megapixel, models not counted."""
+    for name, size in {"a": (100, 100), "b": (5000, 2000), "c": (1000, 1000), "d": (1000, 1000)}.items():
+        Image.new("L", size).save(f"{name}.png")
+    monkeypatch.setattr(memory, "MODEL_BYTES", 0)
+    nbytes = None if free is None else int(free * 5_000_000 * ENCODE_BYTES) + 1
+    monkeypatch.setattr(memory, "free_memory", lambda: nbytes)
+    tasks = [Task(f"{name}.png", f"{name}.ctc") for name in "abcd"]
+    assert jobs_that_fit(tasks, EncodeWork(EncodeOptions(), BatchOptions()), 3) == expected
+    assert jobs_that_fit(tasks, TruncateWork(nbytes=9), 3) == 3  # no picture is decoded
+
+
+def test_pixels_are_told_by_first_bytes(files: Path) -> None:
+    with Image.open("photo.png") as photo:
+        assert pixels_of("photo.png") == pixels_of("whole.ctc") == photo.width * photo.height > 0
+    cut = Path("whole.ctc").read_bytes()
+    for name, content in {"a.ctc": cut[:9], "b.png": b"no image", "c.ctc": cut[:500]}.items():
+        Path(name).write_bytes(content)
+    assert pixels_of("a.ctc") == pixels_of("b.png") == pixels_of("missing.png") == 0
+    assert pixels_of("c.ctc") == pixels_of("whole.ctc")
+
+
+def test_fewer_jobs_for_want_of_memory_are_told(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: MODEL_BYTES)
+    Path("again.ctc").write_bytes(Path("whole.ctc").read_bytes())
+    several = ("decode", "whole.ctc", "again.ctc", "-o", "out/", "--jobs", 2)
+    result = ctc(*several)
+    assert result.code == 0
+    assert result.lines[0] == ("ctc: note: 1 of 2 jobs: there is no memory for more pictures at a time")
+    assert names(files / "out") == ["again.png", "whole.png"]
+    assert ctc(*several, "--force", "--quiet").lines == []
+    one = ("decode", "whole.ctc", "-o", "b.png", "--jobs", 2)
+    assert not any("memory" in line for line in ctc(*one).lines)
+
+
+# --- pipes, and workers that die --------------------------------------------------------------------
 
 
 def test_pipes_are_read_in_spite_of_jobs(here: Path, make_photo: MakePhoto) -> None:

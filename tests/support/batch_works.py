@@ -33,6 +33,8 @@ def _happen(word: str, tell: Tell) -> None:
         raise ZeroDivisionError("a bug")
     if word == "told":
         tell("note: a note")
+    if word == "told_threads":
+        tell(f"note: {os.environ.get('OPENBLAS_NUM_THREADS')} of linear algebra")
     if word == "slow":
         time.sleep(0.3)
     if word == "endless":

@@ -8,6 +8,7 @@ import torch
 
 from ctc_codec.codec.model import CodecModel, part
 from ctc_codec.crr import density
+from ctc_codec.crr.context import _Known
 from ctc_codec.crr.inputs import INPUTS, Level, inputs, reconstruction
 from ctc_codec.planes.trits import unit
 from ctc_codec.synthesis.means import refined
@@ -83,7 +84,7 @@ def test_states_and_inputs_are_the_codecs(plane: int, state: State, model: Codec
         if level + 1 < LEVELS:
             parents = seen.level(seen.value, level + 1), seen.level(seen.known, level + 1)
         children = seen.level(seen.value, level - 1) if level else None
-        view = Level(level, plane, context, value, known, parents, children)
+        view = Level(level, plane, _Known(context), value, known, parents, children)
         height, width = (slice(0, side) for side in value.shape[1:])
         right = inputs(view, height, width, model.context.tables)[0].astype(np.int16) - 128
         given = torch.from_numpy(context).float()[None] / 16

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from ctc_codec.transform import tiles
 from ctc_codec.transform.colour import rotate, unrotate
 from ctc_codec.transform.lifting import (
     FIXED_BITS,
@@ -24,7 +26,9 @@ from ctc_codec.transform.lifting import (
     level_sides,
     synthesise,
     synthesise_level,
+    synthesise_to,
 )
+from ctc_codec.transform.tiles import reading, writing
 
 SIZES = [*itertools.product(range(1, 10), range(1, 10)), (1, 257), (255, 1), (131, 97), (64, 63), (200, 333)]
 
@@ -53,8 +57,36 @@ def test_stopping_gives_the_low_band_of_that_level() -> None:
     ll = planes = _planes(75, 130, 3)
     low, details = analyse(planes)
     for stop in range(LEVELS):
-        assert np.abs(synthesise(low, details, 75, 130, stop=stop) - ll).max() < 0.01
-        ll = analyse_level(ll)[0]
+        stopped = np.empty_like(ll)
+        synthesise_to(writing(stopped), low, [reading(level) for level in details], (75, 130), stop)
+        assert np.abs(stopped - ll).max() < 0.01
+        ll = analyse_level(reading(ll), ll.shape)[0]
+
+
+def _backwards(work: Callable[[Any], None], parts: Sequence[Any]) -> None:
+    assert len(parts) > 1
+    for part in parts[::-1]:
+        work(part)
+
+
+@pytest.mark.parametrize("sides", [(30, 550), (261, 15), (64, 33)])
+def test_tiles_leave_no_trace(sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a bit depends on their size and order."""
+    planes = _planes(*sides, 3)
+    whole = np.empty_like(planes)
+    monkeypatch.setattr(tiles, "_TILE", 1 << 30)
+    monkeypatch.setattr(tiles, "_TILE_WIDTH", 1 << 15)
+    low, details = analyse_level(reading(planes), planes.shape)
+    synthesise_level(low, reading(details), sides, writing(whole))
+    for width, tile in ((64, 512), (7, 35), (1, 1)):
+        monkeypatch.setattr(tiles, "_TILE_WIDTH", width)
+        monkeypatch.setattr(tiles, "_TILE", tile)
+        found = analyse_level(reading(planes), planes.shape, _backwards)
+        assert np.array_equal(found[0], low)
+        assert np.array_equal(found[1], details)
+        out = np.full_like(planes, np.nan)
+        synthesise_level(low, reading(details), sides, writing(out), _backwards)
+        assert np.array_equal(out, whole)
 
 
 def test_orientations_are_those_that_their_names_say() -> None:
@@ -62,7 +94,7 @@ def test_orientations_are_those_that_their_names_say() -> None:
     y, x = np.mgrid[0:16, 0:16]
     for orientation, pattern in enumerate((x % 2, y % 2, (x + y) % 2)):
         planes = np.stack([pattern, np.zeros_like(pattern), 2 * pattern]).astype(np.float32)
-        energy = np.square(analyse_level(planes)[1]).sum(axis=(1, 2)).reshape(3, 3)
+        energy = np.square(analyse(planes)[1][0]).sum(axis=(1, 2)).reshape(3, 3)
         assert energy[orientation, 0] > 0.9 * energy[:, 0].sum() > 0
         assert energy[:, 1].sum() == 0
         assert energy[:, 2] == pytest.approx(4 * energy[:, 0])
@@ -71,7 +103,7 @@ def test_orientations_are_those_that_their_names_say() -> None:
 def test_constants_and_ramps_leave_no_details() -> None:
     y, x = np.mgrid[0:64, 0:64]
     for planes in (np.full((1, 64, 64), 100.0), (x + 2.0 * y)[None]):
-        details = analyse_level(planes.astype(np.float32))[1]
+        details = analyse(planes.astype(np.float32))[1][0]
         assert np.abs(details[:, 4:-4, 4:-4]).max() < 1e-4
 
 
@@ -105,7 +137,7 @@ def test_rotation_is_orthonormal_and_loses_nothing() -> None:
     samples = rng.integers(0, 256, (50, 40, 3)).astype(np.uint8)
     samples[0, :8] = list(itertools.product((0, 255), repeat=3))
     planes = rotate(samples, grey=False)
-    assert np.array_equal(unrotate(planes), samples)
+    assert np.array_equal(unrotate(planes.copy()), samples)
     assert np.square(planes).sum(axis=0) == pytest.approx(np.square(samples - 127.5).sum(axis=2), rel=1e-4)
 
 
@@ -118,6 +150,17 @@ def test_a_grey_picture_has_the_luma_of_its_colour_version() -> None:
     assert np.abs(whole[0] - luma[0]).max() < 1e-4
     assert np.abs(whole[1:]).max() < 1e-4
     assert np.array_equal(unrotate(luma), samples[..., None])
+
+
+def test_rotation_of_a_part_is_the_part_of_a_rotation() -> None:
+    samples = np.random.default_rng(2).integers(0, 256, (31, 40, 3)).astype(np.uint8)
+    for grey in (False, True):
+        whole, part = rotate(samples, grey), np.full((1 if grey else 3, 31, 40), np.nan, np.float32)
+        rotate(samples[1::2, ::2], grey, part[:, 1::2, ::2])
+        assert np.array_equal(part[:, 1::2, ::2], whole[:, 1::2, ::2])
+        back = np.zeros((31, 40, len(whole)), np.uint8)
+        unrotate(whole[:, ::2, 1::2], back[::2, 1::2])
+        assert np.array_equal(back[::2, 1::2], samples[::2, 1::2, : len(whole)])
 
 
 def test_samples_out_of_range_are_clamped() -> None:
@@ -225,5 +268,7 @@ def test_integers_follow_the_wavelet() -> None:
     """The inverse in integers is that of floats to within 2 and a thousandth of the values."""
     for height, width in [(7, 9), (64, 48)]:
         bands = np.random.default_rng(3).integers(-3000, 3000, (4, half(height), half(width)))
-        exact = synthesise_level(bands[:1].astype("f4"), bands[1:].astype("f4"), (height, width))[0]
-        assert np.abs(_fixed(bands.astype(np.int32), height, width) - exact).max() < 2 + 6000 / 1000
+        exact = np.empty((1, height, width), np.float32)
+        low, details = bands[:1].astype("f4"), reading(bands[1:].astype("f4"))
+        synthesise_level(low, details, (height, width), writing(exact))
+        assert np.abs(_fixed(bands.astype(np.int32), height, width) - exact[0]).max() < 2 + 6000 / 1000

@@ -1,5 +1,5 @@
 """The ``ctc`` command. Nothing else of the package imports it."""
 
-from .main import main
+from .main import command, main
 
-__all__ = ["main"]
+__all__ = ["command", "main"]

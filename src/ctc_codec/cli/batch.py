@@ -34,7 +34,11 @@ def run_batch(plan: Plan, work: Work, batch: BatchOptions) -> NoReturn:
             report.skipped(task)
         for name, reason in plan.unusable:
             report.failed(name, reason)
-        with contextlib.closing(_outcomes(plan.tasks, work, batch)) as outcomes:
+        wanted = _jobs(plan.tasks, batch)
+        jobs = _fitting(plan.tasks, work, wanted)
+        if jobs < wanted:
+            report.note(f"{jobs} of {wanted} jobs: there is no memory for more pictures at a time")
+        with contextlib.closing(_outcomes(plan.tasks, work, batch, jobs)) as outcomes:
             for outcome in outcomes:
                 report.begin()
                 if outcome is None:
@@ -45,13 +49,28 @@ def run_batch(plan: Plan, work: Work, batch: BatchOptions) -> NoReturn:
         report.finish(plan)
 
 
+def _jobs(tasks: Sequence[Task], batch: BatchOptions) -> int:
+    """Processes that are of use."""
+    # Standard input and pipes, from <(command) for example, come to this process only.
+    if batch.jobs > 1 and any(task.source == STREAM or is_pipe(task.source) for task in tasks):
+        return 1
+    return min(batch.jobs, len(tasks))
+
+
+def _fitting(tasks: Sequence[Task], work: Work, jobs: int) -> int:
+    """As many of these as there is memory for, at least one."""
+    if jobs < 2:
+        return jobs
+    from .memory import jobs_that_fit
+
+    return jobs_that_fit(tasks, work, jobs)
+
+
 def _outcomes(
-    tasks: Sequence[Task], work: Work, batch: BatchOptions
+    tasks: Sequence[Task], work: Work, batch: BatchOptions, jobs: int
 ) -> Generator[Outcome | None, None, None]:
     """The outcome of each task; None now and then while nothing is new."""
-    jobs = min(batch.jobs, len(tasks))
-    # Standard input and pipes, from <(command) for example, come to this process only.
-    if jobs > 1 and not any(task.source == STREAM or is_pipe(task.source) for task in tasks):
+    if jobs > 1:
         from .workers import outcomes
 
         yield from outcomes(tasks, work.limited(work.compute.threads or max(1, cores() // jobs)), batch, jobs)
@@ -148,6 +167,11 @@ class Reporter:
         if self._batch.as_json:
             self._clear()
             write_stdout(f"{json.dumps(facts)}\n".encode())
+
+    def note(self, text: str) -> None:
+        """Something about the whole batch."""
+        if not self._batch.quiet:
+            self._say(f"ctc: note: {text}")
 
     def failed(self, name: str, message: str, notes: Sequence[str] = ()) -> None:
         """An input failed before there was anything else to tell of it."""

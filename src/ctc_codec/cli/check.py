@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..codec.processes import DECODE_BYTES
 from ..container.file import COMPLETE, CUT, DAMAGED, File, parse
 from ..container.verify import verify
 from ..errors import DamageError
@@ -27,7 +28,6 @@ from .work import Result, Run, Tell, Work
 
 
 @click.command(
-    short_help="Tell whether .ctc files are as they were written.",
     epilog=examples(
         "ctc check photo.ctc",
         "ctc check -r archive --quiet                 # says which are not",
@@ -67,6 +67,10 @@ class CheckWork(Work):
 
     complete: bool = False
     decode: bool = False
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        return DECODE_BYTES if self.decode else 0
 
     def prepare(self) -> Run:
         model = self.compute.load() if self.decode else None

@@ -9,7 +9,6 @@ from .options import examples
 
 
 @click.command(
-    short_help="Print a script for a shell's completion.",
     epilog=examples(
         "ctc completion bash > ~/.local/share/bash-completion/completions/ctc",
         "ctc completion zsh > ~/.zfunc/_ctc           # a folder of your $fpath",

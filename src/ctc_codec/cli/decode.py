@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from ..codec.options import DecodeOptions, thumbnail_size
+from ..codec.options import DecodeOptions, thumbnail_bytes, thumbnail_size
+from ..codec.processes import DECODE_BYTES
 from ..container.file import Info, info
 from ..container.header import HeaderCutError, check_pixels
+from ..image.formats import check_quality, check_size, saving_format
 from .batch import run_batch
 from .files import (
     STREAM,
@@ -86,7 +88,6 @@ class Cut:
 
 
 @click.command(
-    short_help=".ctc files, whole or cut anywhere, to images.",
     epilog=examples(
         "ctc decode photo.ctc                         # photo.png",
         "ctc decode photo.ctc --bpp 0.3 -o small.jpg",
@@ -141,8 +142,6 @@ def decode(
     exclusive(thumbnail=output.thumbnail, progressive_every=cut.every)
     if cut.every is not None and (len(inputs) > 1 or batch.recursive or batch.skip_existing):
         raise click.UsageError("--progressive-every takes one input, without -r and --skip-existing")
-    from ..image.save import check_quality
-
     try:
         chosen, kind = _plan(inputs, batch, output.image_format, cut.every is not None)
         check_quality(kind, output.quality)
@@ -158,8 +157,6 @@ def _plan(
     inputs: tuple[str, ...], batch: BatchOptions, image_format: str | None, frames: bool
 ) -> tuple[Plan, str]:
     """The tasks, and Pillow's name of the image format. Raises UsageError, ValueError."""
-    from ..image.save import saving_format
-
     suffix = "." + image_format.lower().removeprefix(".") if image_format else ".png"
     kind = saving_format(suffix)
     if frames and batch.output is None:
@@ -192,13 +189,16 @@ class _ImageWork(Work):
     output: Output
     kind: str
 
+    @property
+    def bytes_per_pixel(self) -> int:
+        return DECODE_BYTES
+
     def warned(self, tell: Tell) -> DecodeOptions:
         """The options, with warnings told."""
         return replace(self.options, warn=lambda message: tell(f"warning: {message}"))
 
     def read_part(self, task: Task, part: Callable[[CtcInput], bytes]) -> bytes:
         """Bytes of the input. Raises CtcError, also if it cannot be decoded or the format cannot hold it."""
-        from ..image.save import check_size
 
         def checked(source: CtcInput) -> bytes:
             size = source.header.width, source.header.height
@@ -265,8 +265,6 @@ class DecodeWork(_ImageWork):
         if self.cut.bpp is not None or self.cut.nbytes is not None:
             return source.first(rate_bytes(source, self.cut.bpp, self.cut.nbytes))
         if self.output.thumbnail:
-            from ..codec.decoder import thumbnail_bytes
-
             return source.first(thumbnail_bytes(source.header))
         return source.whole()
 

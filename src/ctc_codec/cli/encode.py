@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
 import click
 
 from ..codec.options import DEFAULT_EFFORT, DEFAULT_QUALITY, EFFORTS, EncodeOptions
+from ..codec.processes import ENCODE_BYTES
+from ..image.formats import check_start
 from .batch import run_batch
 from .files import read_input, silent_libraries
 from .inputs import Task, check_name, image_suffixes, plan
@@ -32,6 +33,8 @@ from .options import (
 )
 from .work import Result, Run, Tell, Work, rounded
 
+_HEAD = 1 << 12
+"""Bytes that tell the size of a still picture."""
 _BYTES_PER_PIXEL = 8
 _MORE_BYTES = 1 << 26
 """No image file is longer that holds at most so many pixels, of 16 bits and with transparency, and so much
@@ -39,7 +42,6 @@ else: what comes out of a pipe may have no end."""
 
 
 @click.command(
-    short_help="Images to .ctc files.",
     epilog=examples(
         "ctc encode photo.png                         # photo.ctc",
         "ctc encode photo.png -q 90 -e 8 -o good.ctc",
@@ -110,22 +112,39 @@ class EncodeWork(Work):
     options: EncodeOptions
     batch: BatchOptions
 
+    @property
+    def bytes_per_pixel(self) -> int:
+        return ENCODE_BYTES
+
     def read(self, task: Task) -> bytes:
-        from PIL import Image
-
-        from ..image.open import identify, refuse_early
-
-        Image.MAX_IMAGE_PIXELS = None  # --max-pixels takes its place
-        logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of damaged TIFFs it speaks to programmers
-        limit = self.options.max_pixels
-
         def longest(pixels: int | None) -> int | None:
             return None if pixels is None else _BYTES_PER_PIXEL * pixels + _MORE_BYTES
 
-        data = read_input(task.source, longest(limit), lambda head: longest(refuse_early(head, limit)))
-        with silent_libraries():
-            identify(data, limit)
+        data = read_input(
+            task.source, longest(self.options.max_pixels), lambda head: longest(self._pixels(head))
+        )
+        check_start(data)
         return data
+
+    def look(self, data: bytes) -> None:
+        self._pixels(data[:_HEAD])
+        from ..image.open import identify
+
+        with silent_libraries():
+            identify(data, self.options.max_pixels)
+
+    def _pixels(self, head: bytes) -> int | None:
+        """Pixels of a still picture, as the first bytes of its file tell, or None. Raises CtcError."""
+        check_start(head)
+        import logging
+
+        from PIL import Image
+
+        from ..image.open import refuse_early
+
+        Image.MAX_IMAGE_PIXELS = None  # --max-pixels takes its place
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)  # of damaged TIFFs it speaks to programmers
+        return refuse_early(head, self.options.max_pixels)
 
     def prepare(self) -> Run:
         model = self.compute.load()

@@ -43,7 +43,6 @@ class _Rates(click.ParamType[tuple[float, ...]]):
 
 @click.command(
     "evaluate",
-    short_help="Measure the codec and its peers on images.",
     epilog=examples(
         "ctc evaluate photos/ -o report/",
         "ctc evaluate photos/ --codecs ctc,jpeg --metrics psnr --points 0.1,0.5,1",

@@ -32,6 +32,8 @@ STDOUT_NAMES = {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 
 _HEAD = 1 << 12
 """Bytes that tell whether a stream is of the right kind."""
+_SOON_READ = 1 << 26
+"""Bytes of a file that is read before anything is known of it."""
 _LONGEST_LIST = 1 << 28
 _PIECE = 1 << 16
 """Bytes that are read at a time."""
@@ -102,11 +104,12 @@ def read_input(
     """All bytes of a file, or of stdin for ``-``. Raises InputError, also for more than ``limit``.
 
     judge: takes the first bytes, if there are some thousands, and returns another limit, or None; or raises.
+        Files are not worth it that are read at once.
     """
     with _opened(name) as stream:
         head = b"".join(_pieces(stream, _HEAD))
         size = _size(stream)
-        if judge is not None and len(head) == _HEAD:
+        if judge is not None and len(head) == _HEAD and not 0 < size <= _SOON_READ:
             judged = judge(head)
             limit = limit if size or judged is None else judged  # a file has an end
         left = sys.maxsize if limit is None else max(limit - len(head), 0)
@@ -166,19 +169,22 @@ class CtcInput:
         """The first bytes, ``count`` of them if there are so many."""
         for piece in _pieces(self._stream, max(count - len(self._data), 0)):
             self._data += piece
-        return bytes(self._data[:count])
+        return bytes(self._data if count >= len(self._data) else self._data[:count])
 
     def whole(self) -> bytes:
-        """All bytes up to the file's end or its first damage. Of a regular file also some that follow its
-        end, where they do not belong."""
-        parser, end = Parser(), self.header.file_bytes
+        """All bytes of a regular file, and some that follow its end, where they do not belong; of a pipe all
+        up to its end or its first damage."""
+        end = self.header.file_bytes
+        if size := _size(self._stream):
+            return self.first(min(size, end + _EXCESS))
+        parser = Parser()
         parser.feed(self.first(len(self._data)))
         for piece in _pieces(self._stream, end - len(self._data)):
             self._data += piece
             parser.feed(piece)
             if parser.damage is not None:
                 return bytes(self._data)
-        return self.first(min(max(_size(self._stream), end), end + _EXCESS))
+        return self.first(end)
 
 
 def read_ctc(name: str, part: Callable[[CtcInput], bytes] = CtcInput.whole) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..codec.options import DecodeOptions
+from ..codec.processes import DECODE_BYTES
 from ..container import file
 from ..errors import LimitError, WeightsError
 from . import signals
@@ -20,7 +20,6 @@ from .work import Result, Run, Tell, Work
 
 
 @click.command(
-    short_help="Describe .ctc files.",
     epilog=examples(
         "ctc info photo.ctc",
         "ctc info --planes small.ctc                  # how far it goes",
@@ -49,6 +48,10 @@ class InfoWork(Work):
     """
 
     planes: bool = False
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        return DECODE_BYTES if self.planes else 0
 
     def prepare(self) -> Run:
         if self.planes and self.compute.weights is not None:
@@ -93,6 +96,7 @@ class InfoWork(Work):
         """Facts about the trit planes. Raises CtcError."""
         model = self.compute.load()
         from ..codec.decoder import Decoder
+        from ..codec.options import DecodeOptions
 
         options = DecodeOptions(
             accept_damage=True,

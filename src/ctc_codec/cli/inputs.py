@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
+from ..image.formats import ImageSuffixes
 from .files import STDOUT_NAMES, STREAM, existing_above, is_pipe, printable, reason
 from .options import BatchOptions
 
-_UNUSABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-"""Formats that Pillow recognises, and does not read by itself: not meant when a folder is named."""
-
-Suffixes = Callable[[], frozenset[str]]
+Suffixes = Callable[[], Container[str]]
 
 
-def image_suffixes() -> frozenset[str]:
+def image_suffixes() -> Container[str]:
     """Suffixes of what ``ctc encode`` takes from folders, in lower case."""
-    from PIL import Image
-
-    from ..image.open import BY_PLUGIN  # without it they fail, rather than be left out without a word
-
-    known = {s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN.keys() - _UNUSABLE}
-    return frozenset(known | BY_PLUGIN.keys()) - {".ctc"}
+    return _IMAGE_SUFFIXES
 
 
-def ctc_suffixes() -> frozenset[str]:
+_IMAGE_SUFFIXES = ImageSuffixes()
+
+
+def ctc_suffixes() -> Container[str]:
     """The suffix of our own files."""
     return frozenset({".ctc"})
 
@@ -333,6 +328,8 @@ def _sharing(tasks: list[Task]) -> Iterator[list[Task]]:
 
 def _folds(folder: str) -> bool:
     """Whether names in a folder that differ only in upper and lower case are one."""
+    import tempfile
+
     if not os.path.isdir(folder):
         folder = existing_above(folder)
     try:

@@ -1,15 +1,20 @@
 """The ``ctc`` command: its parts, and how it ends.
 
 Data goes to stdout, words to stderr. Exit codes: 0 done, 1 an input failed, 2 wrong usage, 128 + N ended by
-signal N (130: ^C, 143: SIGTERM). Modules that need numpy are imported inside the work that needs them.
+signal N (130: ^C, 143: SIGTERM). A command's module is imported when the command is called, and modules that
+need numpy inside the work that needs them.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import errno
 import os
 import sys
 import warnings
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
@@ -17,21 +22,25 @@ import click
 from .. import __version__
 from ..errors import CtcError
 from . import signals
-from .check import check
-from .completion import completion
-from .decode import decode
-from .encode import encode
-from .evaluate import evaluate
 from .files import drop_stdout, printable, reason, tell
-from .info import info
 from .options import examples
-from .preview import preview
-from .train import train
-from .truncate import truncate
 from .work import internal_error, out_of_memory
 
 _OF_STDOUT = {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG}
 """Errors of the system that come of help and version texts; others can come from anywhere."""
+
+_SHORT_HELP = {
+    "encode": "Images to .ctc files.",
+    "decode": ".ctc files, whole or cut anywhere, to images.",
+    "truncate": "Keep the first bytes of .ctc files.",
+    "info": "Describe .ctc files.",
+    "check": "Tell whether .ctc files are as they were written.",
+    "preview": "Make web pages with a slider over a file's bytes.",
+    "evaluate": "Measure the codec and its peers on images.",
+    "train": "Make weights from photographs.",
+    "completion": "Print a script for a shell's completion.",
+}
+"""Commands that have a module of their name, in the order in which they are listed."""
 
 _OTHER_WORDS = {
     **dict.fromkeys(("compress", "convert"), "encode"),
@@ -78,11 +87,42 @@ _HABITS = {
 """What does here what an option of another program does there, by command; "": of all."""
 
 
+class _Commands(MutableMapping[str, click.Command]):
+    """Commands by name, each imported when it is looked at."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, click.Command | None] = dict.fromkeys(_SHORT_HELP)
+
+    def __getitem__(self, name: str) -> click.Command:
+        command = self._known[name]
+        if command is None:
+            command = getattr(import_module(f".{name}", __package__), name)
+            command.short_help = _SHORT_HELP[name]
+            self._known[name] = command
+        return command
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._known[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
 class _Group(click.Group):
     """Ends in one way after an error or a signal: one line and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order in which they are added
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_SHORT_HELP.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -143,6 +183,7 @@ def _interrupted(error: BaseException | None) -> NoReturn:
 
 @click.group(
     cls=_Group,
+    commands=_Commands(),
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
     epilog=examples(
@@ -167,7 +208,22 @@ def main(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-@click.command(name="help", hidden=True, epilog=examples("ctc help encode"))
+def command() -> NoReturn:
+    """Run the command as a process of its own, which ends at once: the system takes back all at a time what
+    Python would take apart."""
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or none
+            stream.flush()
+    os._exit(code)
+
+
+@main.command(name="help", hidden=True, epilog=examples("ctc help encode"))
 @click.argument("command", required=False)
 @click.pass_context
 def help_(ctx: click.Context, command: str | None) -> None:
@@ -179,11 +235,7 @@ def help_(ctx: click.Context, command: str | None) -> None:
     click.echo(found.get_help(click.Context(found, parent, "ctc" if found is main else command)))
 
 
-@click.command(hidden=True, epilog=examples("ctc version"))
+@main.command(hidden=True, epilog=examples("ctc version"))
 def version() -> None:
     """Show the version."""
     click.echo(f"ctc, version {__version__}")
-
-
-for command in (encode, decode, truncate, info, check, preview, evaluate, train, completion, help_, version):
-    main.add_command(command)

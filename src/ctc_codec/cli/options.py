@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import click
 
 from ..codec.processes import cores
 from ..container.header import MAX_PIXELS
+from ..errors import WeightsError
 from .files import STDIN_NAMES, STREAM, read_names
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ class ColourType(click.ParamType[str]):
     name = "COLOR"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from ..image.transparency import parse_colour
+        from ..image.formats import parse_colour
 
         try:
             parse_colour(value)
@@ -152,6 +154,8 @@ class ComputeOptions:
 
     def load(self) -> CodecModel:
         """The model, ready to use in this process. Raises WeightsError."""
+        if self.weights is not None and not os.path.isfile(self.weights):  # told before much is loaded
+            raise WeightsError(f"{self.weights}: no such weights file")
         from ..codec.model import load_model
 
         return load_model(self.weights, self.threads)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..codec.options import DecodeOptions
+from ..codec.processes import DECODE_BYTES
 from ..container.file import Info
 from ..container.file import info as info_of
 from ..errors import CtcError, DamageError, InputError
@@ -49,7 +50,6 @@ STEPS = 20
 
 
 @click.command(
-    short_help="Make web pages with a slider over a file's bytes.",
     epilog=examples(
         "ctc preview photo.ctc                          # photo.html",
         "ctc preview photo.ctc --original photo.png     # with the PSNR of every step",
@@ -117,6 +117,10 @@ class PreviewWork(Work):
     original: str | None = None
     steps: int = STEPS
     bar: bool = False
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        return DECODE_BYTES
 
     def prepare(self) -> Run:
         model = self.compute.load()

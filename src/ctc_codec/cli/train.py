@@ -29,7 +29,6 @@ class _Widths(click.ParamType[tuple[int, ...]]):
 
 @click.command(
     "train",
-    short_help="Make weights from photographs.",
     epilog=examples(
         "ctc train photos/ --run runs/base --minutes 60",
         "ctc train photos/ shard.tar --run runs/next --start ctc.safetensors --device cuda",

@@ -30,7 +30,6 @@ from .work import Result, Run, Tell, Work
 
 
 @click.command(
-    short_help="Keep the first bytes of .ctc files.",
     epilog=examples(
         "ctc truncate photo.ctc --bpp 0.5 -o small.ctc",
         "ctc truncate photo.ctc --psnr 34 -o good.ctc # needs no weights",

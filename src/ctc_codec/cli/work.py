@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -98,6 +99,11 @@ class Work:
     in_place: ClassVar[bool] = False
     compute: ComputeOptions = field(default_factory=ComputeOptions)
 
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Memory that the work on a picture takes, by its pixels; 0 for work on bytes alone."""
+        return 0
+
     def limited(self, threads: int) -> Self:
         """The same with so many threads."""
         return replace(self, compute=replace(self.compute, threads=threads))
@@ -110,6 +116,10 @@ class Work:
         """The bytes of a .ctc file to work on: all of them. Raises CtcError where it can be told from them
         that nothing will come of it."""
         return read_ctc(task.source)
+
+    def look(self, data: bytes) -> None:
+        """Look at the bytes that were read with what takes time to load. Raises CtcError where it can be told
+        from them that nothing will come of it."""
 
     def prepare(self) -> Run:
         """Load what is needed in this process, and return what works on a file. Raises CtcError."""
@@ -139,11 +149,15 @@ Prepare = Callable[[], Run]
 
 def begin(work: Work, task: Task, batch: BatchOptions) -> bytes:
     """Read an input and look whether its output can be written: all that needs no model. Raises CtcError."""
+    # Numpy would start a thread for each core as it is loaded, which nothing here makes use of.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if task.source == STREAM or is_pipe(task.source):  # which may take long
         check_task(work, task, batch)
-        return b"" if work.streams else work.read(task)
-    data = work.read(task)
-    check_task(work, task, batch)
+        data = b"" if work.streams else work.read(task)
+    else:
+        data = work.read(task)
+        check_task(work, task, batch)
+    work.look(data)
     return data
 
 

@@ -91,7 +91,7 @@ def outcomes(tasks: Sequence[Task], work: Work, batch: BatchOptions, jobs: int) 
     os.close(descriptor)
     running: dict[Future[Outcome], Task] = {}
     with _pool(jobs, running.values()) as pool:
-        _load(pool, work)
+        _load(pool, work, jobs)
         yield None
         while waiting or running:
             with shielded():
@@ -135,15 +135,16 @@ def _pool(jobs: int, unfinished: Iterable[Task]) -> Iterator[ProcessPool]:
                 _remove_partials(task, [worker.pid or 0 for worker in workers])
 
 
-def _load(pool: ProcessPool, work: Work) -> None:
-    """Start the workers and see one of them load. Raises WorkerError."""
+def _load(pool: ProcessPool, work: Work, jobs: int) -> None:
+    """Start the workers, which load side by side, and see one of them done. Raises WorkerError."""
     try:
-        with shielded(), _without_sigint():
-            first = pool.schedule(_prepare, (work,))
-        while not first.done():
+        with shielded(), _without_sigint(), _few_threads():
+            loading = [pool.schedule(_prepare, (work,)) for _ in range(jobs)]
+        done: set[Future[None]] = set()
+        while not done:
             with shielded():
-                wait([first], _TICK)
-        first.result()
+                done, _ = wait(loading, _TICK, FIRST_COMPLETED)
+        done.pop().result()
     except ProcessExpired as error:
         raise WorkerError(f"a worker process {_ending(error)} before it was ready") from None
     except BrokenProcessPool as error:
@@ -164,6 +165,19 @@ def _without_sigint() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _few_threads() -> Iterator[None]:
+    """Processes that are started in here make no threads for linear algebra, which takes no time: numpy's
+    library makes one for every core of the machine otherwise."""
+    names = [name for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if name not in os.environ]
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name in names:
+            del os.environ[name]
 
 
 def _outcome(future: Future[Outcome], task: Task) -> Outcome:

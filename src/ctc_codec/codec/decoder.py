@@ -13,24 +13,21 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..container import sections
-from ..container.blocks import BLOCK_BYTES
 from ..container.coder import RangeDecoder
 from ..container.file import File, Parser, truncate
 from ..container.header import Header, as_bytes, check_pixels
-from ..errors import DamageError, WeightsError
+from ..errors import DamageError, FormatError, WeightsError
 from ..image import transparency
 from ..image.exif import PREFIX
 from ..image.save import image_from_pixels
 from ..planes.state import State
 from .model import CodecModel, model_of
-from .options import THUMBNAIL_SCALE, DecodeKeywords, DecodeOptions, with_changes
+from .options import THUMBNAIL_SCALE, DecodeKeywords, DecodeOptions, thumbnail_bytes, with_changes
 from .picture import pixels, small_pixels
 from .walk import Reader, Walk
 
 Pixels = npt.NDArray[np.uint8]
 
-_THUMBNAIL_BYTES = 512
-"""Bytes that a thumbnail is made of, besides 1/8 bit per pixel."""
 _STEP_BYTES = 4096
 _STEP_SHARE = 16
 """Data is decoded as soon as it has grown by 4 KiB, or by a sixteenth if that is more."""
@@ -257,7 +254,13 @@ class Decoder:
         return image_from_pixels(small, alpha)
 
     def _section(self, kind: int) -> sections.Section | None:
-        return None if self._file is None else self._file.section(kind)
+        if self._file is None:
+            return None
+        try:
+            return self._file.section(kind)
+        except FormatError as error:  # check sums fit, and these are no sections
+            self._tell(DamageError(str(error)))
+            return None
 
     def _alpha(self, header: Header) -> Pixels | None:
         """Transparency uint8 [height, width], as far as it is there, opaque elsewhere; None without it."""
@@ -305,12 +308,6 @@ def decode(
     decoder.feed(data)
     decoder.finish()
     return decoder.image()
-
-
-def thumbnail_bytes(header: Header) -> int:
-    """Size of the beginning of a file that :func:`thumbnail` reads."""
-    blocks = -(-(_THUMBNAIL_BYTES + header.width * header.height // 64) // BLOCK_BYTES)
-    return min(len(header.to_bytes()) + blocks * BLOCK_BYTES, header.file_bytes)  # with a block's check sum
 
 
 def thumbnail(

@@ -16,8 +16,6 @@ from ..errors import TargetError
 from ..image import transparency
 from ..image.metadata import too_long
 from ..image.source import SourceImage, mean_squared_error, source_image
-from ..transform.colour import rotate
-from ..transform.lifting import analyse
 from .guide import Original, PictureGuide, Target
 from .model import CodecModel, model_of
 from .options import (
@@ -29,7 +27,7 @@ from .options import (
     psnr_of_mse,
     with_changes,
 )
-from .picture import pixels
+from .picture import analysed, pixels
 from .walk import Walk, Writer, picture_bytes, run
 
 
@@ -59,19 +57,9 @@ def encode(
     kept = _sections(source, warn)
     target = _target(options, width * height)
 
-    low, details = analyse(rotate(source.pixels, source.grey))
     writer = Writer()
-    original = Original(
-        low,
-        details,
-        3 * height * width,
-        source.seen / (height * width),
-        lambda walk: mean_squared_error(
-            source, pixels(walk.state, model, (height, width), rows=walk.rows_now())
-        ),
-    )
     effort = options.effort if options.context else 0
-    guide = PictureGuide(model, original, effort, target, lambda: writer.encoder.nbytes)
+    guide = PictureGuide(model, _original(source, model), effort, target, lambda: writer.encoder.nbytes)
     header = Header(
         width,
         height,
@@ -95,6 +83,19 @@ def encode(
     if options.bpp is None and options.nbytes is None:
         return data
     return _cut(data, options, warn, lambda: psnr_of_mse(max(guide.check(walk), 1e-9)))
+
+
+def _original(source: SourceImage, model: CodecModel) -> Original:
+    """What a guide knows of a picture."""
+    height, width = size = source.pixels.shape[:2]
+    low, details = analysed(source.pixels, source.grey, model)
+    return Original(
+        low,
+        details,
+        3 * height * width,
+        source.seen / (height * width),
+        lambda walk: mean_squared_error(source, pixels(walk.state, model, size, rows=walk.rows_now())),
+    )
 
 
 def _cut(data: bytes, options: EncodeOptions, warn: Callable[[str], Any], psnr: Callable[[], float]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..container.header import MAX_SLICES_OF_PLANE
 from ..container.quality_table import EXACT, QualityTable, table_of
 from ..planes.order import KNOWN
-from ..planes.trits import at_plane, planes_of, quantise, unit
+from ..planes.trits import Values, at_plane, planes_of, quantise, unit
 from ..synthesis.means import offsets
 from ..transform.lifting import LEVELS
 from .model import CodecModel
@@ -24,8 +24,11 @@ Integers = npt.NDArray[np.int32]
 
 _SLICE_BITS = 3000
 """A slice of fewer expected bits saves less than it costs."""
-_SAMPLED = (8, 4, 2)
-"""Distance of the rows of the finest levels that are looked at to follow the error."""
+_RUN = 16
+"""Elements side by side that a sample takes together."""
+_ALL = 1 << 14
+_SPARSEST = 32
+"""Of n elements of a level it takes one run of n / _ALL, or of so many if these are fewer."""
 _ROUNDING = 1 / 12
 """Squared error of rounding samples to integers."""
 
@@ -37,14 +40,16 @@ class Effort:
     slices: of a plane, at most; before each, all levels but the finest are looked at.
     fine: looks at the finest level among them, which takes most of the time.
     coarse_fine: the same for planes above _FINE_PLANE, where the finest level holds few bits.
+    low: looks at any level in planes up to _LOW_PLANE, where another one saves less than 1 %.
     """
 
     slices: int
     fine: int
     coarse_fine: int = 1
+    low: int = 1
 
 
-_FINE_PLANE = 3
+_FINE_PLANE, _LOW_PLANE = 3, 1
 _EFFORTS = {
     0: Effort(1, 0, 0),
     1: Effort(1, 1, 0),
@@ -53,9 +58,9 @@ _EFFORTS = {
     4: Effort(2, 2, 0),
     5: Effort(2, 2),
     6: Effort(3, 3),
-    7: Effort(4, 4, 2),
-    8: Effort(8, 8, 4),
-    9: Effort(12, 12, 6),
+    7: Effort(4, 4, 2, 4),
+    8: Effort(8, 8, 4, 8),
+    9: Effort(12, 12, 6, 12),
 }
 
 
@@ -89,8 +94,33 @@ class Original:
     measure: Callable[[Walk], float]
 
 
+def sample_of(count: int) -> Elements:
+    """Some of ``count`` elements, ascending: all of few, else short runs at uneven distances, in step with no
+    pattern of a picture."""
+    step = min(count // _ALL, _SPARSEST)
+    if step <= 1:
+        return np.arange(count)
+    runs = np.arange(count // (_RUN * step))
+    runs = runs * step + (runs * 40503 >> 8) % step
+    return (runs[:, None] * _RUN + np.arange(_RUN)).reshape(-1)
+
+
+def _sample_of_levels(levels: list[Floats]) -> tuple[Elements, Floats, Floats]:
+    """Some elements of levels, coarsest first; how many each of them stands for; their coefficients."""
+    elements, weights, true, start = [], [], [], 0
+    for level in levels:
+        sample = sample_of(level.size)
+        elements.append(start + sample)
+        weights.append(np.full(len(sample), level.size / len(sample), np.float32))
+        true.append(level.reshape(-1).take(sample))
+        start += level.size
+    return np.concatenate(elements), np.concatenate(weights), np.concatenate(true)
+
+
 class PictureGuide:
     """A guide (see :class:`ctc_codec.codec.walk.Guide`) that knows the picture.
+
+    It keeps two bytes of every element, and follows bits and errors by a sample of them.
 
     planes: of trits that the picture has.
     moments: bytes of code, and squared error of the coefficients by the number of samples, after each slice.
@@ -102,17 +132,22 @@ class PictureGuide:
     ) -> None:
         """Arguments besides the obvious ones.
 
+        original: its details are not kept.
         effort: 0 (no context) to 9.
         nbytes: bytes of code so far.
         """
-        self._model, self._original = model, original
+        self._model = model
         self._effort, self._target, self._nbytes = _EFFORTS[effort], target, nbytes
         self._low = quantise(original.low)
-        levels = [quantise(level).reshape(-1) for level in original.details]
-        self._planes_of_level = [planes_of(int(np.abs(level).max(initial=0))) for level in levels]
-        self._values = np.concatenate(levels[::-1])
-        self._current = self._values
+        self._original = replace(original, details=[])
+        levels = original.details[::-1]
+        self._values = np.concatenate(
+            [quantise(channel).astype(np.int16).reshape(-1) for level in levels for channel in level]
+        )
+        largest = quantise(np.array([max(level.max(), -level.min()) for level in original.details]))
+        self._planes_of_level = [planes_of(value) for value in largest.tolist()]
         self.planes = max(self._planes_of_level)
+        self._sample, self._weight, self._true = _sample_of_levels(levels)
         self._slices = 1
         self._near = self._ending = self._ended = False
         self._ratio = 1.0
@@ -130,47 +165,53 @@ class PictureGuide:
         return at_plane(self._low, plane)
 
     def begin_plane(self, plane: int) -> int:
-        self._current = at_plane(self._values, plane)
-        return self._awake(plane)
-
-    def _awake(self, plane: int) -> int:
         return sum(1 << level for level in range(LEVELS) if self._planes_of_level[level] > plane)
 
     def trits(self, walk: Walk, elements: Elements) -> Integers:
-        return (self._current[elements] - walk.state.value[elements] + 1).astype(np.int32)
+        plane = walk.state.plane
+        rest = self._values.take(elements)
+        rest -= walk.state.value.take(elements) * np.int16(3**plane)  # 16 bits may wrap around, and back
+        half = np.int16((3**plane - 1) // 2)
+        return np.add(rest > half, rest >= -half, dtype=np.int32)
 
     def looks(self, plane: int, number: int) -> int:
-        effort, awake = self._effort, self._awake(plane)
+        effort, awake = self._effort, self.begin_plane(plane)
         fine = effort.fine if plane <= _FINE_PLANE else effort.coarse_fine
-        if not effort.fine:
+        if not effort.fine or (plane <= _LOW_PLANE and number >= effort.low):
             return 0
         return awake if fine and number * fine % effort.slices < fine else awake & ~1
 
     def threshold(self, walk: Walk, number: int) -> int:
         self._ended = False
-        left = np.bincount(
-            walk.classes, weights=self._model.densities.bits.take(walk.state.row), minlength=256
-        )
-        left[KNOWN] = 0
-        bits = left[::-1].cumsum()[::-1]  # from each class on
         if not self.moments:  # the low band alone
-            self.moments.append((self._nbytes(), self.error(walk, sampled=True)))
+            self.moments.append((self._nbytes(), self.error(walk)))
+        left = self._model.densities.bits.take(walk.state.row.take(self._sample))
+        bits = self._from_class_on(walk, left)
         if not number:
             self._slices = min(self._effort.slices, 1 + int(bits[1] / _SLICE_BITS))
             self._approach(walk)
         slices = self._slices - number
-        threshold = 1 if slices <= 1 else max(int(np.count_nonzero(bits >= bits[1] / slices)) - 1, 1)
+        threshold = 1
+        if slices > 1 and bits[1]:
+            threshold = max(int(np.count_nonzero(bits >= bits[1] / slices)) - 1, 1)
         end = self._end(walk) if self._near and number < MAX_SLICES_OF_PLANE - 1 else None
         if end is not None and end >= threshold:
             self._ending = True
             threshold = end
         return min(threshold, int(walk.classes.max()))  # a slice is never empty
 
+    def _from_class_on(self, walk: Walk, amounts: Floats) -> npt.NDArray[np.float64]:
+        """Sums of amounts [sample] over the elements of each class and the ones above it, [256]."""
+        classes = walk.classes.take(self._sample)
+        total = np.bincount(classes, weights=amounts * self._weight, minlength=256)
+        total[KNOWN] = 0
+        return total[::-1].cumsum()[::-1]
+
     # --- where it ends ------------------------------------------------------------------------------
 
     def after_slice(self, walk: Walk) -> None:
         """Called when a slice is coded."""
-        self.moments.append((self._nbytes(), self.error(walk, sampled=True)))
+        self.moments.append((self._nbytes(), self.error(walk)))
         if self._target.nbytes is not None:
             self._ended = self._nbytes() >= self._target.nbytes
         elif self._near and (self._ending or self._aim() >= self.moments[-1][1] * 0.98):
@@ -182,10 +223,10 @@ class PictureGuide:
         if self._checked == (walk.slices, walk.state.plane):
             return self.measured[-1][1]
         self._checked = walk.slices, walk.state.plane
-        exact, found = self.error(walk, sampled=False), self._original.measure(walk)
-        self.measured.append((exact, found))
+        error, found = self.error(walk), self._original.measure(walk)
+        self.measured.append((error, found))
         most = 4.0 / self._original.seen  # all of the error may be where it is seen
-        self._ratio = min(max((found - _ROUNDING) / max(exact, 1e-9), 0.25), most)
+        self._ratio = min(max((found - _ROUNDING) / max(error, 1e-9), 0.25), most)
         return found
 
     def _aim(self) -> float:
@@ -198,57 +239,50 @@ class PictureGuide:
         self._near = False
         if self._target.mse is None:
             return
-        at_end = np.float32(unit(walk.state.plane))
-        error = self._low_error(walk)
-        for level, true in enumerate(self._original.details):
-            middle = self._current[walk.state.spans[level]].reshape(true.shape) * at_end
-            error += float(np.square(true - middle, out=middle).sum(dtype=np.float64))
-        if error / self._original.samples * 0.85 < self._target.mse:
+        rest = self._true - self._at_plane(walk) * np.float32(unit(walk.state.plane))
+        if self._total(walk, rest) * 0.85 < self._target.mse:
             self._near = True
             self.check(walk)
 
     def _end(self, walk: Walk) -> int | None:
         """The largest class down to which the slice must go to reach the target; None if it is not enough."""
-        state = walk.state
-        size = np.float32(unit(state.plane))
-        falls = np.zeros(256)
-        for level, true in enumerate(self._original.details):
-            classes = state.level(walk.classes, level)
-            if not classes.any():
-                continue
-            value, row = state.level(state.value, level), state.level(state.row, level)
-            current = self._current[state.spans[level]].reshape(true.shape).astype(np.int16)
-            means = self._model.densities.means
-            known = np.zeros(value.shape, bool)
-            before = true - size * (value + offsets(value, known, row, means))
-            known[:] = True
-            after = true - size * (current + offsets(current, known, row, means))
-            fall = before * before - after * after
-            falls += np.bincount(classes.reshape(-1), weights=fall.reshape(-1), minlength=256)
-        falls[KNOWN] = 0
-        left = self.error(walk, sampled=False) * self._original.samples - falls[::-1].cumsum()[::-1]
-        reached = np.flatnonzero(left[1:] <= self._aim() * self._original.samples)
+        now, then = self._rest(walk), self._rest(walk, self._at_plane(walk))
+        falls = self._from_class_on(walk, now * now - then * then) / self._original.samples
+        reached = np.flatnonzero(self._total(walk, now) - falls[1:] <= self._aim())
         return int(reached[-1]) + 1 if len(reached) else None
+
+    def _at_plane(self, walk: Walk) -> Values:
+        """Values [sample] at the present plane."""
+        values = self._values.take(self._sample).astype(np.int32)
+        return at_plane(values, walk.state.plane).astype(np.int16)
 
     # --- error --------------------------------------------------------------------------------------
 
-    def _low_error(self, walk: Walk) -> float:
-        return float(np.square(self._original.low - low_band(walk.state)).sum(dtype=np.float64))
+    def error(self, walk: Walk) -> float:
+        """Squared error of the coefficients by the number of samples."""
+        return self._total(walk, self._rest(walk))
 
-    def error(self, walk: Walk, *, sampled: bool) -> float:
-        """Squared error of the coefficients by the number of samples; ``sampled``: from some rows."""
-        total = self._low_error(walk)
-        state = walk.state
-        means = self._model.densities.means
-        size = np.float32(unit(state.plane))
-        for level, true in enumerate(self._original.details):
-            step = _SAMPLED[level] if sampled and level < len(_SAMPLED) and true.shape[1] > 64 >> level else 1
-            at = (slice(None), slice(step // 2, None, step))
-            value = state.level(state.value, level)[at]
-            known, row = state.level(state.known, level)[at], state.level(state.row, level)[at]
-            rest = true[at] - size * (value + offsets(value, known, row, means))
-            total += float(np.square(rest, out=rest).sum(dtype=np.float64)) * true.size / max(rest.size, 1)
-        return total / self._original.samples
+    def _total(self, walk: Walk, rest: Floats) -> float:
+        """The same of errors [sample] in grey levels."""
+        low = np.square(self._original.low - low_band(walk.state)).sum(dtype=np.float64)
+        return float(low + (rest * rest * self._weight).sum(dtype=np.float64)) / self._original.samples
+
+    def _rest(self, walk: Walk, value: Values | None = None) -> Floats:
+        """Errors [sample] of the means, in grey levels.
+
+        value: at the plane; None: as far as they are known.
+        """
+        state, sample = walk.state, self._sample
+        row = state.row.take(sample)
+        if value is None:
+            value, known = state.value.take(sample), state.known.take(sample)
+        else:
+            known = np.ones(value.shape, bool)
+        rest = offsets(value, known, row, self._model.densities.means)
+        rest += value
+        rest *= np.float32(-unit(state.plane))
+        rest += self._true
+        return rest
 
     # --- quality table ------------------------------------------------------------------------------
 

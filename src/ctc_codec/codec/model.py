@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
-import importlib.resources
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,7 +87,9 @@ class CodecModel:
         self.context = ContextModels(networks, InputTables.of(arrays), threads or cores())
         self.known_answer = " ".join(network.known_answer() for network in by_group.values())
         if known_answer is not None and self.known_answer != known_answer:
-            release = importlib.metadata.version("onnxruntime")
+            from importlib.metadata import version
+
+            release = version("onnxruntime")
             raise WeightsError(
                 f"this machine does not compute the entropy model exactly with onnxruntime {release} "
                 "(known-answer check): try another release of it"
@@ -131,7 +131,7 @@ class CodecModel:
 
 def default_weights() -> Path:
     """The weights that came with the package, or those of the source tree it runs from."""
-    packaged = Path(str(importlib.resources.files("ctc_codec"))) / "weights" / WEIGHTS_NAME
+    packaged = Path(__file__).parents[1] / "weights" / WEIGHTS_NAME
     if packaged.exists():
         return packaged
     return Path(__file__).resolve().parents[3] / "weights" / WEIGHTS_NAME

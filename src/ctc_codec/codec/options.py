@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict, TypeVar
 
-from ..container.header import MAX_PIXELS
+from ..container.blocks import BLOCK_BYTES
+from ..container.header import MAX_PIXELS, Header
 from ..errors import check_counts, check_flags, check_numbers
 
 Colour = str | tuple[int, ...]
@@ -22,6 +23,8 @@ DEFAULT_EFFORT = 5
 """See :class:`ctc_codec.codec.guide.Effort`."""
 THUMBNAIL_SCALE = 8
 """Of the sides of a picture to those of its thumbnail."""
+_THUMBNAIL_BYTES = 512
+"""Bytes that a thumbnail is made of, besides 1/8 bit per pixel."""
 _POINTS = ((1.0, 23.0), (85.0, 40.0), (90.0, 42.0), (100.0, 50.0))
 """PSNR in dB at some qualities, linear in between; 100 has no target, but all planes."""
 
@@ -128,6 +131,12 @@ class DecodeKeywords(TypedDict, total=False):
 def thumbnail_size(width: int, height: int) -> tuple[int, int]:
     """Width and height of a picture's thumbnail: an eighth, rounded up."""
     return -(-width // THUMBNAIL_SCALE), -(-height // THUMBNAIL_SCALE)
+
+
+def thumbnail_bytes(header: Header) -> int:
+    """Size of the beginning of a file that a thumbnail is made of."""
+    blocks = -(-(_THUMBNAIL_BYTES + header.width * header.height // 64) // BLOCK_BYTES)
+    return min(len(header.to_bytes()) + blocks * BLOCK_BYTES, header.file_bytes)  # with a block's check sum
 
 
 _Options = TypeVar("_Options", EncodeOptions, DecodeOptions)

@@ -7,8 +7,10 @@ knows of the latent at any moment is the same state.
 from __future__ import annotations
 
 import bisect
+import functools
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -23,7 +25,7 @@ from ..crr.windows import Window
 from ..errors import DamageError
 from ..planes import low
 from ..planes.cells import Cells
-from ..planes.order import GROUP, KNOWN, demoted, tiles
+from ..planes.order import GROUP, KNOWN, Tile, demoted, tiles
 from ..planes.state import State
 from ..transform.lifting import LEVELS, level_sides
 from .model import CodecModel
@@ -33,6 +35,7 @@ _MASKS = 1 << LEVELS
 
 _Unsigned = TypeVar("_Unsigned", bound=np.unsignedinteger[Any])
 Elements = npt.NDArray[np.intp]
+Flags = npt.NDArray[np.bool_]
 Part = tuple[slice, Symbols]
 Wanted = Callable[[], Symbols]
 """The symbols that are about to be coded, on an encoder's side."""
@@ -145,10 +148,32 @@ def _repeated(frequencies: Frequencies, span: slice) -> Frequencies:
     return frequencies.repeat(span.stop - span.start, 0)
 
 
-def _put(to: npt.NDArray[_Unsigned], values: npt.NDArray[_Unsigned], where: npt.NDArray[np.bool_]) -> None:
-    """Put values where it is said. Without branches, which mixed flags make ten times slower."""
-    mask = np.negative(where.view(np.int8)).astype(f"i{to.itemsize}", copy=False).view(to.dtype)
-    to ^= (to ^ values) & mask
+def _mask(where: npt.NDArray[np.bool_], kind: type[_Unsigned]) -> npt.NDArray[_Unsigned]:
+    """All bits of an integer, or none."""
+    return np.negative(where.view(np.uint8).astype(kind))
+
+
+def _put(to: npt.NDArray[_Unsigned], values: npt.NDArray[_Unsigned], mask: npt.NDArray[_Unsigned]) -> None:
+    """Put values under a mask. Without branches, which mixed flags make ten times slower."""
+    change = to ^ values
+    change &= mask
+    to ^= change
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Quiet elements of a slice and tile.
+
+    groups: intp [groups, GROUP], in order.
+    others: those after the last whole group.
+    frequencies: of the groups' symbols.
+    where: all of them in the order of the state, bool [n]; None if the tile is not all that there is.
+    """
+
+    groups: Elements
+    others: Elements
+    frequencies: Frequencies
+    where: Flags | None
 
 
 class Walk:
@@ -181,8 +206,8 @@ class Walk:
         self._awake = 0
         self._just_looked = False
         """All that is awake has been looked at and nothing learned since."""
-        self._is_quiet = np.zeros(self.state.count, bool)
-        """Whether the trit is quiet, where it is still to come."""
+        self._cost: npt.NDArray[np.uint16] = np.zeros(self.state.count, np.uint16)
+        """What a zero costs of a quiet trit, 0 of others, where it is still to come."""
         self._tiles = tiles(height, width, LEVELS)
         self._coder = coder
         self._guide = guide
@@ -277,32 +302,51 @@ class Walk:
     # --- densities ----------------------------------------------------------------------------------
 
     def _begin_plane(self, plane: int, awake: int, looks: int) -> None:
-        state, densities = self.state, self.model.densities
+        state = self.state
         self._awake = awake
         levels = [level for level in range(LEVELS) if awake >> level & 1]
         state.begin_plane(plane, levels)
         self.classes[:] = KNOWN
         for level in levels:
-            value = state.level(state.value, level)
             if looks >> level & 1:
-                scale = densities.blank[plane, level, :: 3 // state.colours, None, None]
-                rows = np.broadcast_to(scale.astype(np.uint16), value.shape)
+                self._set_blank(level)
             else:
-                scales = densities.static[plane, level, :: 3 // state.colours]
-                magnitude = np.minimum(np.abs(value) // 3, density.MAGNITUDES - 1)
-                scale = np.take_along_axis(scales[:, None, :], magnitude.reshape(state.channels, 1, -1), 2)
-                rows = density.rows_of(value, np.zeros(value.shape, np.int8), scale.reshape(value.shape))
-            height, width = state.sides[level]
-            self._set_rows(level, rows, (slice(0, height), slice(0, width)), np.ones((height, width), bool))
+                self._set_static(level)
+
+    def _set_blank(self, level: int) -> None:
+        """Densities of blank cells, at a whole level of which nothing is known."""
+        state, densities = self.state, self.model.densities
+        rows = densities.blank[state.plane, level, :: 3 // state.colours, None, None].astype(np.uint16)
+        state.level(state.row, level)[:] = rows
+        code = densities.code.take(rows)
+        state.level(self._cost, level)[:] = code >> np.uint32(8)
+        window = slice(0, state.sides[level][0]), slice(0, state.sides[level][1])
+        state.level(self.classes, level)[:] = demoted(code.astype(np.uint8), *window)
+
+    def _set_static(self, level: int) -> None:
+        """Densities of a level that is not looked at when the plane begins."""
+        state = self.state
+        value = state.level(state.value, level)
+        scales = self.model.densities.static[state.plane, level, :: 3 // state.colours]
+        magnitude = np.minimum(np.abs(value) // 3, density.MAGNITUDES - 1)
+        scale = np.take_along_axis(scales[:, None, :], magnitude.reshape(state.channels, 1, -1), axis=2)
+        rows = density.rows_of(value, np.zeros(value.shape, np.int8), scale.reshape(value.shape))
+        height, width = state.sides[level]
+        self._set_rows(level, rows, (slice(0, height), slice(0, width)), np.ones((height, width), bool))
 
     def _set_rows(self, level: int, rows: density.Rows, window: Window, inside: Cells) -> None:
-        """New densities of the elements at positions inside a part of a window whose trits are still to come."""
+        """New densities of elements whose trits are still to come, at some positions of a window."""
         state, at = self.state, (slice(None), *window)
         new = np.greater(inside, state.level(state.known, level)[at])
-        _put(state.level(state.row, level)[at], rows, new)
         code = self.model.densities.code.take(rows)
-        _put(state.level(self.classes, level)[at], demoted(code.astype(np.uint8), *window), new)
-        _put(state.level(self._is_quiet, level)[at].view(np.uint8), (code >> 8).astype(np.uint8), new)
+        _put(
+            state.level(self.classes, level)[at],
+            demoted(code.astype(np.uint8), *window),
+            _mask(new, np.uint8),
+        )
+        mask = _mask(new, np.uint16)
+        for array, values in ((state.row, rows), (self._cost, (code >> np.uint32(8)).astype(np.uint16))):
+            _put(state.level(array, level)[at], values, mask)
 
     def look(self, mask: int) -> None:
         """Run CRR on the levels of a mask."""
@@ -325,7 +369,9 @@ class Walk:
             at = (slice(None), *window)
             value = state.level(state.value, level)[at]
             above = (value + np.int16(1)) // np.int16(3) * np.int16(3)
-            _put(state.level(rows, level)[at], density.rows_of(above, centre, scale), inside)
+            _put(
+                state.level(rows, level)[at], density.rows_of(above, centre, scale), _mask(inside, np.uint16)
+            )
 
         self.model.context.look(state, self._awake, take)
         return rows
@@ -337,9 +383,10 @@ class Walk:
         if threshold > self.classes.max(initial=0):
             raise DamageError("damaged: an empty slice")
         for tile in self._tiles:
-            single, quiet = tile.slice_elements(state, self.classes, threshold, self._is_quiet)
+            single, quiet = tile.slice_elements(state, self.classes, threshold, self._cost)
+            groups = self.model.context.aside(functools.partial(self._groups, tile, quiet))
             yield from self._trits(single)
-            yield from self._quiet(quiet)
+            yield from self._quiet(groups())
         self.classes *= self.classes < threshold
 
     def _trits(self, elements: Elements) -> Iterator[None]:
@@ -357,15 +404,21 @@ class Walk:
             len(elements), lambda span: self._frequencies.take(row[span], axis=0), wanted, take
         )
 
-    def _quiet(self, elements: Elements) -> Iterator[None]:
-        """Trits that are most likely zero: in groups with one symbol, whether one of them is not."""
+    def _groups(self, tile: Tile, quiet: Flags) -> _Groups:
+        elements = tile.elements(self.state, quiet)
         count = len(elements) // GROUP
         groups = elements[: count * GROUP].reshape(count, GROUP)
-        densities = self.model.densities
-        cost = np.einsum("ij->i", densities.zero_cost.take(self.state.row.take(groups)))  # 16 bits hold it
-        all_zero = densities.group[cost >> density.GROUP_STEP_BITS].astype(np.uint32)
+        cost = np.einsum("ij->i", self._cost.take(groups))  # 16 bits hold it
+        all_zero = self.model.densities.group.take(cost >> np.uint16(density.GROUP_STEP_BITS)).astype(
+            np.uint32
+        )
         frequencies = coder_frequencies(np.stack((all_zero, np.uint32(65536) - all_zero), axis=1))
-        some = np.zeros(count, bool)
+        return _Groups(groups, elements[count * GROUP :], frequencies, quiet if tile.whole else None)
+
+    def _quiet(self, quiet: _Groups) -> Iterator[None]:
+        """Trits that are most likely zero: in groups with one symbol, whether one of them is not."""
+        groups, known = quiet.groups, self.state.known
+        some = np.zeros(len(groups), bool)
 
         def wanted() -> Symbols:
             assert self._guide is not None
@@ -373,10 +426,15 @@ class Walk:
 
         def take(span: slice, symbols: Symbols) -> None:
             some[span] = symbols
-            self.state.known[groups[span].compress(symbols == 0, axis=0)] = True
+            if quiet.where is None:
+                known[groups[span].compress(symbols == 0, axis=0)] = True
+            else:  # the same without a place for each
+                own = slice(groups[span.start, 0], groups[span.stop - 1, -1] + 1)
+                known[own] |= quiet.where[own]
+                known[groups[span].compress(symbols != 0, axis=0)] = False
 
-        yield from self._many(count, lambda span: frequencies[span], wanted, take)
-        yield from self._not_all_zero(groups.compress(some, axis=0), elements[count * GROUP :])
+        yield from self._many(len(groups), lambda span: quiet.frequencies[span], wanted, take)
+        yield from self._not_all_zero(groups.compress(some, axis=0), quiet.others)
 
     def _not_all_zero(self, groups: Elements, others: Elements) -> Iterator[None]:
         """Place and sign of the first trit other than zero of groups: the group's own symbol has paid

@@ -47,14 +47,15 @@ class Unframer:
         self._at = at
         self._crc = _CRC_START
         self._checked = bytearray()
-        self._block = bytearray()
+        self._block = b""
         self.complete = self._left == 0
         self.damage: str | None = None
 
     @property
     def data(self) -> bytes:
         """Bytes of the stream up to the end of the pieces, or up to the first damaged block."""
-        return bytes(self._checked + self._block[: min(BLOCK_DATA, self._left)])
+        rest = self._block[: min(BLOCK_DATA, self._left)]
+        return bytes(self._checked + rest if rest else self._checked)
 
     @property
     def length(self) -> int:
@@ -70,24 +71,27 @@ class Unframer:
         """Take the next bytes after the header. Bytes behind damage are not looked at."""
         if self.damage is not None:
             return
-        self._block += piece
+        data = self._block + piece if self._block else piece
+        taken = 0
         while self._left:
             size = min(BLOCK_DATA, self._left)
-            check = self._block[size : size + CRC_BYTES]
+            block, check = data[taken : taken + size], data[taken + size : taken + size + CRC_BYTES]
             if not check:
-                return
-            found = crc(bytes(self._block[:size]), self._crc)
+                break
+            found = crc(block, self._crc)
             if check != found.to_bytes(CRC_BYTES, "big")[: len(check)]:
                 end = self._at + size + len(check)
-                self.damage = f"damaged between bytes {self._at} and {end} (wrong check sum)"
-                self._block.clear()
+                self._damaged(f"damaged between bytes {self._at} and {end} (wrong check sum)")
                 return
             if len(check) < CRC_BYTES:
-                return
-            self._checked += self._block[:size]
-            del self._block[: size + CRC_BYTES]
+                break
+            self._checked += block
+            taken += size + CRC_BYTES
             self._crc, self._left, self._at = found, self._left - size, self._at + size + CRC_BYTES
-        self.complete = not self._block
-        if self._block:
-            self.damage = f"{len(self._block)} bytes follow the end of the stream at byte {self._at}"
-            self._block.clear()
+        self._block = data[taken:]
+        self.complete = not self._left and not self._block
+        if not self._left and self._block:
+            self._damaged(f"{len(self._block)} bytes follow the end of the stream at byte {self._at}")
+
+    def _damaged(self, what: str) -> None:
+        self.damage, self._block = what, b""

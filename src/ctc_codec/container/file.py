@@ -104,7 +104,7 @@ class Parser:
 
     def __init__(self) -> None:
         self.header: Header | None = None
-        self._head = bytearray()
+        self._head = b""
         self._header_bytes = self._nbytes = 0
         self._stream = Unframer(0, 0)
 
@@ -114,11 +114,10 @@ class Parser:
         if self.header is None:
             self._head += piece
             try:
-                self.header, self._header_bytes = Header.parse(bytes(self._head[:MAX_HEADER_BYTES]))
+                self.header, self._header_bytes = Header.parse(self._head[:MAX_HEADER_BYTES])
             except HeaderCutError:
                 return
-            piece = bytes(self._head[self._header_bytes :])
-            self._head.clear()
+            piece, self._head = self._head[self._header_bytes :], b""
             self._stream = Unframer(self.header.payload_bytes, self._header_bytes)
         self._stream.feed(piece)
 
@@ -144,7 +143,7 @@ class Parser:
 
     def file(self) -> File:
         """The contents now. Raises HeaderCutError while the header is not complete."""
-        header = self.header or Header.parse(bytes(self._head))[0]  # which says what is missing
+        header = self.header or Header.parse(self._head)[0]  # which says what is missing
         code, extras = self._stream.data, b""
         if header.extras_bytes:
             code, extras = _sections.unmix(code, header.code_bytes, header.extras_bytes, header.lead_bytes)

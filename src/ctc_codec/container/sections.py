@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from struct import iter_unpack
 
 from .varint import get_varint, put_varint
 
@@ -44,6 +45,12 @@ def mix(code: bytes, extras: bytes, lead: int) -> bytes:
 def unmix(stream: bytes, code_bytes: int, extras_bytes: int, lead: int) -> tuple[bytes, bytes]:
     """Code word and extras, as far as a prefix of the stream holds them."""
     code, extras, at = bytearray(stream[:lead]), bytearray(), lead
+    whole = min(len(stream) - lead, 2 * (code_bytes - lead), 2 * extras_bytes) // (2 * PIECE)
+    if whole > 0:
+        at += 2 * PIECE * whole
+        pairs = list(iter_unpack(f"{PIECE}s{PIECE}s", stream[lead:at]))
+        extras += b"".join(pair[0] for pair in pairs)
+        code += b"".join(pair[1] for pair in pairs)
     while at < len(stream) and len(code) < code_bytes and len(extras) < extras_bytes:
         end = at + min(PIECE, extras_bytes - len(extras))
         extras += stream[at:end]
@@ -53,7 +60,8 @@ def unmix(stream: bytes, code_bytes: int, extras_bytes: int, lead: int) -> tuple
         end = at + extras_bytes - len(extras)
         extras += stream[at:end]
         at = end
-    return bytes(code + stream[at:]), bytes(extras)
+    code += stream[at:]
+    return bytes(code), bytes(extras)
 
 
 def stream_position(code_position: int, extras_bytes: int, lead: int) -> int:

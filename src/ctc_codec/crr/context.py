@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -77,6 +78,9 @@ class _Coarser:
         return near[:, *own]
 
 
+_Result = TypeVar("_Result")
+
+
 class ContextModels:
     """The networks of all levels. Safe to share by threads.
 
@@ -120,8 +124,14 @@ class ContextModels:
             for task in tasks:
                 task()
         elif tasks:
-            for future in [self.pool().submit(task) for task in tasks]:
-                future.result()
+            futures = [self.pool().submit(task) for task in tasks]
+            try:
+                for future in futures:
+                    future.result()
+            finally:  # after an error nothing goes on behind the caller's back
+                for future in futures:
+                    future.cancel()
+                wait(futures)
 
     def _tasks(self, level: Level, active: Cells, take: Take) -> list[Callable[[], None]]:
         """A task for each window of a level."""
@@ -147,6 +157,10 @@ class ContextModels:
             *(slice(s.start - o.start, s.stop - o.start) for s, o in zip(window, outer, strict=True)),
         )
         take(level.number, centre[inner], scale[inner], window, inside[window])
+
+    def aside(self, work: Callable[[], _Result]) -> Callable[[], _Result]:
+        """Begin work, maybe in another thread; what is returned gives its result."""
+        return work if self.threads == 1 else self.pool().submit(work).result
 
     def pool(self) -> ThreadPoolExecutor:
         """Threads of this process to work with; made anew in one that was forked."""

@@ -39,9 +39,8 @@ class Densities:
     """Tables over all 2 ROWS rows.
 
     frequencies: uint16 [rows, 3], of the trits -1, 0, 1, sum 2^16.
-    code: uint16 [rows], the class, 1 to 255, see :mod:`ctc_codec.planes.order`, and 256 more where a trit is
-        quiet.
-    zero_cost: uint16 [rows], bits of a zero in 1/2^16, 0 for rows that are not quiet.
+    code: uint32 [rows], the class, 1 to 255, see :mod:`ctc_codec.planes.order`, and above these 8 bits what a
+        zero costs, in 1/2^16 bit, if the trit is quiet.
     group: uint16, frequency of "all zero" by the sum of zero costs in steps of 2^GROUP_STEP_BITS.
     bits: float32 [rows], expected bits of a trit; for the encoder.
     static: uint8 [planes, levels, channels, MAGNITUDES], scale of context-free coding.
@@ -51,8 +50,7 @@ class Densities:
     """
 
     frequencies: npt.NDArray[np.uint16]
-    code: npt.NDArray[np.uint16]
-    zero_cost: npt.NDArray[np.uint16]
+    code: npt.NDArray[np.uint32]
     group: npt.NDArray[np.uint16]
     bits: npt.NDArray[np.float32]
     static: npt.NDArray[np.uint8]
@@ -90,8 +88,7 @@ class Densities:
         p = frequencies / np.float32(1 << FREQUENCY_BITS)
         return cls(
             frequencies,
-            np.tile(classes + (quiet.astype(np.uint16) << np.uint16(8)), 2),
-            np.tile(np.where(quiet, cost, np.uint16(0)), 2),
+            np.tile(classes | np.where(quiet, cost, 0).astype(np.uint32) << np.uint32(8), 2),
             group,
             -(p * np.log2(p)).sum(axis=1, dtype=np.float32),
             static,

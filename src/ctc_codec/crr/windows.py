@@ -73,9 +73,11 @@ def windows(active: Cells, size: tuple[int, int], halo: int, most: int) -> list[
     halo: positions around a window that its network reads as well.
     most: positions of a window, about.
     """
+    most_cells = max(most // CELL**2, 1)
+    if active.size <= most_cells and active.all():
+        return [(slice(0, size[0]), slice(0, size[1]))]
     done: list[_Box] = []
     growing: list[_Box] = []
-    most_cells = max(most // CELL**2, 1)
     for top in range(0, len(active), _BAND):
         band = active[top : top + _BAND]
         columns: Cells = np.logical_or.reduce(band, axis=0)

@@ -7,16 +7,16 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from importlib import import_module
 from typing import IO, Any
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from ..container.header import MAGIC, MAX_PIXELS, check_pixels
+from ..container.header import MAX_PIXELS, check_pixels
 from ..errors import CtcError, InputError, LimitError
 from .bare import without_metadata
 from .choice import choose, read_alpha
 from .declaration import remember
+from .formats import BY_PLUGIN, check_start, load_plugin
 from .lock import Lock
 from .metadata import quiet, remember_metadata
 
@@ -51,24 +51,14 @@ _FOREIGN = {
         rb"....(ftyp(?!avi|he|mi|ms)|moov)|RIFF....AVI |\x1aE\xdf\xa3|FLV|\0\0\x01[\xb3\xba]|OggS"
     ),
     "an SVG drawing: turn it into pixels first": rb"(\xef\xbb\xbf)?\s*<(svg\b|[?!].*?<svg\b)",
-    "a PDF document: turn its pages into images first": rb"%PDF-",
     "a PostScript drawing: turn it into pixels first": rb"%!PS|\xc5\xd0\xd3\xc6",
     "a Windows metafile, a drawing: turn it into pixels first": rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF",
     "an animated cursor: take a cursor or icon out of it first": rb"RIFF....ACON",
     "an OpenEXR image of floating-point samples, which cannot be coded": rb"\x76\x2f\x31\x01",
     "a Radiance image of floating-point samples, which cannot be coded": rb"#\?(RADIANCE|RGBE)",
-    "a GIMP project: export it as an image first": rb"gimp xcf ",
     "a PNG as Apple's tools alter it for iPhones: convert it back first": rb"\x89PNG.{8}CgBI",
-    "an archive, not an image": rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ|\(\xb5/\xfd",
 }
 """What files are that Pillow cannot open, and their first bytes."""
-
-_PLUGINS = {"HEIC": ("pillow_heif", "pillow-heif"), "JPEG XL": ("pillow_jxl", "pillow-jxl-plugin")}
-"""Modules that teach Pillow a format, and the packages that they come with."""
-
-
-BY_PLUGIN = {".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".jxl": "JPEG XL"}
-"""Formats that Pillow needs a plugin for, by the suffixes of their files."""
 
 
 def open_image(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
@@ -76,10 +66,7 @@ def open_image(data: bytes, max_pixels: int | None = MAX_PIXELS) -> Image.Image:
 
     Raises InputError if Pillow cannot, LimitError if it is too large.
     """
-    if not data:
-        raise InputError("empty, not an image")
-    if data.startswith(MAGIC):
-        raise InputError("a .ctc file already")
+    check_start(data)
     with as_input_errors(), files, quiet():
         data, info = choose(data, max_pixels)
         try:
@@ -114,10 +101,11 @@ def refuse_early(head: bytes, max_pixels: int | None) -> int | None:
 
     Raises as :func:`open_image` for what is surely no image, or too large.
     """
-    Image.init()
     known = any(re.match(start, head, re.DOTALL) for start in [*_SIGNATURES.values(), *_FOREIGN.values()])
-    if not known and not any(accept and accept(head[:16]) for _, accept in Image.OPEN.values()):
-        identify(head, None)
+    if not known:
+        Image.init()
+        if not any(accept and accept(head[:16]) for _, accept in Image.OPEN.values()):
+            identify(head, None)
     size = None
     with quiet(), suppress(Exception):
         image = Image.open(io.BytesIO(head))
@@ -163,22 +151,11 @@ def _open(data: bytes) -> Image.Image:
         name = next((name for name, start in _SIGNATURES.items() if re.match(start, data, re.DOTALL)), None)
         if name is None:
             raise
-    if name in _PLUGINS:
+    if name in BY_PLUGIN.values():
         load_plugin(name)
         with suppress(UnidentifiedImageError):
             return Image.open(io.BytesIO(data))
     raise InputError(f"a {name} file that Pillow cannot open (damaged, or of a rare kind)")
-
-
-def load_plugin(name: str) -> None:
-    """Teach Pillow a format that it knows by a plugin. Raises InputError if that is not installed."""
-    module, package = _PLUGINS[name]
-    try:
-        plugin = import_module(module)
-    except ImportError:
-        raise InputError(f"{name} needs a plugin for Pillow (pip install {package})") from None
-    if register := getattr(plugin, "register_heif_opener", None):
-        register()
 
 
 def is_animated(image: Image.Image) -> bool:

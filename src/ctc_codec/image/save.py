@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from ..errors import InputError, OutputError
+from ..errors import OutputError
 from . import exif as exif_bytes
 from .exif import PREFIX, Resolution
+from .formats import check_quality, check_size, parse_colour
 from .metadata import XMP_PREFIX, quiet, tiff_exif
-from .open import BY_PLUGIN, load_plugin
-from .transparency import Alpha, Pixels, flatten, parse_colour
+from .transparency import Alpha, Pixels, flatten
 
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
@@ -25,12 +25,11 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JXL": {"lossless": True},
     "MPO": {"quality": 95, "subsampling": 0},
     "PDF": {"quality": 95, "subsampling": 0},
+    "PNG": {"compress_level": 2},  # Pillow's 6 takes three times as long, for photographs no smaller
     "QOI": {"colorspace": "sRGB"},
     "TIFF": {"resolution_unit": 1, "x_resolution": 1, "y_resolution": 1},  # no unit: it is not known
     "WEBP": {"lossless": True},
 }
-
-_WITH_QUALITY = ("AVIF", "HEIF", "JPEG", "JXL", "MPO", "PDF", "WEBP")
 
 _FINE = 90
 """From this quality on, colours are written at full size."""
@@ -46,29 +45,11 @@ _TIFF_RESOLUTION = {282: "x_resolution", 283: "y_resolution", 296: "resolution_u
 _JPEG_SEGMENT = 65533
 """Bytes that EXIF or XMP may have in JPEG with what stands before them."""
 
-_LONGEST = {
-    "AVIF": 32768,  # it holds 65536, but readers, Pillow's among them, take no more
-    "GIF": 65535,
-    "ICNS": 1024,
-    "ICO": 256,
-    "JPEG": 65500,  # of libjpeg
-    "MPO": 65500,
-    "PCX": 65534,
-    "PDF": 65500,  # the picture in it is a JPEG
-    "SGI": 65535,
-    "TGA": 65535,
-    "WEBP": 16383,
-}
-"""Pixels of the longest side that Pillow writes, where a format has a limit."""
-
 _WITH_ALPHA = (
     "AVIF", "DDS", "HEIF", "ICNS", "ICO", "JPEG2000", "JXL",
     "PDF", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP",
 )  # fmt: skip
 """Formats in which Pillow writes alpha and finds it again. (BMP and PPM drop it without a word.)"""
-
-_UNWRITABLE = {"BLP", "BUFR", "CTC", "GRIB", "HDF5", "MSP", "PALM", "WMF", "XBM"}
-"""Formats that Pillow knows by name, or for pictures of a few colours alone."""
 
 _MODES_TO_TRY = {"L": ("L", "RGB"), "LA": ("LA", "RGBA")}
 """QOI and SGI hold no grey, or none with alpha."""
@@ -85,54 +66,15 @@ def image_from_pixels(pixels: Pixels, alpha: Alpha | None = None) -> Image.Image
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 
-def saving_format(suffix: str) -> str:
-    """Pillow's name of the format that files with this suffix have, for example ``.jpg``: ``JPEG``.
-
-    Raises ValueError if Pillow cannot write it.
-    """
-    if name := BY_PLUGIN.get(suffix.lower()):
-        try:
-            load_plugin(name)
-        except InputError as error:
-            raise ValueError(str(error)) from None
-    kind = Image.registered_extensions().get(suffix.lower())
-    if kind is None or kind not in Image.SAVE or kind in _UNWRITABLE:
-        what = "a name without a suffix (.png, for example, or --format)" if not suffix else repr(suffix[1:])
-        raise ValueError(f"cannot choose an image format from {what}")
-    return kind
-
-
 def flattens(image: Image.Image, kind: str) -> bool:
     """Whether :func:`image_bytes` has to give up the alpha of an image of mode LA or RGBA.
 
-    kind: as from :func:`saving_format`. GIF holds alpha of 0 and 255 only.
+    kind: as from :func:`ctc_codec.image.formats.saving_format`. GIF holds alpha of 0 and 255 only.
     """
     if image.mode not in ("LA", "RGBA") or kind in _WITH_ALPHA:
         return False
     seen = image.getchannel("A").histogram()
     return any(seen[1 if kind == "GIF" else 0 : 255])
-
-
-def check_size(kind: str, width: int, height: int) -> None:
-    """Raise OutputError if the format holds no image of so many pixels. kind: as from saving_format."""
-    longest = _LONGEST.get(kind)
-    if longest is not None and max(width, height) > longest:
-        limit = (
-            f"65536 pixels a side, readers take {longest}" if kind == "AVIF" else f"{longest} pixels a side"
-        )
-        raise OutputError(f"{kind} holds at most {limit}, not {width}x{height}")
-    if kind == "ICNS" and width != height:
-        raise OutputError(f"ICNS holds squares alone, not {width}x{height}")
-
-
-def check_quality(kind: str, quality: int | None) -> None:
-    """Raise ValueError for a quality that is not one from 1 to 100, or if the format has none."""
-    if quality is None:
-        return
-    if not isinstance(quality, int) or not 1 <= quality <= 100:
-        raise ValueError(f"an image's quality is a number from 1 to 100, not {quality!r}")
-    if kind not in _WITH_QUALITY:
-        raise ValueError(f"{kind} has no quality: {', '.join(_WITH_QUALITY)} have one")
 
 
 def dropped(image: Image.Image, kind: str) -> list[str]:
@@ -161,13 +103,13 @@ def image_bytes(
         "xmp" are written where the format can carry them (JPEG, PNG, WebP, AVIF, TIFF, HEIF, JPEG XL), unless
         they do not fit or are broken, and the resolution in EXIF also as the format's own. Nothing else in
         ``info`` is written.
-    kind: as from :func:`saving_format`.
+    kind: as from :func:`ctc_codec.image.formats.saving_format`.
     background: colour behind transparency where the format cannot hold it (see :func:`flattens`), as
         :func:`PIL.ImageColor.getrgb` takes it; None: white.
     quality: 1 to 100, as Pillow has it, of a lossy format, or of one that can be; None: lossless, or one that
         adds little loss.
 
-    Raises OutputError; ValueError for a background that is no opaque colour, and as :func:`check_quality`.
+    Raises OutputError; ValueError for a background that is no opaque colour, and for such a quality.
     """
     colour = parse_colour("white" if background is None else background)
     check_quality(kind, quality)

@@ -28,9 +28,10 @@ from .choice import (
 )
 from .colour import to_srgb
 from .declaration import declared
+from .formats import parse_colour
 from .metadata import quiet, read_metadata, read_turn
 from .open import PNG_BITS, as_input_errors, files, is_animated, load
-from .transparency import Alpha, Pixels, fill_unseen, flatten, parse_colour
+from .transparency import Alpha, Pixels, fill_unseen, flatten
 
 _BAND = 64
 """Rows of an image that are looked at together."""
@@ -77,7 +78,7 @@ class SourceImage:
 
 def psnr(a: Pixels, b: Pixels) -> float:
     """PSNR in dB over all samples of two uint8 arrays of equal shape; inf when they are equal."""
-    error = sum(int(np.square(x.astype(np.int32) - y).sum(dtype=np.int64)) for x, y in zip(a, b, strict=True))
+    error = _squared_error(a, b)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 * a.size / error))
 
 
@@ -92,12 +93,23 @@ def mean_squared_error(source: SourceImage, decoded: Pixels) -> float:
 
     decoded: uint8 [height, width, 1 or 3].
     """
-    seen = True if source.alpha is None or not source.alpha.any() else source.alpha > 0
+    channels = decoded.shape[2]
+    seen = None if source.alpha is None or not source.alpha.any() else source.alpha
+    return _squared_error(source.pixels[..., :channels], decoded, seen) / (channels * source.seen)
+
+
+def _squared_error(a: Pixels, b: Pixels, alpha: Alpha | None = None) -> int:
+    """Sum of squared differences of two uint8 arrays of equal shape, or of those where alpha is above 0."""
     total = 0
-    for channel in range(decoded.shape[2]):
-        difference = source.pixels[..., channel].astype(np.int16) - decoded[..., channel]
-        total += int(np.square(difference, dtype=np.int32).sum(dtype=np.int64, where=seen))
-    return total / (decoded.shape[2] * source.seen)
+    for top in range(0, len(a), _BAND):
+        rows = slice(top, top + _BAND)
+        error = a[rows].astype(np.int16)
+        error -= b[rows]
+        error *= error  # fits 16 bits without a sign
+        if alpha is not None:
+            error *= alpha[rows, :, None] > 0
+        total += int(error.view(np.uint16).sum(dtype=np.uint64))
+    return total
 
 
 def source_image(

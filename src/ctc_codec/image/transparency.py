@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageColor
+from PIL import Image
 
 from ..container.alpha import CELL, FILTERS, LEFT, PLAIN, TOP_LEVEL
 
@@ -29,25 +29,6 @@ _BAND = 256
 
 _NOTHING_SEEN = 128
 """Colour of an image that is transparent everywhere."""
-
-
-def parse_colour(colour: str | Sequence[int]) -> tuple[int, int, int]:
-    """Red, green and blue, 0 to 255, of a colour as :func:`PIL.ImageColor.getrgb` takes or of three integers.
-
-    Raises ValueError, with one line, for what is no opaque colour.
-    """
-    if isinstance(colour, str):
-        values: tuple[int, ...] = ImageColor.getrgb(colour)
-    else:
-        try:
-            values = tuple(int(value) for value in colour)
-        except TypeError:
-            raise TypeError(f"a colour is a name or three integers, not {colour!r}") from None
-    if len(values) not in (3, 4) or not all(0 <= value <= 255 for value in values):
-        raise ValueError(f"not a colour of three values from 0 to 255: {colour!r}")
-    if values[3:] not in ((), (255,)):
-        raise ValueError(f"the background must be opaque, not {colour!r}")
-    return values[0], values[1], values[2]
 
 
 def flatten(pixels: Pixels, alpha: Alpha, background: Sequence[int]) -> Pixels:

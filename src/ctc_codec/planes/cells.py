@@ -1,5 +1,5 @@
-"""Cells of 8x8 positions of the finest levels, and which of them are blank: all that is known there, around and
-at the parents is zero. CRR does not look at them, as a table tells as much."""
+"""Cells of 8x8 positions of the finest levels, and which of them are blank: all that is known there, around
+them and at the parents is zero. CRR does not look at them, as a table tells as much."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ Cells = npt.NDArray[np.bool_]
 def _any(values: Values, side: int) -> Cells:
     """Whether one of the values [channels, h, w] is not zero, by squares of ``side`` positions."""
     height, width = values.shape[1:]
-    rows = np.bitwise_or.reduceat(np.bitwise_or.reduce(values, axis=0), np.arange(0, height, side), axis=0)
-    found: Cells = np.bitwise_or.reduceat(rows, np.arange(0, width, side), axis=1) != 0
-    return found
+    rows, columns = -(-height // side), -(-width // side)
+    found = np.zeros((rows * side, columns * side), np.int16)
+    np.bitwise_or.reduce(values, axis=0, out=found[:height, :width])
+    lines = np.bitwise_or.reduce(found.reshape(rows, side, columns * side), axis=1)
+    return lines.reshape(rows, columns, side).any(axis=2)
 
 
 def active_cells(state: State, level: int) -> Cells:

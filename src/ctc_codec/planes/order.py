@@ -54,26 +54,40 @@ class Tile:
             [state.level(array, level)[:, *self.windows[level]].reshape(-1) for level in levels]
         )
 
+    def elements(self, state: State, where: npt.NDArray[np.bool_]) -> Elements:
+        """Those of the elements in the tile that are chosen, in the same order."""
+        if self.whole:
+            return np.flatnonzero(where)
+        parts, start = [], 0
+        for level in range(len(self.windows) - 1, -1, -1):
+            (rows, columns), (height, width) = self.windows[level], state.sides[level]
+            length = columns.stop - columns.start
+            lines = np.add.outer(
+                np.arange(state.channels) * height, np.arange(rows.start, rows.stop)
+            ).reshape(-1)
+            before = state.spans[level].start + lines * width + columns.start - np.arange(len(lines)) * length
+            chosen = np.flatnonzero(where[start : start + len(lines) * length])
+            parts.append(chosen + before.take(chosen // max(length, 1)))
+            start += len(lines) * length
+        return np.concatenate(parts)
+
     def slice_elements(
-        self, state: State, classes: Classes, threshold: int, quiet: npt.NDArray[np.bool_]
-    ) -> tuple[Elements, Elements]:
-        """Elements of classes from a threshold on, in coding order: those coded one by one, and the quiet
-        ones.
+        self, state: State, classes: Classes, threshold: int, cost: npt.NDArray[np.uint16]
+    ) -> tuple[Elements, npt.NDArray[np.bool_]]:
+        """Elements of classes from a threshold on that are coded one by one, in coding order; and which
+        elements of the tile are quiet ones of such classes, which come after them as they lie: those that
+        are not zero are neighbours, and share groups.
 
         classes: uint8 [n].
-        quiet: bool [n].
+        cost: uint16 [n], 0 of those that are not quiet.
         """
         own = self._part(state, classes)
         chosen = own >= threshold
-        is_quiet = chosen & self._part(state, quiet)
-        single = np.flatnonzero(chosen ^ is_quiet)
-        # A radix sort. Quiet ones stay as they lie: those that are not zero are neighbours, and share groups.
-        single = single[np.argsort(np.uint8(255) - own.take(single), kind="stable")]
-        others = np.flatnonzero(is_quiet)
-        if self.whole:
-            return single, others
-        elements = self._part(state, np.arange(state.count, dtype=np.int32))
-        return elements.take(single).astype(np.intp), elements.take(others).astype(np.intp)
+        quiet = self._part(state, cost) != 0
+        quiet &= chosen
+        chosen ^= quiet
+        by_class = np.argsort(np.uint8(255) - own.compress(chosen), kind="stable")  # a radix sort
+        return self.elements(state, chosen).take(by_class), quiet
 
 
 def _cuts(side: int) -> list[tuple[int, int]]:

@@ -7,12 +7,14 @@ last sample. Details are stacked orientation major: HL (high horizontally), LH, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from .tiles import Floats, Share, Sink, Source, Tile, count_of, every_other, reading, serially, tiles, writing
+
 Integers = npt.NDArray[np.int32]
 
 LEVELS = 6
@@ -22,6 +24,8 @@ LOW, HIGH = 2**0.5 / _GAIN, _GAIN / 2**0.5
 
 Sides = tuple[int, int]
 """Height and width."""
+Shape = tuple[int, int, int]
+"""Planes, height and width."""
 
 
 def half(side: int) -> int:
@@ -43,95 +47,174 @@ def level_sides(height: int, width: int) -> list[Sides]:
 Axis = Literal[-1, -2]
 _Array = TypeVar("_Array", bound=npt.NDArray[Any])
 
+_LOW, _HIGH = np.float32(LOW), np.float32(HIGH)
+_FROM_LOW, _FROM_HIGH = np.float32(1 / LOW), np.float32(1 / HIGH)
+
 
 def _at(axis: Axis, *which: Any) -> tuple[Any, ...]:
     """Index of a slice along one of the last two axes."""
     return (..., *which) if axis == -1 else (..., *which, slice(None))
 
 
-def _add_to_odd(odd: Floats, even: Floats, weight: np.float32, axis: Axis) -> None:
-    """odd[i] += weight (even[i] + even[i + 1]), the last even sample repeated."""
-    first, rest, last = _at(axis, slice(None, -1)), _at(axis, slice(1, None)), _at(axis, slice(-1, None))
-    odd[first] += weight * (even[first] + even[rest])
-    odd[last] += 2 * weight * even[last]
+def _add_next(even: _Array, axis: Axis, total: _Array) -> None:
+    """total[i] = even[i] + even[i + 1], the last even sample repeated.
+
+    Both are contiguous, which makes neighbours along either axis neighbours in memory.
+    """
+    flat, out = even.reshape(-1), total.reshape(-1)
+    step = 1 if axis == -1 else even.shape[-1]
+    last = _at(axis, slice(-1, None))
+    np.add(flat[:-step], flat[step:], out=out[:-step])
+    np.add(even[last], even[last], out=total[last])
 
 
-def _add_to_even(even: Floats, odd: Floats, weight: np.float32, axis: Axis) -> None:
-    """even[i] += weight (odd[i - 1] + odd[i]), the first odd sample repeated."""
-    first, rest, begin = _at(axis, slice(None, -1)), _at(axis, slice(1, None)), _at(axis, slice(1))
-    even[rest] += weight * (odd[rest] + odd[first])
-    even[begin] += 2 * weight * odd[begin]
+def _add_previous(odd: _Array, axis: Axis, total: _Array) -> None:
+    """total[i] = odd[i - 1] + odd[i], the first odd sample repeated. Both are contiguous."""
+    flat, out = odd.reshape(-1), total.reshape(-1)
+    step = 1 if axis == -1 else odd.shape[-1]
+    first = _at(axis, slice(1))
+    np.add(flat[step:], flat[:-step], out=out[step:])
+    np.add(odd[first], odd[first], out=total[first])
 
 
-def _interleaved(even: _Array, odd: _Array, size: int, axis: Axis) -> _Array:
-    shape = list(even.shape)
-    shape[axis] = size
-    out = np.empty(shape, even.dtype)
-    out[_at(axis, slice(0, None, 2))] = even
-    out[_at(axis, slice(1, None, 2))] = odd[_at(axis, slice(size // 2))]
-    return out  # type: ignore[return-value]
+def _lift_odd(odd: Floats, even: Floats, weight: np.float32, axis: Axis, spare: Floats) -> None:
+    """odd[i] += weight (even[i] + even[i + 1])."""
+    _add_next(even, axis, spare)
+    spare *= weight
+    odd += spare
 
 
-def _split(x: Floats, axis: Axis) -> tuple[Floats, Floats]:
-    """Low and high band along an axis."""
-    size = x.shape[axis]
-    even = x[_at(axis, slice(0, None, 2))].copy()
-    odd = np.empty_like(even)
-    odd[_at(axis, slice(size // 2))] = x[_at(axis, slice(1, None, 2))]
-    if size % 2:
-        odd[_at(axis, slice(-1, None))] = x[_at(axis, slice(-1, None))]
+def _lift_even(even: Floats, odd: Floats, weight: np.float32, axis: Axis, spare: Floats) -> None:
+    """even[i] += weight (odd[i - 1] + odd[i])."""
+    _add_previous(odd, axis, spare)
+    spare *= weight
+    even += spare
+
+
+def _split(even: Floats, odd: Floats, axis: Axis, spare: Floats) -> None:
+    """Even and odd samples along an axis to low and high band, but for their scale, in place."""
     weights = [np.float32(step) for step in STEPS]
-    _add_to_odd(odd, even, weights[0], axis)
-    _add_to_even(even, odd, weights[1], axis)
-    _add_to_odd(odd, even, weights[2], axis)
-    _add_to_even(even, odd, weights[3], axis)
-    even *= np.float32(LOW)
-    odd *= np.float32(HIGH)
-    return even, odd
+    _lift_odd(odd, even, weights[0], axis, spare)
+    _lift_even(even, odd, weights[1], axis, spare)
+    _lift_odd(odd, even, weights[2], axis, spare)
+    _lift_even(even, odd, weights[3], axis, spare)
 
 
-def _join(low: Floats, high: Floats, size: int, axis: Axis) -> Floats:
-    """The inverse of :func:`_split` for ``size`` samples."""
-    even, odd = low * np.float32(1 / LOW), high * np.float32(1 / HIGH)
+def _join(even: Floats, odd: Floats, axis: Axis, spare: Floats) -> None:
+    """The inverse of :func:`_split`."""
     weights = [np.float32(-step) for step in STEPS]
-    _add_to_even(even, odd, weights[3], axis)
-    _add_to_odd(odd, even, weights[2], axis)
-    _add_to_even(even, odd, weights[1], axis)
-    _add_to_odd(odd, even, weights[0], axis)
-    return _interleaved(even, odd, size, axis)
+    _lift_even(even, odd, weights[3], axis, spare)
+    _lift_odd(odd, even, weights[2], axis, spare)
+    _lift_even(even, odd, weights[1], axis, spare)
+    _lift_odd(odd, even, weights[0], axis, spare)
 
 
-def analyse_level(x: Floats) -> tuple[Floats, Floats]:
-    """One level: planes float32 [C, h, w] to the low band [C, h', w'] and details [3 C, h', w']."""
-    low, high = _split(x, -1)
-    ll, lh = _split(low, -2)
-    hl, hh = _split(high, -2)
-    return ll, np.concatenate((hl, lh, hh))
+def _room(colours: int, tile: Tile) -> tuple[Floats, Floats]:
+    """Room for a tile: float32 [2, 2, C, h, w], first and second of rows by first and second of columns or
+    LL, HL, LH, HH; and for sums, [2, C, h, w]."""
+    height, width = (span.outer.stop - span.outer.start for span in tile)
+    parts = np.empty((2, 2, colours, height, width), np.float32)
+    return parts, np.empty_like(parts[0])
 
 
-def synthesise_level(ll: Floats, details: Floats, sides: Sides) -> Floats:
-    """The inverse of :func:`analyse_level` for planes of that height and width."""
+def analyse_level(planes: Source, shape: Shape, share: Share = serially) -> tuple[Floats, Floats]:
+    """One level: planes of a shape [C, h, w] to the low band [C, h', w'] and details [3 C, h', w']."""
+    colours, height, width = shape
+    sides = half(height), half(width)
+    ll = np.empty((colours, *sides), np.float32)
+    details = np.empty((3 * colours, *sides), np.float32)
     hl, lh, hh = np.split(details, 3)
-    return _join(_join(ll, lh, sides[0], -2), _join(hl, hh, sides[0], -2), sides[1], -1)
+    bands = {(0, 0): ll, (0, 1): hl, (1, 0): lh, (1, 1): hh}
 
+    def work(tile: Tile) -> None:
+        rows, columns = tile
+        parts, spare = _room(colours, tile)
+        for i, j in product(range(2), range(2)):
+            own = every_other(rows.outer, i, height), every_other(columns.outer, j, width)
+            planes(*own, parts[i, j, :, : count_of(own[0]), : count_of(own[1])])
+        if columns.outer.stop > width // 2:  # the last pair has one sample, which is repeated
+            parts[:, 1, ..., -1] = parts[:, 0, ..., -1]
+        if rows.outer.stop > height // 2:
+            parts[1, ..., -1, :] = parts[0, ..., -1, :]
+        for i in range(2):
+            _split(parts[i, 0], parts[i, 1], -1, spare[i])
+        parts[:, 0] *= _LOW
+        parts[:, 1] *= _HIGH
+        _split(parts[0], parts[1], -2, spare)
+        for (i, j), band in bands.items():
+            gain = _HIGH if i else _LOW
+            part = parts[i, j, :, rows.inner, columns.inner]
+            np.multiply(part, gain, out=band[:, rows.core, columns.core])
 
-def analyse(planes: Floats) -> tuple[Floats, list[Floats]]:
-    """Planes float32 [C, height, width] to the low band and the details of every level, finest first."""
-    details = []
-    ll = planes
-    for _ in range(LEVELS):
-        ll, detail = analyse_level(ll)
-        details.append(detail)
+    share(work, tiles(sides))
     return ll, details
 
 
-def synthesise(ll: Floats, details: Sequence[Floats], height: int, width: int, stop: int = 0) -> Floats:
-    """The inverse of :func:`analyse`; with ``stop`` the low band after so many levels instead, which is the
-    picture at 1 / 2^stop of its sides and of 2^stop times its values."""
-    sides = [(height, width), *level_sides(height, width)]
-    for level in range(LEVELS - 1, stop - 1, -1):
-        ll = synthesise_level(ll, details[level], sides[level])
-    return ll
+def synthesise_level(
+    ll: Floats, details: Source, sides: Sides, planes: Sink, share: Share = serially
+) -> None:
+    """The inverse of :func:`analyse_level` for planes of that height and width."""
+    colours = len(ll)
+
+    def work(tile: Tile) -> None:
+        rows, columns = tile
+        parts, spare = _room(colours, tile)
+        bands = parts.reshape(4 * colours, *parts.shape[-2:])
+        np.multiply(ll[:, rows.outer, columns.outer], _FROM_LOW, out=bands[:colours])
+        details(rows.outer, columns.outer, bands[colours:])
+        parts[0, 1] *= _FROM_LOW
+        parts[1] *= _FROM_HIGH
+        _join(parts[0], parts[1], -2, spare)
+        parts[:, 0] *= _FROM_LOW
+        parts[:, 1] *= _FROM_HIGH
+        for i in range(2):
+            _join(parts[i, 0], parts[i, 1], -1, spare[i])
+        for i, j in product(range(2), range(2)):
+            own = every_other(rows.core, i, sides[0]), every_other(columns.core, j, sides[1])
+            inner = parts[i, j, :, rows.inner, columns.inner]
+            planes(*own, inner[:, : count_of(own[0]), : count_of(own[1])])
+
+    share(work, tiles(ll.shape[1:]))
+
+
+def analyse_source(planes: Source, shape: Shape, share: Share = serially) -> tuple[Floats, list[Floats]]:
+    """Planes of a shape [C, height, width] to the low band and the details of every level, finest first."""
+    details: list[Floats] = []
+    while True:
+        ll, detail = analyse_level(planes, shape, share)
+        details.append(detail)
+        if len(details) == LEVELS:
+            return ll, details
+        planes, shape = reading(ll), ll.shape
+
+
+def analyse(planes: Floats) -> tuple[Floats, list[Floats]]:
+    """:func:`analyse_source` of planes [C, height, width] that are at hand."""
+    return analyse_source(reading(planes), planes.shape)
+
+
+def synthesise_to(
+    planes: Sink, ll: Floats, details: Sequence[Source], sides: Sides, stop: int = 0, share: Share = serially
+) -> None:
+    """The inverse of :func:`analyse_source` for planes of that height and width.
+
+    details: of every level, finest first.
+    stop: give the low band after so many levels instead, which is the picture at 1 / 2^stop of its sides and
+        of 2^stop times its values.
+    """
+    all_sides = [sides, *level_sides(*sides)]
+    for level in range(LEVELS - 1, stop, -1):
+        out = np.empty((len(ll), *all_sides[level]), np.float32)
+        synthesise_level(ll, details[level], all_sides[level], writing(out), share)
+        ll = out
+    synthesise_level(ll, details[stop], all_sides[stop], planes, share)
+
+
+def synthesise(ll: Floats, details: Sequence[Floats], height: int, width: int) -> Floats:
+    """:func:`synthesise_to` of details that are at hand, to planes [C, height, width]."""
+    out = np.empty((len(ll), height, width), np.float32)
+    synthesise_to(writing(out), ll, [reading(level) for level in details], (height, width))
+    return out
 
 
 # --- integers ---------------------------------------------------------------------------------------
@@ -140,6 +223,8 @@ FIXED_BITS = 12
 FIXED_LIMIT = (1 << 17) - 1
 """Values are clamped to this before each level: then no sum leaves 32 bits."""
 _HALF = 1 << (FIXED_BITS - 1)
+FIXED_HALO = 3
+"""Pairs of samples around a window on which its samples depend, and one more."""
 
 
 def fixed_constant(value: float) -> int:
@@ -151,43 +236,36 @@ FIXED_STEPS = tuple(fixed_constant(step) for step in STEPS)
 FIXED_LOW, FIXED_HIGH = fixed_constant(1 / LOW), fixed_constant(1 / HIGH)
 
 
-def _scale(x: Integers, constant: int) -> Integers:
+def _scale(x: Integers, constant: int) -> None:
     """Multiply by a constant in 1/4096, in place, halves up."""
     x *= np.int32(constant)
     x += np.int32(_HALF)
     x >>= np.int32(FIXED_BITS)
-    return x
 
 
-def _fixed_odd(odd: Integers, even: Integers, step: int, axis: Axis) -> None:
+def _fixed_odd(odd: Integers, even: Integers, step: int, axis: Axis, spare: Integers) -> None:
     """odd[i] -= step (even[i] + even[i + 1]). Whole multiples are split off, or 32 bits would not do."""
-    whole, fraction = -(-step >> FIXED_BITS), step + (-step >> FIXED_BITS << FIXED_BITS)
-    first, rest, last = _at(axis, slice(None, -1)), _at(axis, slice(1, None)), _at(axis, slice(-1, None))
-    total = np.empty_like(even)
-    np.add(even[first], even[rest], out=total[first])
-    np.add(even[last], even[last], out=total[last])
-    if whole:
-        odd -= total if whole == 1 else total * np.int32(whole)
-    odd -= _scale(total, fraction)
+    _add_next(even, axis, spare)
+    whole = -(-step >> FIXED_BITS)
+    for _ in range(abs(whole)):
+        (np.subtract if whole > 0 else np.add)(odd, spare, out=odd)
+    _scale(spare, step - (whole << FIXED_BITS))
+    odd -= spare
 
 
-def _fixed_even(even: Integers, odd: Integers, step: int, axis: Axis) -> None:
+def _fixed_even(even: Integers, odd: Integers, step: int, axis: Axis, spare: Integers) -> None:
     """even[i] -= step (odd[i - 1] + odd[i])."""
-    first, rest, begin = _at(axis, slice(None, -1)), _at(axis, slice(1, None)), _at(axis, slice(1))
-    total = np.empty_like(odd)
-    np.add(odd[first], odd[rest], out=total[rest])
-    np.add(odd[begin], odd[begin], out=total[begin])
-    even -= _scale(total, step)
+    _add_previous(odd, axis, spare)
+    _scale(spare, step)
+    even -= spare
 
 
-def _fixed_join(low: Integers, high: Integers, size: int, axis: Axis) -> Integers:
-    """Low and high band, which are used up, along an axis."""
-    even, odd = _scale(low, FIXED_LOW), _scale(high, FIXED_HIGH)
-    _fixed_even(even, odd, FIXED_STEPS[3], axis)
-    _fixed_odd(odd, even, FIXED_STEPS[2], axis)
-    _fixed_even(even, odd, FIXED_STEPS[1], axis)
-    _fixed_odd(odd, even, FIXED_STEPS[0], axis)
-    return _interleaved(even, odd, size, axis)
+def _fixed_join(even: Integers, odd: Integers, axis: Axis, spare: Integers) -> None:
+    """Scaled low and high band to even and odd samples along an axis, in place."""
+    _fixed_even(even, odd, FIXED_STEPS[3], axis, spare)
+    _fixed_odd(odd, even, FIXED_STEPS[2], axis, spare)
+    _fixed_even(even, odd, FIXED_STEPS[1], axis, spare)
+    _fixed_odd(odd, even, FIXED_STEPS[0], axis, spare)
 
 
 def fixed_synthesise_level(ll: Integers, details: Integers, sides: Sides) -> Integers:
@@ -196,8 +274,19 @@ def fixed_synthesise_level(ll: Integers, details: Integers, sides: Sides) -> Int
     ll: int32 [C, h', w'], details: int32 [3 C, h', w'] -> int32 [C, h, w], all in the same unit and clamped
     to FIXED_LIMIT first. Every product with a constant of 1/4096 is rounded, halves up.
     """
-    limit = np.int32(FIXED_LIMIT)
-    ll, details = np.clip(ll, -limit, limit), np.clip(details, -limit, limit)
-    hl, lh, hh = np.split(details, 3)
-    low, high = _fixed_join(ll, lh, sides[0], -2), _fixed_join(hl, hh, sides[0], -2)
-    return _fixed_join(low, high, sides[1], -1)
+    bands = np.concatenate((ll, details))
+    np.clip(bands, np.int32(-FIXED_LIMIT), np.int32(FIXED_LIMIT), out=bands)
+    parts = bands.reshape(2, 2, *ll.shape)
+    spare = np.empty_like(parts[0])
+    _scale(parts[0], FIXED_LOW)
+    _scale(parts[1], FIXED_HIGH)
+    _fixed_join(parts[0], parts[1], -2, spare)
+    _scale(parts[:, 0], FIXED_LOW)
+    _scale(parts[:, 1], FIXED_HIGH)
+    out = np.empty((len(ll), *sides), np.int32)
+    for i in range(2):
+        _fixed_join(parts[i, 0], parts[i, 1], -1, spare[i])
+        for j in range(2):
+            every = out[:, i::2, j::2]
+            every[:] = parts[i, j, :, : every.shape[1], : every.shape[2]]
+    return out

@@ -1,0 +1,81 @@
+"""Source trees that are measured side by side, each in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import ctc_codec
+from bench.worker import Job, line_of
+from ctc_codec.evaluation.resources import measured
+
+_TOOLS = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A source tree of the package.
+
+    name: ``before`` or ``after``.
+    folder: of the tree, None for that of the package in use.
+    """
+
+    name: str
+    folder: Path | None = None
+
+    def environment(self) -> dict[str, str]:
+        """Of its processes."""
+        package = Path(ctc_codec.__file__).parents[1] if self.folder is None else self.folder / "src"
+        return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (package, _TOOLS)))}
+
+    def command(self, *arguments: str) -> tuple[float, int]:
+        """Run ``ctc``: seconds, and the most bytes of memory. Raises CalledProcessError."""
+        path = self.environment()["PYTHONPATH"]
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = path
+        try:
+            return measured([sys.executable, "-m", "ctc_codec.cli", *arguments])
+        finally:
+            if before is None:
+                del os.environ["PYTHONPATH"]
+            else:
+                os.environ["PYTHONPATH"] = before
+
+
+class Worker:
+    """A process of a tree that does jobs. As a context, it ends with it."""
+
+    def __init__(self, tree: Tree) -> None:
+        command = [sys.executable, "-m", "bench.worker", *["--former"] * (tree.name == "before")]
+        self._process = subprocess.Popen(
+            command, env=tree.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let the process end."""
+        self._process.communicate()
+
+    def do(self, job: Job) -> dict[str, Any]:
+        """The result of a job, see :func:`bench.worker.result_of`. Raises RuntimeError if it failed."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line_of(job))
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a worker ended with code {self._process.wait()} in {job}")
+        return dict(json.loads(line))
