@@ -16,7 +16,7 @@ from .density import (
     without_context,
 )
 from .look import clip, look
-from .state import BLANK_LEVELS, LEVELS, State, is_active, marked_cells
+from .state import LEVELS, State, is_active, marked_cells
 from .weights import Weights
 
 _UNIFORM = [21845, 21846, 21845]
@@ -48,6 +48,7 @@ class _Word:
     def __init__(self, state: State, file: File, weights: Weights) -> None:
         self.state, self.file, self.weights = state, file, weights
         self.coder = PrefixDecoder(file.code)
+        self.skips = 0
 
     def read(self) -> None:
         planes = self.file.planes
@@ -92,6 +93,9 @@ class _Word:
     def _plane(self, plane: int) -> None:
         state = self.state
         awake = self._one(64)
+        self.skips = self._one(4)
+        if self.skips & ~awake:
+            raise ValueError("damaged: cells of a level that is asleep")
         for number in range(_MOST_SLICES):
             looks = self._one(64)
             if looks & ~awake:
@@ -117,14 +121,15 @@ class _Word:
         state.value = [3 * v for v in state.value]
         for e, place in enumerate(state.places):
             state.known[e] = not awake >> place.level & 1
-            if not state.known[e]:
-                at_first = in_blank_cell if looks >> place.level & 1 else without_context
-                state.row[e] = at_first(state, e, plane, self.weights)
+            if not state.known[e] and not looks >> place.level & 1:
+                state.row[e] = without_context(state, e, plane, self.weights)
+            elif not state.known[e] and self.skips >> place.level & 1:
+                state.row[e] = in_blank_cell(state, e, plane, self.weights)
 
     def _look(self, looks: int) -> None:
         state = self.state
         found = {level: look(state, level, self.weights) for level in range(LEVELS) if looks >> level & 1}
-        marked = {level: marked_cells(state, level) for level in found if level < BLANK_LEVELS}
+        marked = {level: marked_cells(state, level) for level in found if self.skips >> level & 1}
         for e, place in enumerate(state.places):
             if place.level in marked and not is_active(place, marked[place.level]):
                 continue

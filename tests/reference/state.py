@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 LEVELS = 6
-BLANK_LEVELS = 2
 _CELL = 8
 
 

@@ -95,6 +95,9 @@ class ChanceGuide:
         self._awake = int(self._rng.integers(1, 64))
         return self._awake
 
+    def skips(self, walk: Walk, plane: int, awake: int) -> int:
+        return int(self._rng.integers(4)) & awake
+
     def looks(self, plane: int, number: int) -> int:
         return int(self._rng.integers(64)) & self._awake
 
@@ -126,6 +129,9 @@ class PlainGuide:
 
     def begin_plane(self, plane: int) -> int:
         return 63
+
+    def skips(self, walk: Walk, plane: int, awake: int) -> int:
+        return 3
 
     def looks(self, plane: int, number: int) -> int:
         return 63

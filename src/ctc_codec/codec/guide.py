@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from ..container.header import MAX_SLICES_OF_PLANE
 from ..container.quality_table import EXACT, QualityTable, table_of
+from ..planes.cells import BLANK_LEVELS, active_cells, positions
 from ..planes.order import KNOWN
+from ..planes.state import State
 from ..planes.trits import Values, at_plane, planes_of, quantise, unit
 from ..synthesis.means import offsets
 from ..transform.lifting import LEVELS
@@ -29,6 +31,8 @@ _RUN = 16
 _ALL = 1 << 14
 _SPARSEST = 32
 """Of n elements of a level it takes one run of n / _ALL, or of so many if these are fewer."""
+_TABLE_COST, _TABLE_BITS = 1.3, 1 / 64
+"""How much more than the least the table of blank cells may cost: in proportion, and for each element."""
 _ROUNDING = 1 / 12
 """Squared error of rounding samples to integers."""
 
@@ -173,6 +177,29 @@ class PictureGuide:
         rest -= walk.state.value.take(elements) * np.int16(3**plane)  # 16 bits may wrap around, and back
         half = np.int16((3**plane - 1) // 2)
         return np.add(rest > half, rest >= -half, dtype=np.int32)
+
+    def skips(self, walk: Walk, plane: int, awake: int) -> int:
+        if not self._effort.fine:
+            return 0
+        levels = [level for level in range(BLANK_LEVELS) if awake >> level & 1]
+        return sum(1 << level for level in levels if self._table_will_do(walk.state, level, plane))
+
+    def _table_will_do(self, state: State, level: int, plane: int) -> bool:
+        """Whether trits in blank cells cost about what they must, given how many of them are not zero: so it is
+        in photographs, but not where noise or a pattern begins."""
+        densities, (height, width) = self._model.densities, state.sides[level]
+        blank = ~positions(active_cells(state, level), height, width)
+        values = np.abs(self._values[state.spans[level]]).reshape(state.channels, height, width)
+        others = np.count_nonzero((values > (3**plane - 1) // 2) & blank, axis=(1, 2)).astype(np.float64)
+        zeros = np.count_nonzero(blank) - others
+        scale = densities.blank[plane, level, :: 3 // state.colours]
+        share = np.exp2((densities.code.take(scale) >> np.uint32(8)) / -65536)  # of zeros; 1 if not quiet
+        share = np.where(share < 1, share, densities.frequencies.take(scale, axis=0)[:, 1] / 65536)
+        table = zeros * -np.log2(share) + others * (1 - np.log2(1 - share))
+        least = np.maximum(others / np.maximum(zeros + others, 1), 1e-9)
+        ideal = others * (1 - np.log2(least)) - zeros * np.log2(np.maximum(1 - least, 1e-9))
+        allowed = _TABLE_COST * ideal.sum() + (zeros + others).sum() * _TABLE_BITS
+        return bool(table.sum() <= allowed)
 
     def looks(self, plane: int, number: int) -> int:
         effort, awake = self._effort, self.begin_plane(plane)

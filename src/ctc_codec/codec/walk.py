@@ -24,7 +24,7 @@ from ..crr.network import Centres, Scales
 from ..crr.windows import Window
 from ..errors import DamageError
 from ..planes import low
-from ..planes.cells import Cells
+from ..planes.cells import BLANK_LEVELS, Cells
 from ..planes.order import GROUP, KNOWN, Tile, demoted, tiles
 from ..planes.state import State
 from ..transform.lifting import LEVELS, level_sides
@@ -56,6 +56,9 @@ class Guide(Protocol):
 
     def begin_plane(self, plane: int) -> int:
         """Levels with a value other than zero at this plane, which is about to begin, or above."""
+
+    def skips(self, walk: Walk, plane: int, awake: int) -> int:
+        """Levels, of the finest BLANK_LEVELS, of which blank cells are not looked at in the plane."""
 
     def looks(self, plane: int, number: int) -> int:
         """Levels to look at before slice ``number`` of the plane."""
@@ -203,7 +206,7 @@ class Walk:
         self.state = State(level_sides(height, width), 1 if header.grey else 3, header.planes)
         self.classes: npt.NDArray[np.uint8] = np.zeros(self.state.count, np.uint8)
         """Classes of elements whose trit is still to come at this plane; KNOWN for the others."""
-        self._awake = 0
+        self._awake = self._skips = 0
         self._just_looked = False
         """All that is awake has been looked at and nothing learned since."""
         self._cost: npt.NDArray[np.uint16] = np.zeros(self.state.count, np.uint16)
@@ -254,6 +257,9 @@ class Walk:
     def _plane(self, plane: int) -> Iterator[None]:
         guide = self._guide
         awake = yield from self._one(_MASKS, guide.begin_plane(plane) if guide else 0)
+        self._skips = yield from self._one(1 << BLANK_LEVELS, guide.skips(self, plane, awake) if guide else 0)
+        if self._skips & ~awake:
+            raise DamageError("damaged: cells of a level that is asleep")
         for number in range(MAX_SLICES_OF_PLANE):
             looks = yield from self._one(_MASKS, guide.looks(plane, number) if guide else 0)
             if looks & ~awake:
@@ -308,10 +314,10 @@ class Walk:
         state.begin_plane(plane, levels)
         self.classes[:] = KNOWN
         for level in levels:
-            if looks >> level & 1:
-                self._set_blank(level)
-            else:
+            if not looks >> level & 1:
                 self._set_static(level)
+            elif self._skips >> level & 1:
+                self._set_blank(level)
 
     def _set_blank(self, level: int) -> None:
         """Densities of blank cells, at a whole level of which nothing is known."""
@@ -355,7 +361,7 @@ class Walk:
             value = self.state.level(self.state.value, level)[:, window[0], window[1]]
             self._set_rows(level, density.rows_of(value, centre, scale), window, inside)
 
-        self.model.context.look(self.state, mask, take)
+        self.model.context.look(self.state, mask, self._skips, take)
 
     def rows_now(self) -> density.Rows:
         """The densities that CRR tells now of every element, known or not, as of ``state.row``: what was
@@ -373,7 +379,7 @@ class Walk:
                 state.level(rows, level)[at], density.rows_of(above, centre, scale), _mask(inside, np.uint16)
             )
 
-        self.model.context.look(state, self._awake, take)
+        self.model.context.look(state, self._awake, self._skips, take)
         return rows
 
     # --- trits --------------------------------------------------------------------------------------

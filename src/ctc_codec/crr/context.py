@@ -1,4 +1,4 @@
-"""CRR over a latent: inputs and networks, in windows side by side, where cells are active.
+"""CRR over a latent: inputs and networks, in windows side by side.
 
 The integer wavelet carries down to finer levels what coarser ones tell (CRR of Jeon et al., CVPR 2023,
 section 3.2, here once for all trits of a look).
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..planes.cells import CELL, Cells, active_cells, positions
+from ..planes.cells import CELL, Cells, active_cells, every_cell, positions
 from ..planes.state import State
 from ..transform.lifting import FIXED_HALO, LEVELS, fixed_synthesise_level
 from .inputs import CONTEXT_BITS, Flags, InputTables, Integers, Level, Values, inputs, reconstruction
@@ -97,12 +97,17 @@ class ContextModels:
         self.most = _MOST
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
-    def look(self, state: State, mask: int, take: Take) -> None:
-        """Run the networks of the levels whose bits are set in a mask, where cells are active.
+    def look(self, state: State, mask: int, skips: int, take: Take) -> None:
+        """Run the networks of the levels whose bits are set in a mask.
 
+        skips: levels of which blank cells are left out.
         take: gets every window's densities, maybe in another thread.
         """
-        active = {level: active_cells(state, level) for level in range(LEVELS) if mask >> level & 1}
+        active = {
+            level: active_cells(state, level) if skips >> level & 1 else every_cell(state, level)
+            for level in range(LEVELS)
+            if mask >> level & 1
+        }
         finest = min((level for level, cells in active.items() if cells.any()), default=LEVELS)
         low = np.clip(state.low, -_LOW_LIMIT, _LOW_LIMIT) << np.int32(CONTEXT_BITS)
         context: _Known | _Coarser = _Known(low)

@@ -1,5 +1,6 @@
 """Cells of 8x8 positions of the finest levels, and which of them are blank: all that is known there, around
-them and at the parents is zero. CRR does not look at them, as a table tells as much."""
+them and at the parents is zero. Where an encoder says so, CRR does not look at them, as a table tells as
+much."""
 
 from __future__ import annotations
 
@@ -27,11 +28,14 @@ def _any(values: Values, side: int) -> Cells:
     return lines.reshape(rows, columns, side).any(axis=2)
 
 
-def active_cells(state: State, level: int) -> Cells:
-    """Cells of a level that are not blank, bool [ceil(h / 8), ceil(w / 8)]."""
+def every_cell(state: State, level: int) -> Cells:
+    """All cells of a level, bool [ceil(h / 8), ceil(w / 8)]."""
     height, width = state.sides[level]
-    if level >= BLANK_LEVELS:
-        return np.ones((-(-height // CELL), -(-width // CELL)), bool)
+    return np.ones((-(-height // CELL), -(-width // CELL)), bool)
+
+
+def active_cells(state: State, level: int) -> Cells:
+    """Cells of a level below BLANK_LEVELS that are not blank, as :func:`every_cell`."""
     found = _any(state.level(state.value, level), CELL)
     found |= _any(state.level(state.value, level + 1), CELL // 2)
     for axis in (0, 1):

@@ -25,7 +25,7 @@ from ..crr.density import SCALE_STEP, SCALE_ZERO
 from ..crr.inputs import CHANNELS, ONE, ZERO_POINT
 from ..crr.network import OUTPUTS, SCALE_OFFSET, WEIGHT_LIMIT
 from ..errors import CtcError
-from ..planes.cells import active_cells, positions
+from ..planes.cells import BLANK_LEVELS, active_cells, every_cell, positions
 from ..planes.state import State
 from ..planes.trits import at_plane, quantise
 from ..transform.colour import rotate
@@ -129,7 +129,8 @@ def scale_tables(pictures: Iterable[Pixels]) -> Arrays:
                     continue
                 trit = np.sign(above + (above == 0)) * (here - 3 * above)  # 2 is away from zero
                 magnitude = np.minimum(np.abs(above), density.MAGNITUDES - 1)
-                inactive = ~positions(active_cells(state, level), *value.shape[1:])
+                cells = active_cells(state, level) if level < BLANK_LEVELS else every_cell(state, level)
+                inactive = ~positions(cells, *value.shape[1:])
                 for channel in range(CHANNELS):
                     key = magnitude[channel].reshape(-1) * 3 + trit[channel].reshape(-1) + 1
                     found = np.bincount(key, minlength=3 * density.MAGNITUDES)

@@ -16,7 +16,6 @@ from ..container.coder import Symbols
 from ..container.header import Header
 from ..crr.density import DISTANCES, SCALE_STEP, SCALE_ZERO, SCALES
 from ..crr.inputs import ONE
-from ..planes.order import KNOWN
 from ..planes.trits import Values
 from ..transform.lifting import LEVELS
 from .checkpoint import Layers, layers_of, reason
@@ -28,7 +27,6 @@ from .validation import middles
 _PICTURES = 6
 _PLANES = (1, 2, 3, 4)
 _SHARES = (0.0, 0.5)
-_ALL = (1 << LEVELS) - 1
 
 
 def load_crr(state: Layers) -> CRR:
@@ -68,17 +66,15 @@ class CodedPlane:
         self._writer, self._value = Writer(), _in_order(latent.value)
         self._walk = Walk(model, header, self._writer, cast(Guide, _TritGuide(self._value)))
         self.state = state = self._walk.state
-        self._walk._begin_plane(plane, _ALL, _ALL)  # rows of blank cells
-        state.low_plane = plane
+        state.plane = state.low_plane = plane
         state.low[:] = (latent.low / latent.size)[0].round().int().numpy()
         state.value[:] = _in_order([latent.seen(level) for level in range(LEVELS)])
         state.known[:] = _in_order(latent.known)
-        self._walk.classes[state.known] = KNOWN
 
     def rest_bits(self) -> tuple[float, int]:
         """Bits of the trits to come after a look at every level: by the densities, and coded, to within a
         word, in groups and with least frequencies."""
-        self._walk.look(_ALL)
+        self._walk.look((1 << LEVELS) - 1)
         unknown = ~self.state.known
         row = torch.from_numpy(self.state.row[unknown].astype(np.int32))
         trit = torch.from_numpy((self._value - self.state.value)[unknown])
@@ -91,9 +87,8 @@ class CodedPlane:
 
 @torch.no_grad()
 def freezing_cost(state: Layers, model: CodecModel, pictures: Sequence[Pixels]) -> Iterator[str]:
-    """Lines with bits of the trits to come, at several planes and shares of them known: by the frozen model
-    and its table of blank cells, against the networks of ``state`` with rounded weights and with float ones,
-    and coded."""
+    """Lines with bits of the trits to come, at several planes and shares of them known: by the frozen model,
+    against the networks of ``state`` with rounded weights and with float weights, and coded."""
     crr = load_crr(state)
     seen = middles(pictures, count=_PICTURES)
     pixels = sum(p.shape[0] * p.shape[1] for p in seen)
