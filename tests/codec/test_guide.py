@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from ctc_codec import CodecModel
+from ctc_codec import CodecModel, encode
 from ctc_codec.codec.guide import Original, PictureGuide, Target, sample_of
 from ctc_codec.codec.picture import analysed, low_band
+from ctc_codec.planes.cells import BLANK_LEVELS, active_cells, positions
 from ctc_codec.planes.state import State
 from ctc_codec.planes.trits import MAX_PLANES, UNIT, at_plane, quantise, unit
 from ctc_codec.synthesis.means import offsets
 from ctc_codec.transform.lifting import level_sides
-from support.pictures import photograph
+from support.pictures import checks, grey_noise, photograph, stripes
 
 
 def guide_of(low: Any, details: Any, model: CodecModel) -> PictureGuide:
@@ -108,3 +110,44 @@ def test_a_guide_keeps_little_of_a_picture(model: CodecModel) -> None:
     kept = sum(value.nbytes for value in vars(guide).values() if isinstance(value, np.ndarray))
     assert kept < 3 * sum(level.size for level in details)
     assert not guide._original.details
+
+
+def _skipped(pixels: Any, model: CodecModel, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[int, int], bool]:
+    """Whether blank cells are skipped, by level and plane in which the level has some that are not all zero."""
+    found = {}
+    skips = PictureGuide.skips
+
+    def noted(self: PictureGuide, walk: Any, plane: int, awake: int) -> int:
+        mask = skips(self, walk, plane, awake)
+        for level in range(BLANK_LEVELS):
+            height, width = walk.state.sides[level]
+            blank = ~positions(active_cells(walk.state, level), height, width)
+            values = at_plane(self._values[walk.state.spans[level]].astype(np.int32), plane)
+            if values.reshape(-1, height, width)[:, blank].any():
+                found[level, plane] = bool(mask >> level & 1)
+        return mask
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PictureGuide, "skips", noted)
+        encode(Image.fromarray(pixels), weights=model, quality=95)
+    return found
+
+
+def test_blank_cells_are_skipped_in_photographs_and_not_where_patterns_begin(
+    model: CodecModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = np.full((200, 300, 3), 90, np.uint8)
+    empty[60:140, 100:200] = photograph(100, 80)
+    assert any(_skipped(empty, model, monkeypatch).values())
+    for pattern in (checks(1, 20)(200, 160), stripes(1, 1, 0)(200, 160), grey_noise(200, 160)):
+        found = _skipped(pattern, model, monkeypatch)
+        first = max((plane for level, plane in found if level == 0), default=None)
+        assert first is not None
+        assert not found[0, first]
+
+
+def test_patterns_take_no_more_bytes_for_it(model: CodecModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = Image.fromarray(checks(1, 20)(200, 160))
+    own = encode(picture, weights=model)
+    monkeypatch.setattr(PictureGuide, "skips", lambda self, walk, plane, awake: awake & 3)
+    assert len(own) < 0.6 * len(encode(picture, weights=model))

@@ -185,8 +185,8 @@ class PictureGuide:
         return sum(1 << level for level in levels if self._table_will_do(walk.state, level, plane))
 
     def _table_will_do(self, state: State, level: int, plane: int) -> bool:
-        """Whether trits in blank cells cost about what they must, given how many of them are not zero: so it is
-        in photographs, but not where noise or a pattern begins."""
+        """Whether trits in blank cells cost about what they must, given how many of them are not zero. In
+        photographs they do, but not where noise or a pattern begins."""
         densities, (height, width) = self._model.densities, state.sides[level]
         blank = ~positions(active_cells(state, level), height, width)
         values = np.abs(self._values[state.spans[level]]).reshape(state.channels, height, width)
