@@ -113,7 +113,7 @@ def test_a_guide_keeps_little_of_a_picture(model: CodecModel) -> None:
 
 
 def _skipped(pixels: Any, model: CodecModel, monkeypatch: pytest.MonkeyPatch) -> dict[tuple[int, int], bool]:
-    """Whether blank cells are skipped, by level and plane in which the level has some that are not all zero."""
+    """Whether blank cells are skipped, by level and plane in which some of them are not all zero."""
     found = {}
     skips = PictureGuide.skips
 

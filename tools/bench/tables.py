@@ -240,7 +240,7 @@ def page(document: Document, against: Document | None = None) -> str:
     )
     if document.get("before") or against:
         method += (
-            " What stands before an arrow is an earlier tree, with weights of its own, measured in turns with "
-            "what stands behind it; then, how many times as fast it is."
+            " What stands before an arrow is an earlier tree, with weights of its own, measured in turns "
+            "with what stands behind it; then, how many times as fast it is."
         )
     return f"# Speed\n\n{method}\n\n{tables(document, against)}\n"
