@@ -89,7 +89,8 @@ class Decoder:
         self._file: File | None = None
         """The file as it was decoded last."""
         self._told = False
-        self._no_code = False
+        self._unsound = False
+        """Check sums fit, and yet it is not what an encoder writes."""
         self._finished = False
 
     @property
@@ -105,7 +106,7 @@ class Decoder:
     @property
     def complete(self) -> bool:
         """The whole file has come, undamaged."""
-        return self._walk is not None and self._parser.complete and not self._no_code
+        return self._walk is not None and self._parser.complete and not self._unsound
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the file, any number of them.
@@ -189,7 +190,7 @@ class Decoder:
                 self._steps = _raising(error)
                 raise
             # Check sums fit and the code word is none: it is read as one that was cut.
-            self._no_code = True
+            self._unsound = True
             self._tell(error)
             self._restart()
             try:
@@ -259,6 +260,7 @@ class Decoder:
         try:
             return self._file.section(kind)
         except FormatError as error:  # check sums fit, and these are no sections
+            self._unsound = True
             self._tell(DamageError(str(error)))
             return None
 
