@@ -14,7 +14,7 @@ from ctc_codec import CodecModel, WeightsError
 from ctc_codec.codec.model import default_weights
 from ctc_codec.crr.inputs import INPUTS, ZERO_POINT
 from ctc_codec.crr.network import SUM_LIMIT, WEIGHT_LIMIT, check_bounds
-from ctc_codec.crr.runtime import spans
+from ctc_codec.transform.tiles import spans
 from reference import look as slow
 from reference.weights import Weights
 

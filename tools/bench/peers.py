@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from bench.sections import Bench
-from bench.trees import Tree, Worker
+from bench.trees import Tree, workers
 from bench.worker import Job
 from ctc_codec.evaluation.codecs import Codec, PeerError
 from ctc_codec.evaluation.peers import PEERS
@@ -51,9 +51,8 @@ def peers(bench: Bench) -> dict[str, Any]:
                     settled[codec.name, bpp] = _settled(codec, bpp, pixels)
             except PeerError as error:
                 told[codec.name]["missing"] = str(error)
-    workers = {tree.name: Worker(tree) for tree in bench.trees}
     mine = bench.trees[-1]
-    try:
+    with workers(bench.trees) as running:
         for run in range(bench.runs + 1):
             bench.progress(f"other codecs, {run}")
             for bpp in RATES:
@@ -66,14 +65,11 @@ def peers(bench: Bench) -> dict[str, Any]:
                     coded = str(bench.file(tree, f"peer{bpp:g}.ctc"))
                     encode = Job("encode", str(bench.image), coded, bpp=bpp, files=False)
                     for kind, job in (("encode", encode), ("decode", Job("decode", coded, files=False))):
-                        result = workers[tree.name].do(job)
+                        result = running[tree.name].do(job)
                         found.append((tree, f"ctc/{kind}", result["ms"], 8 * result["bytes"] / count))
                 for tree, name, ms, rate in found if run else ():
                     bench.add(tree, f"peer/{name}/{bpp:g}/ms", ms)
                     bench.add(tree, f"peer/{name}/{bpp:g}/bpp", rate)
-    finally:
-        for worker in workers.values():
-            worker.end()
     return told
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bench import dense
 from bench.pictures import mosaic
-from bench.trees import Tree, Worker
+from bench.trees import Tree, Worker, workers
 from bench.worker import Job
 from ctc_codec.codec.model import load_model
 from ctc_codec.transform.lifting import level_sides
@@ -119,14 +119,13 @@ def _each(
     bench: Bench, efforts: Sequence[int], threads: int | None, stages: bool
 ) -> Iterator[tuple[Tree, str, dict[str, Any]]]:
     """Encode to each rate and decode to each, with each effort: tree, name and result of each run."""
-    workers = {tree.name: Worker(tree) for tree in bench.trees}
-    try:
+    with workers(bench.trees) as running:
         for effort in efforts:
             for tree in bench.trees:  # this warms up, too
                 whole = str(bench.file(tree, f"effort{effort}.ctc"))
                 job = Job("encode", str(bench.image), whole, effort=effort, threads=threads)
-                workers[tree.name].do(job)
-                workers[tree.name].do(Job("decode", whole, threads=threads))
+                running[tree.name].do(job)
+                running[tree.name].do(Job("decode", whole, threads=threads))
             for kind in ("encode", "decode"):
                 for bpp in RATES:
                     bench.progress(f"effort {effort}: {kind}, {rate_name(bpp)}")
@@ -135,12 +134,9 @@ def _each(
                             whole = str(bench.file(tree, f"effort{effort}.ctc"))
                             source = str(bench.image) if kind == "encode" else whole
                             job = Job(kind, source, bpp=bpp, effort=effort, threads=threads, stages=stages)
-                            name, result = f"{kind}/{effort}/{rate_name(bpp)}", workers[tree.name].do(job)
+                            name, result = f"{kind}/{effort}/{rate_name(bpp)}", running[tree.name].do(job)
                             bench.add(tree, f"bytes/{name}", result["bytes"])
                             yield tree, name, result
-    finally:
-        for worker in workers.values():
-            worker.end()
 
 
 def totals(bench: Bench, efforts: Sequence[int]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import ctc_codec
@@ -60,13 +61,7 @@ class Worker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """Let the process end."""
+    def __exit__(self, *error: object) -> None:
         self._process.communicate()
 
     def do(self, job: Job) -> dict[str, Any]:
@@ -79,3 +74,10 @@ class Worker:
         if not line:
             raise RuntimeError(f"a worker ended with code {self._process.wait()} in {job}")
         return dict(json.loads(line))
+
+
+@contextlib.contextmanager
+def workers(trees: Iterable[Tree]) -> Iterator[dict[str, Worker]]:
+    """A worker for each tree, by its name."""
+    with contextlib.ExitStack() as ending:
+        yield {tree.name: ending.enter_context(Worker(tree)) for tree in trees}

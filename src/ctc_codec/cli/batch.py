@@ -27,8 +27,15 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+_LINEAR_ALGEBRA = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Threads that numpy's libraries start, here and in workers, one for each core by default: nothing here makes
+use of them."""
+
+
 def run_batch(plan: Plan, work: Work, batch: BatchOptions) -> NoReturn:
     """Work through the inputs, go on after a bad one, and exit: with 1 if there was one."""
+    for name in _LINEAR_ALGEBRA:
+        os.environ.setdefault(name, "1")
     with Reporter(len(plan.names), batch) as report:
         for task in plan.skipped:
             report.skipped(task)

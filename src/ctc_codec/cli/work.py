@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -149,8 +148,6 @@ Prepare = Callable[[], Run]
 
 def begin(work: Work, task: Task, batch: BatchOptions) -> bytes:
     """Read an input and look whether its output can be written: all that needs no model. Raises CtcError."""
-    # Numpy would start a thread for each core as it is loaded, which nothing here makes use of.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if task.source == STREAM or is_pipe(task.source):  # which may take long
         check_task(work, task, batch)
         data = b"" if work.streams else work.read(task)

@@ -138,7 +138,7 @@ def _pool(jobs: int, unfinished: Iterable[Task]) -> Iterator[ProcessPool]:
 def _load(pool: ProcessPool, work: Work, jobs: int) -> None:
     """Start the workers, which load side by side, and see one of them done. Raises WorkerError."""
     try:
-        with shielded(), _without_sigint(), _few_threads():
+        with shielded(), _without_sigint():
             loading = [pool.schedule(_prepare, (work,)) for _ in range(jobs)]
         done: set[Future[None]] = set()
         while not done:
@@ -165,19 +165,6 @@ def _without_sigint() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _few_threads() -> Iterator[None]:
-    """Processes that are started in here make no threads for linear algebra, which takes no time: numpy's
-    library makes one for every core of the machine otherwise."""
-    names = [name for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS") if name not in os.environ]
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name in names:
-            del os.environ[name]
 
 
 def _outcome(future: Future[Outcome], task: Task) -> Outcome:

@@ -5,7 +5,6 @@ Without the network it works tile by tile, on a model's threads, and holds littl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from ..synthesis.network import deviations
 from ..synthesis.projection import project
 from ..transform.colour import rotate, unrotate
 from ..transform.lifting import LEVELS, analyse, analyse_source, synthesise, synthesise_to
-from ..transform.tiles import Share, Source, writing
+from ..transform.tiles import Source, writing
 from .model import CodecModel
 from .options import THUMBNAIL_SCALE
 
@@ -34,27 +33,7 @@ def analysed(samples: Pixels, grey: bool, model: CodecModel) -> tuple[Floats, li
     def planes(rows: slice, columns: slice, out: Floats) -> None:
         rotate(samples[rows, columns], grey, out)
 
-    return analyse_source(planes, (1 if grey else 3, *samples.shape[:2]), _share(model))
-
-
-def _share(model: CodecModel) -> Share:
-    """How the threads of a model share work."""
-    threads = model.context.threads
-
-    def share(work: Callable[[Any], None], parts: Sequence[Any]) -> None:
-        left = iter(parts)
-
-        def take() -> None:
-            for part in left:
-                work(part)
-
-        others = [model.context.pool().submit(take) for _ in range(min(threads, len(parts)) - 1)]
-        take()
-        for other in others:
-            if not other.cancel():  # it has begun
-                other.result()
-
-    return share
+    return analyse_source(planes, (1 if grey else 3, *samples.shape[:2]), model.context.share)
 
 
 def coefficients(
@@ -106,7 +85,7 @@ def reconstruct(
     """
     planes = np.empty((state.colours, *size), np.float32)
     details = coefficients(state, model, refine, rows)
-    synthesise_to(writing(planes), low_band(state), details, size, share=_share(model))
+    synthesise_to(writing(planes), low_band(state), details, size, share=model.context.share)
     if synthesis and model.synthesis is not None:
         try:
             seen = deviations(state, state.row if rows is None else rows)
@@ -140,7 +119,7 @@ def pixels(
     def take(rows: slice, columns: slice, planes: Floats) -> None:
         unrotate(planes, out[rows, columns])
 
-    synthesise_to(take, low_band(state), coefficients(state, model, **how), size, share=_share(model))
+    synthesise_to(take, low_band(state), coefficients(state, model, **how), size, share=model.context.share)
     return out
 
 
@@ -155,7 +134,7 @@ def small_pixels(state: State, model: CodecModel, size: tuple[int, int]) -> Pixe
     height, width = state.sides[0]
     small = -(-height // side), -(-width // side)
     planes = np.empty((state.colours, small[0] * side, small[1] * side), np.float32)
-    take, share = writing(planes), _share(model)
+    take, share = writing(planes), model.context.share
     synthesise_to(take, low_band(state), coefficients(state, model), size, stop=1, share=share)
     planes[:, :height, width:] = planes[:, :height, width - 1 : width]
     planes[:, height:] = planes[:, height - 1 : height]

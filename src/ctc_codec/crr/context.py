@@ -11,13 +11,14 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..planes.cells import CELL, Cells, active_cells, every_cell, positions
 from ..planes.state import State
 from ..transform.lifting import FIXED_HALO, LEVELS, fixed_synthesise_level
+from ..transform.tiles import around
 from .inputs import CONTEXT_BITS, Flags, InputTables, Integers, Level, Values, inputs, reconstruction
 from .network import Centres, Network, Scales
 from .windows import Window, windows
@@ -28,6 +29,8 @@ _SHARES = 2
 """Windows for each thread, at least, of a level that has enough positions."""
 _LOW_LIMIT = 1 << 17
 
+_Part = tuple[Level, Window, Cells]
+"""A window of a level, and which of its positions are in active cells, bool [rows, columns]."""
 Take = Callable[[int, Centres, Scales, Window, Cells], None]
 """Makes use of a window of a level's densities. The last argument, bool [rows, columns], says which positions
 are in active cells; of others nothing is told."""
@@ -111,7 +114,7 @@ class ContextModels:
         finest = min((level for level, cells in active.items() if cells.any()), default=LEVELS)
         low = np.clip(state.low, -_LOW_LIMIT, _LOW_LIMIT) << np.int32(CONTEXT_BITS)
         context: _Known | _Coarser = _Known(low)
-        tasks: list[Callable[[], None]] = []
+        parts: list[_Part] = []
         for level in range(LEVELS - 1, finest - 1, -1):
             value, known = state.level(state.value, level), state.level(state.known, level)
             if level in active:
@@ -120,48 +123,51 @@ class ContextModels:
                     parents = state.level(state.value, level + 1), state.level(state.known, level + 1)
                 children = state.level(state.value, level - 1) if level else None
                 view = Level(level, state.plane, context, value, known, parents, children)
-                tasks = self._tasks(view, active[level], take) + tasks
+                parts = self._parts(view, active[level]) + parts
             if level > finest:
                 context = _Coarser(context.whole(), value, known, state.sides[level - 1])
                 if level - 1 > finest:
                     context = _Known(context.whole())
-        if self.threads == 1 or len(tasks) == 1:
-            for task in tasks:
-                task()
-        elif tasks:
-            futures = [self.pool().submit(task) for task in tasks]
-            try:
-                for future in futures:
-                    future.result()
-            finally:  # after an error nothing goes on behind the caller's back
-                for future in futures:
-                    future.cancel()
-                wait(futures)
+        self.share(functools.partial(self._look_at, take), parts)
 
-    def _tasks(self, level: Level, active: Cells, take: Take) -> list[Callable[[], None]]:
-        """A task for each window of a level."""
+    def _parts(self, level: Level, active: Cells) -> list[_Part]:
+        """The windows of a level in which active cells are."""
         size = level.value.shape[1:]
         halo = self.networks[level.number].halo
         share = int(np.count_nonzero(active)) * CELL**2 // (self.threads * _SHARES)
         most = self.most if self.threads == 1 else min(self.most, max(share, _LEAST))
         inside = positions(active, *size)
-        return [
-            functools.partial(self._run_window, level, window, inside, take)
-            for window in windows(active, size, halo, most)
-        ]
+        return [(level, window, inside[window]) for window in windows(active, size, halo, most)]
 
-    def _run_window(self, level: Level, window: Window, inside: Cells, take: Take) -> None:
+    def _look_at(self, take: Take, part: _Part) -> None:
+        level, window, inside = part
         network = self.networks[level.number]
-        outer = [
-            slice(max(span.start - network.halo, 0), min(span.stop + network.halo, side))
-            for span, side in zip(window, level.value.shape[1:], strict=True)
-        ]
-        centre, scale = network.predict(inputs(level, outer[0], outer[1], self.tables))
-        inner = (
-            slice(None, None, 9 // len(level.value)),
-            *(slice(s.start - o.start, s.stop - o.start) for s, o in zip(window, outer, strict=True)),
+        rows, columns = (
+            around(core, network.halo, side) for core, side in zip(window, level.value.shape[1:], strict=True)
         )
-        take(level.number, centre[inner], scale[inner], window, inside[window])
+        centre, scale = network.predict(inputs(level, rows.outer, columns.outer, self.tables))
+        own = slice(None, None, 9 // len(level.value)), rows.inner, columns.inner
+        take(level.number, centre[own], scale[own], window, inside)
+
+    def share(self, work: Callable[[Any], None], parts: Sequence[Any]) -> None:
+        """Run a function on every part, one after the other or side by side. May be called by the pool's own
+        threads: only what has begun is waited for."""
+        left = iter(parts)
+
+        def take() -> None:
+            for part in left:
+                work(part)
+
+        others = [self.pool().submit(take) for _ in range(min(self.threads, len(parts)) - 1)]
+        try:
+            take()
+        finally:  # after an error nothing goes on behind the caller's back
+            for _ in left:
+                pass
+            begun = [other for other in others if not other.cancel()]
+            wait(begun)
+        for other in begun:
+            other.result()
 
     def aside(self, work: Callable[[], _Result]) -> Callable[[], _Result]:
         """Begin work, maybe in another thread; what is returned gives its result."""

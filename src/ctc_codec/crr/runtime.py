@@ -1,9 +1,9 @@
-"""Networks in onnxruntime, and the windows in which they see large planes."""
+"""Networks in onnxruntime."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,6 @@ import numpy.typing as npt
 from ..errors import WeightsError
 
 Tensors = Mapping[str, npt.NDArray[Any]]
-
-Span = tuple[slice, slice]
-"""Rows, or columns, that a window stands for, and those that it looks at."""
-
-
-def spans(length: int, halo: int, window: int) -> Iterator[Span]:
-    """Windows of a side, at most so long, of about equal length."""
-    count = -(-length // window)
-    for i in range(count):
-        start, stop = length * i // count, length * (i + 1) // count
-        yield slice(start, stop), slice(max(start - halo, 0), min(stop + halo, length))
 
 
 class Session:

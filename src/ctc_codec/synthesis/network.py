@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..crr.density import SCALE_STEP, SCALE_ZERO, SCALES, Rows
-from ..crr.runtime import Session, spans
+from ..crr.runtime import Session
 from ..errors import WeightsError
 from ..planes.state import State
+from ..transform.tiles import spans
 
 Floats = npt.NDArray[np.float32]
 
@@ -116,14 +117,10 @@ class SynthesisNetwork:
             planes = np.concatenate((planes, np.zeros((2, height, width), np.float32)))
         seen = network_inputs(planes, deviations, unit)
         out = np.empty((COLOURS * SCALE**2, *seen.shape[1:]), np.float32)
-        for rows, outer_rows in spans(seen.shape[1], self.halo, WINDOW):
-            for columns, outer_columns in spans(seen.shape[2], self.halo, WINDOW):
-                part = np.ascontiguousarray(seen[None, :, outer_rows, outer_columns])
-                found = self.session.run(part)[0]
-                top, left = rows.start - outer_rows.start, columns.start - outer_columns.start
-                out[:, rows, columns] = found[
-                    :, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start
-                ]
+        for rows in spans(seen.shape[1], self.halo, WINDOW):
+            for columns in spans(seen.shape[2], self.halo, WINDOW):
+                part = np.ascontiguousarray(seen[None, :, rows.outer, columns.outer])
+                out[:, rows.core, columns.core] = self.session.run(part)[0][:, rows.inner, columns.inner]
         correction = _shuffle(np.clip(out, -LIMIT, LIMIT))[:colours, :height, :width]
         result = planes[:colours] + correction * np.float32(GAIN * unit)
         if not np.isfinite(result).all():

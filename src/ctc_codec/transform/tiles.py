@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,16 +25,15 @@ _TILE = 32 * _TILE_WIDTH
 """Pairs of columns, and of rows by columns, that are worked on at a time."""
 
 
-@dataclass(frozen=True)
-class Span:
-    """Pairs of rows or columns. core: those that are wanted. outer: with the halo, where there is one."""
+class Span(NamedTuple):
+    """A part of a side. core: what is wanted. outer: with what around it is needed, where there is some."""
 
     core: slice
     outer: slice
 
     @property
     def inner(self) -> slice:
-        """The core's place among the outer ones."""
+        """The core's place in the outer part."""
         return slice(self.core.start - self.outer.start, self.core.stop - self.outer.start)
 
 
@@ -43,20 +41,22 @@ Tile = tuple[Span, Span]
 """Rows and columns."""
 
 
-def _spans(count: int, most: int) -> list[Span]:
-    """All pairs in spans of about one length, ``most`` at most."""
-    pieces = -(-count // most)
-    ends = [count * i // pieces for i in range(pieces + 1)]
-    return [
-        Span(slice(start, stop), slice(max(start - _HALO, 0), min(stop + _HALO, count)))
-        for start, stop in pairwise(ends)
-    ]
+def around(core: slice, halo: int, length: int) -> Span:
+    """A part of a side of that length, and so much around it."""
+    return Span(core, slice(max(core.start - halo, 0), min(core.stop + halo, length)))
+
+
+def spans(length: int, halo: int, most: int) -> list[Span]:
+    """A whole side in parts of about one length, ``most`` at most."""
+    count = -(-length // most)
+    ends = [length * i // count for i in range(count + 1)]
+    return [around(slice(*pair), halo, length) for pair in pairwise(ends)]
 
 
 def tiles(sides: tuple[int, int]) -> list[Tile]:
     """Tiles that cover so many pairs of rows and columns."""
-    columns = _spans(sides[1], _TILE_WIDTH)
-    return list(product(_spans(sides[0], _TILE // min(sides[1], _TILE_WIDTH)), columns))
+    columns = spans(sides[1], _HALO, _TILE_WIDTH)
+    return list(product(spans(sides[0], _HALO, _TILE // min(sides[1], _TILE_WIDTH)), columns))
 
 
 def count_of(part: slice) -> int:
