@@ -272,3 +272,19 @@ def test_integers_follow_the_wavelet() -> None:
         low, details = bands[:1].astype("f4"), reading(bands[1:].astype("f4"))
         synthesise_level(low, details, (height, width), writing(exact))
         assert np.abs(_fixed(bands.astype(np.int32), height, width) - exact[0]).max() < 2 + 6000 / 1000
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 90), (75, 2), (64, 96), (131, 97), (600, 1200)])
+def test_the_adjoint_is_the_transpose_of_the_inverse(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(4)
+    planes = rng.normal(size=(2, *size)).astype(np.float32)
+    low, details = analyse(np.zeros_like(planes))
+    for band in (low, *details):
+        band += rng.normal(size=band.shape).astype(np.float32)
+    picture = np.vdot(synthesise(low, details, *size).astype(np.float64), planes)
+    back, common = planes, 0.0
+    for detail in details:
+        back, found = analyse_level(reading(back), back.shape, adjoint=True)
+        common += np.vdot(found.astype(np.float64), detail)
+    common += np.vdot(back.astype(np.float64), low)
+    assert common == pytest.approx(picture, rel=1e-4, abs=1e-3 * np.sqrt(planes.size))

@@ -92,6 +92,7 @@ def _original(source: SourceImage, model: CodecModel) -> Original:
     return Original(
         low,
         details,
+        size,
         3 * height * width,
         source.seen / (height * width),
         lambda walk: mean_squared_error(source, pixels(walk.state, model, size, rows=walk.rows_now())),

@@ -19,10 +19,13 @@ from ..transform.lifting import LEVELS
 from .model import CodecModel
 from .options import psnr_of_mse
 from .picture import low_band
+from .rounding import Outlook, Rounding
 from .walk import Elements, Walk
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int32]
+Sums = npt.NDArray[np.float64]
+"""Of amounts over the elements of each class and the ones above it, [256]."""
 
 _SLICE_BITS = 3000
 """A slice of fewer expected bits saves less than it costs."""
@@ -33,6 +36,18 @@ _SPARSEST = 32
 """Of n elements of a level it takes one run of n / _ALL, or of so many if these are fewer."""
 _TABLE_COST, _TABLE_BITS = 1.3, 1 / 64
 """How much more than the least the table of blank cells may cost: in proportion, and for each element."""
+_PRICE, _STEEPNESS, _HIGHEST_PRICE = 0.055, 1.3, 0.15
+"""Of a bit, in squared units of the plane with whose end a file ends: a bit takes away about 0.06 there, but
+some of what a trit other than zero costs comes back, as it tells of its neighbours. By which power it is more
+where the file ends before the plane, and less where it goes on; and the most."""
+_REACH, _FALL = 0.3, 4
+"""Corrections are at most so many units in the last plane. In another one those that go too far cannot be
+taken back: they fall by that power of how near its end is to that of the file."""
+_NEAR = 0.4
+"""Nearer than that for any corrections."""
+_LOOKED_AT, _PARTS, _DIFFERENT = 4096, 1024, 0.55
+"""A picture is drawn if of so many coefficients less than that share differ, in such parts of a grey level.
+In photographs nearly all do."""
 _ROUNDING = 1 / 12
 """Squared error of rounding samples to integers."""
 
@@ -45,21 +60,23 @@ class Effort:
     fine: looks at the finest level among them, which takes most of the time.
     coarse_fine: the same for planes above _FINE_PLANE, where the finest level holds few bits.
     low: looks at any level in planes up to _LOW_PLANE, where another one saves less than 1 %.
+    rounds: of corrections of rounding errors before a slice.
     """
 
     slices: int
     fine: int
     coarse_fine: int = 1
     low: int = 1
+    rounds: int = 2
 
 
 _FINE_PLANE, _LOW_PLANE = 3, 1
 _EFFORTS = {
-    0: Effort(1, 0, 0),
-    1: Effort(1, 1, 0),
-    2: Effort(1, 1),
-    3: Effort(2, 1),
-    4: Effort(2, 2, 0),
+    0: Effort(1, 0, 0, rounds=0),
+    1: Effort(1, 1, 0, rounds=1),
+    2: Effort(1, 1, rounds=1),
+    3: Effort(2, 1, rounds=1),
+    4: Effort(2, 2, 0, rounds=1),
     5: Effort(2, 2),
     6: Effort(3, 3),
     7: Effort(4, 4, 2, 4),
@@ -86,6 +103,7 @@ class Original:
 
     low: its low band in grey levels, float32 [colours, h, w].
     details: its other coefficients, finest level first, float32 [channels, h, w] each.
+    size: height and width.
     samples: of the picture, three for each pixel.
     seen: the share of pixels that are seen.
     measure: mean squared error over the samples of these that a decoder's picture has now.
@@ -93,6 +111,7 @@ class Original:
 
     low: Floats
     details: list[Floats]
+    size: tuple[int, int]
     samples: int
     seen: float
     measure: Callable[[Walk], float]
@@ -121,10 +140,17 @@ def _sample_of_levels(levels: list[Floats]) -> tuple[Elements, Floats, Floats]:
     return np.concatenate(elements), np.concatenate(weights), np.concatenate(true)
 
 
+def is_drawn(coefficients: Floats) -> bool:
+    """Whether coefficients in grey levels, float32 [n], come again and again, as in flat shapes and patterns:
+    a trit tells more of others there than its price allows for."""
+    some = coefficients[:: max(len(coefficients) // _LOOKED_AT, 1)]
+    return len(np.unique(np.rint(some * np.float32(_PARTS)))) < _DIFFERENT * len(some)
+
+
 class PictureGuide:
     """A guide (see :class:`ctc_codec.codec.walk.Guide`) that knows the picture.
 
-    It keeps two bytes of every element, and follows bits and errors by a sample of them.
+    It follows bits and errors by a sample of the elements.
 
     planes: of trits that the picture has.
     moments: bytes of code, and squared error of the coefficients by the number of samples, after each slice.
@@ -145,13 +171,13 @@ class PictureGuide:
         self._low = quantise(original.low)
         self._original = replace(original, details=[])
         levels = original.details[::-1]
-        self._values = np.concatenate(
-            [quantise(channel).astype(np.int16).reshape(-1) for level in levels for channel in level]
-        )
+        self._rounding = Rounding(levels, model.densities)
+        self._limit = 0.0
         largest = quantise(np.array([max(level.max(), -level.min()) for level in original.details]))
         self._planes_of_level = [planes_of(value) for value in largest.tolist()]
         self.planes = max(self._planes_of_level)
         self._sample, self._weight, self._true = _sample_of_levels(levels)
+        self._rounds = 0 if is_drawn(self._true) else self._effort.rounds
         self._slices = 1
         self._near = self._ending = self._ended = False
         self._ratio = 1.0
@@ -172,11 +198,7 @@ class PictureGuide:
         return sum(1 << level for level in range(LEVELS) if self._planes_of_level[level] > plane)
 
     def trits(self, walk: Walk, elements: Elements) -> Integers:
-        plane = walk.state.plane
-        rest = self._values.take(elements)
-        rest -= walk.state.value.take(elements) * np.int16(3**plane)  # 16 bits may wrap around, and back
-        half = np.int16((3**plane - 1) // 2)
-        return np.add(rest > half, rest >= -half, dtype=np.int32)
+        return self._rounding.trits(walk.state, elements)
 
     def skips(self, walk: Walk, plane: int, awake: int) -> int:
         if not self._effort.fine:
@@ -189,7 +211,7 @@ class PictureGuide:
         photographs they do, but not where noise or a pattern begins."""
         densities, (height, width) = self._model.densities, state.sides[level]
         blank = ~positions(active_cells(state, level), height, width)
-        values = np.abs(self._values[state.spans[level]]).reshape(state.channels, height, width)
+        values = np.abs(self._rounding.values[state.spans[level]]).reshape(state.channels, height, width)
         others = np.count_nonzero((values > (3**plane - 1) // 2) & blank, axis=(1, 2)).astype(np.float64)
         zeros = np.count_nonzero(blank) - others
         scale = densities.blank[plane, level, :: 3 // state.colours]
@@ -216,23 +238,61 @@ class PictureGuide:
         bits = self._from_class_on(walk, left)
         if not number:
             self._slices = min(self._effort.slices, 1 + int(bits[1] / _SLICE_BITS))
+            self._rounding.begin_plane(None)
             self._approach(walk)
+            self._begin_rounding(walk, bits)
+        elif self._limit:
+            self._correct(walk, bits, 1)
         slices = self._slices - number
         threshold = 1
         if slices > 1 and bits[1]:
             threshold = max(int(np.count_nonzero(bits >= bits[1] / slices)) - 1, 1)
-        end = self._end(walk) if self._near and number < MAX_SLICES_OF_PLANE - 1 else None
+        near = self._near and number < MAX_SLICES_OF_PLANE - 1
+        end = self._outlook(walk, bits)[0] if near else None
         if end is not None and end >= threshold:
             self._ending = True
             threshold = end
         return min(threshold, int(walk.classes.max()))  # a slice is never empty
 
-    def _from_class_on(self, walk: Walk, amounts: Floats) -> npt.NDArray[np.float64]:
+    def _from_class_on(self, walk: Walk, amounts: Floats) -> Sums:
         """Sums of amounts [sample] over the elements of each class and the ones above it, [256]."""
         classes = walk.classes.take(self._sample)
         total = np.bincount(classes, weights=amounts * self._weight, minlength=256)
         total[KNOWN] = 0
         return total[::-1].cumsum()[::-1]
+
+    # --- rounding -----------------------------------------------------------------------------------
+
+    def _begin_rounding(self, walk: Walk, bits: Sums) -> None:
+        """Before a plane, whose trits are the nearest so far. bits: see :meth:`_outlook`."""
+        self._limit = 0.0
+        if not self._rounds:
+            return
+        end, near = self._outlook(walk, bits)
+        price = min(_PRICE * near**_STEEPNESS, _HIGHEST_PRICE)
+        if (
+            end is None and not walk.state.plane
+        ):  # all of it is wanted, or will not do: nothing is to be saved
+            near, price = 1.0, 0.0
+        self._rounding.begin_plane(price)
+        if near > _NEAR:
+            self._limit = _REACH * min(near, 1) ** _FALL
+            self._correct(walk, bits, self._rounds)
+        if self._near and end is not None and self._outlook(walk, bits)[0] is None:
+            self._limit = 0.0
+            self._rounding.begin_plane(None)
+
+    def _correct(self, walk: Walk, bits: Sums, rounds: int) -> None:
+        """Correct rounding errors before a slice."""
+        end = self._outlook(walk, bits)[0] or 1
+        low_error = low_band(walk.state) - self._original.low
+        size, share = self._original.size, self._model.context.share
+        outlook = Outlook(walk.state, walk.classes >= end, low_error, size, share)
+        for _ in range(rounds):
+            self._rounding.correct(outlook, self._limit)
+        if self._near and self._original.seen == 1:
+            found = self._rounding.squared_error(outlook) / self._original.samples
+            self._set_ratio(found, float(self._left(walk)[end]))
 
     # --- where it ends ------------------------------------------------------------------------------
 
@@ -252,9 +312,13 @@ class PictureGuide:
         self._checked = walk.slices, walk.state.plane
         error, found = self.error(walk), self._original.measure(walk)
         self.measured.append((error, found))
-        most = 4.0 / self._original.seen  # all of the error may be where it is seen
-        self._ratio = min(max((found - _ROUNDING) / max(error, 1e-9), 0.25), most)
+        self._set_ratio(found - _ROUNDING, error)
         return found
+
+    def _set_ratio(self, found: float, error: float) -> None:
+        """found: squared error of pixels where that of coefficients is ``error``."""
+        most = 4.0 / self._original.seen  # all of the error may be where it is seen
+        self._ratio = min(max(found / max(error, 1e-9), 0.25), most)
 
     def _aim(self) -> float:
         """Squared error of coefficients at which pixels are as the target asks."""
@@ -266,22 +330,40 @@ class PictureGuide:
         self._near = False
         if self._target.mse is None:
             return
-        rest = self._true - self._at_plane(walk) * np.float32(unit(walk.state.plane))
+        rest = self._true - self._decided(walk) * np.float32(unit(walk.state.plane))
         if self._total(walk, rest) * 0.85 < self._target.mse:
             self._near = True
             self.check(walk)
 
-    def _end(self, walk: Walk) -> int | None:
-        """The largest class down to which the slice must go to reach the target; None if it is not enough."""
-        now, then = self._rest(walk), self._rest(walk, self._at_plane(walk))
-        falls = self._from_class_on(walk, now * now - then * then) / self._original.samples
-        reached = np.flatnonzero(self._total(walk, now) - falls[1:] <= self._aim())
-        return int(reached[-1]) + 1 if len(reached) else None
+    def _outlook(self, walk: Walk, bits: Sums) -> tuple[int | None, float]:
+        """The largest class down to which the plane must go to reach the target, None if it is not enough;
+        and its end by that of the file, in bytes or in what is left of the error.
 
-    def _at_plane(self, walk: Walk) -> Values:
-        """Values [sample] at the present plane."""
-        values = self._values.take(self._sample).astype(np.int32)
-        return at_plane(values, walk.state.plane).astype(np.int16)
+        bits: expected, of each class and the ones above it.
+        """
+        if self._target.nbytes is not None:
+            spent, goal = 8 * self._nbytes() + bits, 8 * self._target.nbytes
+            enough, near = spent >= goal, spent[1] / goal
+        elif self._target.mse is not None:
+            left, aim = self._left(walk), self._aim()
+            enough, near = left <= aim, aim / max(left[1], 1e-9)
+        else:
+            return None, 0.0
+        found = np.flatnonzero(enough[1:])
+        return int(found[-1]) + 1 if len(found) else None, float(near)
+
+    def _left(self, walk: Walk) -> Sums:
+        """Squared error that is left if the slice goes down to each class, [256]."""
+        now, then = self._rest(walk), self._rest(walk, self._decided(walk))
+        falls = self._from_class_on(walk, now * now - then * then) / self._original.samples
+        return self._total(walk, now) - falls
+
+    def _decided(self, walk: Walk) -> Values:
+        """Values [sample] at the present plane, with the trits that are to come."""
+        trits = self.trits(walk, self._sample).astype(np.int16)
+        trits -= np.int16(1)
+        trits *= ~walk.state.known.take(self._sample)
+        return walk.state.value.take(self._sample) + trits
 
     # --- error --------------------------------------------------------------------------------------
 

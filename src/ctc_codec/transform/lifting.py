@@ -13,7 +13,21 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .tiles import Floats, Share, Sink, Source, Tile, count_of, every_other, reading, serially, tiles, writing
+from .tiles import (
+    ADJOINT_HALO,
+    HALO,
+    Floats,
+    Share,
+    Sink,
+    Source,
+    Tile,
+    count_of,
+    every_other,
+    reading,
+    serially,
+    tiles,
+    writing,
+)
 
 Integers = npt.NDArray[np.int32]
 
@@ -109,6 +123,23 @@ def _join(even: Floats, odd: Floats, axis: Axis, spare: Floats) -> None:
     _lift_odd(odd, even, weights[0], axis, spare)
 
 
+def _split_adjoint(even: Floats, odd: Floats, axis: Axis, spare: Floats) -> None:
+    """The transpose of :func:`_join`."""
+    first, last = _at(axis, slice(1)), _at(axis, slice(-1, None))
+    for step, (to, by) in zip(STEPS, 2 * ((even, odd), (odd, even)), strict=True):
+        if to is even:
+            _add_previous(by, axis, spare)
+            once, twice = first, last
+        else:
+            _add_next(by, axis, spare)
+            once, twice = last, first
+        # Where the inverse repeats a sample, the other end's takes part once more.
+        spare[once] *= np.float32(0.5)
+        spare[twice] += by[twice]
+        spare *= np.float32(-step)
+        to += spare
+
+
 def _room(colours: int, tile: Tile) -> tuple[Floats, Floats]:
     """Room for a tile: float32 [2, 2, C, h, w], first and second of rows by first and second of columns or
     LL, HL, LH, HH; and for sums, [2, C, h, w]."""
@@ -117,14 +148,21 @@ def _room(colours: int, tile: Tile) -> tuple[Floats, Floats]:
     return parts, np.empty_like(parts[0])
 
 
-def analyse_level(planes: Source, shape: Shape, share: Share = serially) -> tuple[Floats, Floats]:
-    """One level: planes of a shape [C, h, w] to the low band [C, h', w'] and details [3 C, h', w']."""
+def analyse_level(
+    planes: Source, shape: Shape, share: Share = serially, *, adjoint: bool = False
+) -> tuple[Floats, Floats]:
+    """One level: planes of a shape [C, h, w] to the low band [C, h', w'] and details [3 C, h', w'].
+
+    adjoint: by the transpose of the inverse instead: what each coefficient's part of a picture has in common
+        with the planes.
+    """
     colours, height, width = shape
     sides = half(height), half(width)
     ll = np.empty((colours, *sides), np.float32)
     details = np.empty((3 * colours, *sides), np.float32)
     hl, lh, hh = np.split(details, 3)
     bands = {(0, 0): ll, (0, 1): hl, (1, 0): lh, (1, 1): hh}
+    split, low, high = (_split_adjoint, _FROM_LOW, _FROM_HIGH) if adjoint else (_split, _LOW, _HIGH)
 
     def work(tile: Tile) -> None:
         rows, columns = tile
@@ -133,20 +171,19 @@ def analyse_level(planes: Source, shape: Shape, share: Share = serially) -> tupl
             own = every_other(rows.outer, i, height), every_other(columns.outer, j, width)
             planes(*own, parts[i, j, :, : count_of(own[0]), : count_of(own[1])])
         if columns.outer.stop > width // 2:  # the last pair has one sample, which is repeated
-            parts[:, 1, ..., -1] = parts[:, 0, ..., -1]
+            parts[:, 1, ..., -1] = 0 if adjoint else parts[:, 0, ..., -1]
         if rows.outer.stop > height // 2:
-            parts[1, ..., -1, :] = parts[0, ..., -1, :]
+            parts[1, ..., -1, :] = 0 if adjoint else parts[0, ..., -1, :]
         for i in range(2):
-            _split(parts[i, 0], parts[i, 1], -1, spare[i])
-        parts[:, 0] *= _LOW
-        parts[:, 1] *= _HIGH
-        _split(parts[0], parts[1], -2, spare)
+            split(parts[i, 0], parts[i, 1], -1, spare[i])
+        parts[:, 0] *= low
+        parts[:, 1] *= high
+        split(parts[0], parts[1], -2, spare)
         for (i, j), band in bands.items():
-            gain = _HIGH if i else _LOW
             part = parts[i, j, :, rows.inner, columns.inner]
-            np.multiply(part, gain, out=band[:, rows.core, columns.core])
+            np.multiply(part, high if i else low, out=band[:, rows.core, columns.core])
 
-    share(work, tiles(sides))
+    share(work, tiles(sides, ADJOINT_HALO if adjoint else HALO))
     return ll, details
 
 
@@ -210,10 +247,12 @@ def synthesise_to(
     synthesise_level(ll, details[stop], all_sides[stop], planes, share)
 
 
-def synthesise(ll: Floats, details: Sequence[Floats], height: int, width: int) -> Floats:
+def synthesise(
+    ll: Floats, details: Sequence[Floats], height: int, width: int, *, share: Share = serially
+) -> Floats:
     """:func:`synthesise_to` of details that are at hand, to planes [C, height, width]."""
     out = np.empty((len(ll), height, width), np.float32)
-    synthesise_to(writing(out), ll, [reading(level) for level in details], (height, width))
+    synthesise_to(writing(out), ll, [reading(level) for level in details], (height, width), share=share)
     return out
 
 
