@@ -13,7 +13,7 @@ from PIL import Image
 
 import ctc_codec
 from ctc_codec.codec.model import default_weights
-from ctc_codec.evaluation.codecs import Ctc, PeerError, Stream
+from ctc_codec.evaluation.codecs import Ctc, CtcFiles, PeerError, Stream
 from ctc_codec.evaluation.images import evaluation_images
 from ctc_codec.evaluation.measure import Cache, Measuring, measure, measure_all
 from ctc_codec.evaluation.metrics import METRICS, PSNR_OF_EQUALS, quality
@@ -81,6 +81,19 @@ def test_our_points_are_prefixes_of_a_file_of_all_planes_and_the_default_file(pi
         decoded = np.asarray(ctc_codec.decode(data[: point["nbytes"]]))
         assert point["psnr"] == pytest.approx(psnr(pixels, decoded), abs=0.01)
     assert points[2]["psnr"] > points[3]["psnr"] + 5
+
+
+@pytest.mark.slow
+def test_our_files_for_every_rate_are_better_than_prefixes(pixels: np.ndarray) -> None:
+    rates = (0.001, 0.3, 1.0)
+    cuts, files = (
+        {point["asked"]: point for point in measure(codec(default_weights(), rates), pixels, ["psnr"])}
+        for codec in (Ctc, CtcFiles)
+    )
+    assert list(files) == [0.3, 1.0]
+    for rate, point in files.items():
+        assert point["nbytes"] <= cuts[rate]["nbytes"]
+        assert point["psnr"] > cuts[rate]["psnr"] + 0.02
 
 
 def test_a_default_file_as_long_as_a_cut_is_measured_by_itself() -> None:

@@ -150,7 +150,8 @@ class Rounding:
         total = 0.0
         for colour in range(outlook.state.colours):
             planes = self._in_pixels(outlook, colour)[1]
-            total += float(np.vdot(planes, planes))
+            # Row by row, which is exact enough; and without BLAS, which takes memory of its own.
+            total += float(np.einsum("chw,chw->ch", planes, planes).sum(dtype=np.float64))
         return total * unit(outlook.state.plane) ** 2
 
     def _in_pixels(self, outlook: Outlook, colour: int) -> tuple[list[Floats], Floats]:

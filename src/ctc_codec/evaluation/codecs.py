@@ -81,7 +81,7 @@ class Ctc:
     weights: file.
     rates: bits per pixel of the cuts.
     quality: of the file that is cut. One of all planes goes on to about 50 dB, so that every image has every
-        rate; the default one is the same plane by plane, up to the plane in which it ends.
+        rate; the default one is the same plane by plane, but for trits near its end.
     effort: as in :func:`ctc_codec.encode`.
     context: as in :func:`ctc_codec.encode`.
     refine: as in :func:`ctc_codec.decode`.
@@ -136,3 +136,35 @@ class Ctc:
             yield Stream(rate, len(part), partial(pixels_of, part))
         whole = data if self.quality == DEFAULT_QUALITY else encoded(DEFAULT_QUALITY)
         yield Stream(None, len(whole), partial(pixels_of, whole))
+
+
+@dataclass(frozen=True)
+class CtcFiles(Ctc):
+    """This codec with a file for each rate, made for its size."""
+
+    rates: Sequence[float] = TABLE_RATES
+    name: str = "ctc-files"
+    label: str = "ctc, a file per rate"
+    embedded: bool = False
+
+    @property
+    def setting(self) -> str:
+        return f"effort {self.effort}; --bpp"
+
+    def streams(self, pixels: Pixels) -> Iterator[Stream]:
+        """Encode at every rate."""
+        from ..codec.decoder import decode
+        from ..codec.encoder import encode
+        from ..codec.model import load_model
+
+        model = load_model(self.weights, self.threads)
+
+        def pixels_of(data: bytes) -> Pixels:
+            return np.asarray(decode(data, weights=model))
+
+        for rate in self.rates:
+            try:
+                data = encode(SourceImage(pixels, False), bpp=rate, effort=self.effort, weights=model)
+            except TargetError:
+                continue
+            yield Stream(rate, len(data), partial(pixels_of, data))

@@ -15,7 +15,7 @@ from ..container.atomic import write_whole
 from . import page
 from .ablation import Ablation, measure_ablation, rungs, without_order
 from .bd_rate import published_curves
-from .codecs import RATES, Codec, Ctc, PeerError
+from .codecs import RATES, TABLE_RATES, Codec, Ctc, CtcFiles, PeerError
 from .images import EvaluationImage, evaluation_images, file_digest
 from .measure import Cache, Measured, MeasurementError, Measuring, code_digest, codec_key, measure_all
 from .metrics import METRICS, packages
@@ -41,7 +41,11 @@ def evaluate(options: EvaluationOptions) -> Results:
     _check_installed([*_EXTRA, *packages(metrics)])
     weights = options.weights or default_weights()
     digest = {"fingerprint": load_model(weights).fingerprint.hex(), "sha256": file_digest(weights)}
-    candidates: list[Codec] = [Ctc(weights, options.points or RATES), *PEERS]
+    candidates: list[Codec] = [
+        Ctc(weights, options.points or RATES),
+        CtcFiles(weights, options.points or TABLE_RATES),
+        *PEERS,
+    ]
     wanted = _chosen("codec", options.codecs, [codec.name for codec in candidates])
     codecs, missing = _installed([codec for codec in candidates if codec.name in wanted])
     images = evaluation_images(options.places)

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..codec.options import DEFAULT_QUALITY
 from ..image.transparency import Pixels
-from .codecs import Codec, Ctc, PeerError
+from .codecs import Codec, Ctc, CtcFiles, PeerError
 from .images import read_image
 from .peers import PEERS
 
@@ -108,7 +108,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("images", nargs="+", type=Path)
     parser.add_argument("--weights", type=Path)
     chosen = parser.parse_args(arguments)
-    ours = [Ctc(chosen.weights, (_NEAR,), quality=DEFAULT_QUALITY)] if chosen.weights else []
+    ours: list[Codec] = []
+    if chosen.weights:
+        ours = [Ctc(chosen.weights, (_NEAR,), quality=DEFAULT_QUALITY), CtcFiles(chosen.weights, (_NEAR,))]
     codec = {c.name: c for c in (*ours, *PEERS)}[chosen.name]
     pixels = [read_image(path).pixels for path in chosen.images]
     _run(codec, pixels[0])
