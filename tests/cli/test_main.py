@@ -460,7 +460,10 @@ def test_too_little_memory(files: Path, when: str, megabytes: int, args: tuple[s
     Image.effect_noise((1600, 1200), 50).convert("RGB").save("large.png", compress_level=0)
     before = names(files)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    assert_refused(
-        ended(python(_LITTLE_MEMORY, when, megabytes, *args, env=environment)), "not enough memory"
-    )
+    result = ended(python(_LITTLE_MEMORY, when, megabytes, *args, env=environment))
+    if result.err.startswith("OpenBLAS error"):  # which ends the process with words of its own
+        assert result.code == 1
+        assert len(result.lines) == 1
+    else:
+        assert_refused(result, "not enough memory")
     assert names(files) == before

@@ -85,12 +85,12 @@ def test_our_points_are_prefixes_of_a_file_of_all_planes_and_the_default_file(pi
 
 @pytest.mark.slow
 def test_our_files_for_every_rate_are_better_than_prefixes(pixels: np.ndarray) -> None:
-    rates = (0.001, 0.3, 1.0)
+    rates = (0.3, 1.0)
     cuts, files = (
         {point["asked"]: point for point in measure(codec(default_weights(), rates), pixels, ["psnr"])}
         for codec in (Ctc, CtcFiles)
     )
-    assert list(files) == [0.3, 1.0]
+    assert tuple(files) == rates
     for rate, point in files.items():
         assert point["nbytes"] <= cuts[rate]["nbytes"]
         assert point["psnr"] > cuts[rate]["psnr"] + 0.02

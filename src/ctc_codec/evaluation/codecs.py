@@ -163,8 +163,5 @@ class CtcFiles(Ctc):
             return np.asarray(decode(data, weights=model))
 
         for rate in self.rates:
-            try:
-                data = encode(SourceImage(pixels, False), bpp=rate, effort=self.effort, weights=model)
-            except TargetError:
-                continue
+            data = encode(SourceImage(pixels, False), bpp=rate, effort=self.effort, weights=model)
             yield Stream(rate, len(data), partial(pixels_of, data))
