@@ -13,21 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .tiles import (
-    ADJOINT_HALO,
-    HALO,
-    Floats,
-    Share,
-    Sink,
-    Source,
-    Tile,
-    count_of,
-    every_other,
-    reading,
-    serially,
-    tiles,
-    writing,
-)
+from .tiles import Floats, Share, Sink, Source, Tile, count_of, every_other, reading, serially, tiles, writing
 
 Integers = npt.NDArray[np.int32]
 
@@ -124,20 +110,12 @@ def _join(even: Floats, odd: Floats, axis: Axis, spare: Floats) -> None:
 
 
 def _split_adjoint(even: Floats, odd: Floats, axis: Axis, spare: Floats) -> None:
-    """The transpose of :func:`_join`."""
-    first, last = _at(axis, slice(1)), _at(axis, slice(-1, None))
-    for step, (to, by) in zip(STEPS, 2 * ((even, odd), (odd, even)), strict=True):
-        if to is even:
-            _add_previous(by, axis, spare)
-            once, twice = first, last
-        else:
-            _add_next(by, axis, spare)
-            once, twice = last, first
-        # Where the inverse repeats a sample, the other end's takes part once more.
-        spare[once] *= np.float32(0.5)
-        spare[twice] += by[twice]
-        spare *= np.float32(-step)
-        to += spare
+    """The transpose of :func:`_join`, but for the ends of a side."""
+    weights = [np.float32(-step) for step in STEPS]
+    _lift_even(even, odd, weights[0], axis, spare)
+    _lift_odd(odd, even, weights[1], axis, spare)
+    _lift_even(even, odd, weights[2], axis, spare)
+    _lift_odd(odd, even, weights[3], axis, spare)
 
 
 def _room(colours: int, tile: Tile) -> tuple[Floats, Floats]:
@@ -154,7 +132,8 @@ def analyse_level(
     """One level: planes of a shape [C, h, w] to the low band [C, h', w'] and details [3 C, h', w'].
 
     adjoint: by the transpose of the inverse instead: what each coefficient's part of a picture has in common
-        with the planes.
+        with the planes. At edges a sample is repeated, as in the analysis: then its energy is nearly the same
+        everywhere.
     """
     colours, height, width = shape
     sides = half(height), half(width)
@@ -171,9 +150,9 @@ def analyse_level(
             own = every_other(rows.outer, i, height), every_other(columns.outer, j, width)
             planes(*own, parts[i, j, :, : count_of(own[0]), : count_of(own[1])])
         if columns.outer.stop > width // 2:  # the last pair has one sample, which is repeated
-            parts[:, 1, ..., -1] = 0 if adjoint else parts[:, 0, ..., -1]
+            parts[:, 1, ..., -1] = parts[:, 0, ..., -1]
         if rows.outer.stop > height // 2:
-            parts[1, ..., -1, :] = 0 if adjoint else parts[0, ..., -1, :]
+            parts[1, ..., -1, :] = parts[0, ..., -1, :]
         for i in range(2):
             split(parts[i, 0], parts[i, 1], -1, spare[i])
         parts[:, 0] *= low
@@ -183,7 +162,7 @@ def analyse_level(
             part = parts[i, j, :, rows.inner, columns.inner]
             np.multiply(part, high if i else low, out=band[:, rows.core, columns.core])
 
-    share(work, tiles(sides, ADJOINT_HALO if adjoint else HALO))
+    share(work, tiles(sides))
     return ll, details
 
 

@@ -18,7 +18,7 @@ Sink = Callable[[slice, slice, Floats], None]
 Share = Callable[[Callable[[Any], None], Sequence[Any]], None]
 """Runs a function on every part of some work, maybe side by side."""
 
-HALO, ADJOINT_HALO = 2, 3
+_HALO = 2
 """Pairs of samples on either side that a pair of coefficients depends on, and the other way round."""
 _TILE_WIDTH = 512
 _TILE = 32 * _TILE_WIDTH
@@ -53,10 +53,10 @@ def spans(length: int, halo: int, most: int) -> list[Span]:
     return [around(slice(*pair), halo, length) for pair in pairwise(ends)]
 
 
-def tiles(sides: tuple[int, int], halo: int = HALO) -> list[Tile]:
+def tiles(sides: tuple[int, int]) -> list[Tile]:
     """Tiles that cover so many pairs of rows and columns."""
-    columns = spans(sides[1], halo, _TILE_WIDTH)
-    return list(product(spans(sides[0], halo, _TILE // min(sides[1], _TILE_WIDTH)), columns))
+    columns = spans(sides[1], _HALO, _TILE_WIDTH)
+    return list(product(spans(sides[0], _HALO, _TILE // min(sides[1], _TILE_WIDTH)), columns))
 
 
 def count_of(part: slice) -> int:
