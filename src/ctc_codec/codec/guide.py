@@ -270,11 +270,11 @@ class PictureGuide:
             return
         end, near = self._outlook(walk, bits)
         price = min(_PRICE * near**_STEEPNESS, _HIGHEST_PRICE)
-        if (
-            end is None and not walk.state.plane
-        ):  # all of it is wanted, or will not do: nothing is to be saved
+        if end is None and not walk.state.plane:
+            # All of the last plane is wanted, or will not do: nothing is to be saved.
             near, price = 1.0, 0.0
-        self._rounding.begin_plane(price)
+        if near:
+            self._rounding.begin_plane(price)
         if near > _NEAR:
             self._limit = _REACH * min(near, 1) ** _FALL
             self._correct(walk, bits, self._rounds)
