@@ -60,28 +60,28 @@ class Effort:
     fine: looks at the finest level among them, which takes most of the time.
     coarse_fine: the same for planes above _FINE_PLANE, where the finest level holds few bits.
     low: looks at any level in planes up to _LOW_PLANE, where another one saves less than 1 %.
-    rounds: of corrections of rounding errors before a slice.
+    rounds: of corrections of rounding errors before a plane; in the last one, one more before each slice.
     """
 
     slices: int
     fine: int
     coarse_fine: int = 1
     low: int = 1
-    rounds: int = 2
+    rounds: int = 1
 
 
 _FINE_PLANE, _LOW_PLANE = 3, 1
 _EFFORTS = {
     0: Effort(1, 0, 0, rounds=0),
-    1: Effort(1, 1, 0, rounds=1),
-    2: Effort(1, 1, rounds=1),
-    3: Effort(2, 1, rounds=1),
-    4: Effort(2, 2, 0, rounds=1),
+    1: Effort(1, 1, 0),
+    2: Effort(1, 1),
+    3: Effort(2, 1),
+    4: Effort(2, 2, 0),
     5: Effort(2, 2),
-    6: Effort(3, 3),
-    7: Effort(4, 4, 2, 4),
-    8: Effort(8, 8, 4, 8),
-    9: Effort(12, 12, 6, 12),
+    6: Effort(3, 3, rounds=2),
+    7: Effort(4, 4, 2, 4, rounds=2),
+    8: Effort(8, 8, 4, 8, rounds=2),
+    9: Effort(12, 12, 6, 12, rounds=2),
 }
 
 
@@ -241,7 +241,7 @@ class PictureGuide:
             self._rounding.begin_plane(None)
             self._approach(walk)
             self._begin_rounding(walk, bits)
-        elif self._limit:
+        elif self._limit == _REACH:
             self._correct(walk, bits, 1)
         slices = self._slices - number
         threshold = 1
