@@ -45,6 +45,8 @@ _REACH, _FALL = 0.3, 4
 taken back: they fall by that power of how near its end is to that of the file."""
 _NEAR = 0.4
 """Nearer than that for any corrections."""
+_CORRECTED = 0.98
+"""What corrections leave of the squared error of pixels by that of coefficients (0.95 to 0.99)."""
 _LOOKED_AT, _PARTS, _DIFFERENT = 4096, 1024, 0.55
 """A picture is drawn if of so many coefficients less than that share differ, in such parts of a grey level.
 In photographs nearly all do."""
@@ -278,6 +280,7 @@ class PictureGuide:
         if near > _NEAR:
             self._limit = _REACH * min(near, 1) ** _FALL
             self._correct(walk, bits, self._rounds)
+            self._ratio *= _CORRECTED
         if self._near and end is not None and self._outlook(walk, bits)[0] is None:
             self._limit = 0.0
             self._rounding.begin_plane(None)
@@ -290,9 +293,6 @@ class PictureGuide:
         outlook = Outlook(walk.state, walk.classes >= end, low_error, size, share)
         for _ in range(rounds):
             self._rounding.correct(outlook, self._limit)
-        if self._near and self._original.seen == 1:
-            found = self._rounding.squared_error(outlook) / self._original.samples
-            self._set_ratio(found, float(self._left(walk)[end]))
 
     # --- where it ends ------------------------------------------------------------------------------
 
@@ -312,13 +312,9 @@ class PictureGuide:
         self._checked = walk.slices, walk.state.plane
         error, found = self.error(walk), self._original.measure(walk)
         self.measured.append((error, found))
-        self._set_ratio(found - _ROUNDING, error)
-        return found
-
-    def _set_ratio(self, found: float, error: float) -> None:
-        """found: squared error of pixels where that of coefficients is ``error``."""
         most = 4.0 / self._original.seen  # all of the error may be where it is seen
-        self._ratio = min(max(found / max(error, 1e-9), 0.25), most)
+        self._ratio = min(max((found - _ROUNDING) / max(error, 1e-9), 0.25), most)
+        return found
 
     def _aim(self) -> float:
         """Squared error of coefficients at which pixels are as the target asks."""

@@ -145,15 +145,6 @@ class Rounding:
                 work = functools.partial(_correct, error, back, limit, shift)
                 share(work, tiles(back.shape[1:]))
 
-    def squared_error(self, outlook: Outlook) -> float:
-        """Sum of squared errors of all samples of the picture, in grey levels."""
-        total = 0.0
-        for colour in range(outlook.state.colours):
-            planes = self._in_pixels(outlook, colour)[1]
-            # Row by row, which is exact enough; and without BLAS, which takes memory of its own.
-            total += float(np.einsum("chw,chw->ch", planes, planes).sum(dtype=np.float64))
-        return total * unit(outlook.state.plane) ** 2
-
     def _in_pixels(self, outlook: Outlook, colour: int) -> tuple[list[Floats], Floats]:
         """Errors of a colour's coefficients, of levels finest first, and of its plane, in units."""
         low = outlook.low_error[colour : colour + 1] * np.float32(1 / unit(outlook.state.plane))
