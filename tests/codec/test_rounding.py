@@ -93,7 +93,7 @@ def test_corrections_take_off_squared_error_of_pixels(size: tuple[int, int], mod
     assert (trits != plain).any()
     assert after < 0.99 * before
     # An element moves by the limit at most, and plain rounding is back with the next plane.
-    true = np.concatenate([level.reshape(-1) for level in levels]) / (8 / 3 * 3**plane) - state.value
+    true = np.concatenate([level.reshape(-1) for level in levels]) / unit(plane) - state.value
     moved = trits != plain
     edge = np.abs(np.abs(true[moved]) - 0.5)
     assert edge.max() < 0.32

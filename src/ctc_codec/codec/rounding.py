@@ -123,13 +123,9 @@ class Rounding:
         if self._thresholds is None:
             half = np.int16((scale - 1) // 2)
             return np.add(rest > half, rest >= -half, dtype=np.int32)
-        low, high = self._thresholds
-        row = state.row.take(elements)
         place = _places(rest, self._fine.take(elements), scale)
-        place += self._shift.take(elements) * np.float32(1 / _FINE)
-        return np.add(
-            place > high.take(row, mode="wrap"), place >= low.take(row, mode="wrap"), dtype=np.int32
-        )
+        row, shift = state.row.take(elements), self._shift.take(elements)
+        return _decided(place, shift, row, self._thresholds).astype(np.int32)
 
     # --- errors in pixels ---------------------------------------------------------------------------
 
@@ -155,7 +151,7 @@ class Rounding:
         """Errors of a level's coefficients of a colour, [orientations, h, w], in units of the plane, as trits
         are decided now."""
         assert self._thresholds is not None
-        state, (low, high) = outlook.state, self._thresholds
+        state, edges = outlook.state, self._thresholds
         scale, means = 3**state.plane, self._densities.means
 
         def own(array: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
@@ -168,17 +164,10 @@ class Rounding:
         def work(tile: Tile) -> None:
             at = (slice(None), *(span.core for span in tile))
             place = _places(values[at] - value[at] * np.int16(scale), fine[at], scale)
-            decided = shift[at] * np.float32(1 / _FINE)
-            decided += place
-            own_row = row[at]
-            trit = np.add(
-                decided > high.take(own_row, mode="wrap"),
-                decided >= low.take(own_row, mode="wrap"),
-                dtype=np.int16,
-            )
+            trit = _decided(place, shift[at], row[at], edges)
             trit -= np.int16(1)
             trit *= to_come[at]
-            error = offsets(value[at] + trit, known[at] | to_come[at], own_row, means)
+            error = offsets(value[at] + trit, known[at] | to_come[at], row[at], means)
             error += trit
             np.subtract(error, place, out=errors[at])
 
@@ -210,3 +199,18 @@ def _places(rest: npt.NDArray[np.int16], fine: npt.NDArray[np.int8], scale: int)
     place += rest
     place *= np.float32(1 / scale)
     return place
+
+
+def _decided(
+    place: Floats, shift: npt.NDArray[np.int8], row: npt.NDArray[np.uint16], edges: tuple[Floats, Floats]
+) -> npt.NDArray[np.int16]:
+    """Trits, plus 1, of elements at places, as of :func:`_places`, with their corrections.
+
+    edges: see :func:`thresholds`.
+    """
+    low, high = edges
+    corrected = shift * np.float32(1 / _FINE)
+    corrected += place
+    return np.add(
+        corrected > high.take(row, mode="wrap"), corrected >= low.take(row, mode="wrap"), dtype=np.int16
+    )

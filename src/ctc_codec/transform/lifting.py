@@ -91,31 +91,30 @@ def _lift_even(even: Floats, odd: Floats, weight: np.float32, axis: Axis, spare:
     even += spare
 
 
+def _lift(
+    even: Floats, odd: Floats, steps: Sequence[float], odd_first: bool, axis: Axis, spare: Floats
+) -> None:
+    """Steps in place, each on the other half of the samples along an axis than the one before."""
+    for number, step in enumerate(steps):
+        if odd_first == (number % 2 == 0):
+            _lift_odd(odd, even, np.float32(step), axis, spare)
+        else:
+            _lift_even(even, odd, np.float32(step), axis, spare)
+
+
 def _split(even: Floats, odd: Floats, axis: Axis, spare: Floats) -> None:
     """Even and odd samples along an axis to low and high band, but for their scale, in place."""
-    weights = [np.float32(step) for step in STEPS]
-    _lift_odd(odd, even, weights[0], axis, spare)
-    _lift_even(even, odd, weights[1], axis, spare)
-    _lift_odd(odd, even, weights[2], axis, spare)
-    _lift_even(even, odd, weights[3], axis, spare)
+    _lift(even, odd, STEPS, True, axis, spare)
 
 
 def _join(even: Floats, odd: Floats, axis: Axis, spare: Floats) -> None:
     """The inverse of :func:`_split`."""
-    weights = [np.float32(-step) for step in STEPS]
-    _lift_even(even, odd, weights[3], axis, spare)
-    _lift_odd(odd, even, weights[2], axis, spare)
-    _lift_even(even, odd, weights[1], axis, spare)
-    _lift_odd(odd, even, weights[0], axis, spare)
+    _lift(even, odd, [-step for step in reversed(STEPS)], False, axis, spare)
 
 
 def _split_adjoint(even: Floats, odd: Floats, axis: Axis, spare: Floats) -> None:
     """The transpose of :func:`_join`, but for the ends of a side."""
-    weights = [np.float32(-step) for step in STEPS]
-    _lift_even(even, odd, weights[0], axis, spare)
-    _lift_odd(odd, even, weights[1], axis, spare)
-    _lift_even(even, odd, weights[2], axis, spare)
-    _lift_odd(odd, even, weights[3], axis, spare)
+    _lift(even, odd, [-step for step in STEPS], False, axis, spare)
 
 
 def _room(colours: int, tile: Tile) -> tuple[Floats, Floats]:
