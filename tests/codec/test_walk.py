@@ -162,7 +162,7 @@ def test_blank_cells_keep_what_the_table_says(colours: int, model: CodecModel) -
         scales = model.densities.blank[1, level, :: 3 // colours]
         assert (rows[:, blank] == scales[:, None]).all()
         assert (rows[:, ~blank] != scales[:, None]).mean() > 0.5
-        classes = model.densities.code.take(scales).astype(np.uint8)
+        classes = model.densities.classes.take(scales)
         every = np.broadcast_to(classes[:, None, None], rows.shape)
         right = demoted(every, slice(0, height), slice(0, width))
         assert np.array_equal(state.level(walk.classes, level)[:, blank], right[:, blank])

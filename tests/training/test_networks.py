@@ -99,6 +99,15 @@ def test_states_and_inputs_are_the_codecs(plane: int, state: State, model: Codec
             ours = wavelet.synthesise_level(ours, latent.reconstruction(level))
 
 
+def test_nothing_is_learned_where_kernels_clamp() -> None:
+    x = torch.tensor([-40.0, -8.1, -7.9, -0.3, 0.3, 7.9, 8.1, 40.0], requires_grad=True)
+    out = networks.leaky(x)
+    out.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 0, 0.125, 0.125, 1, 1, 0, 0]
+    assert out.tolist() == [-1, -1, -126 / 128, -5 / 128, 5 / 16, 126 / 16, 127 / 16, 127 / 16]
+
+
 def test_means_and_deviations_are_the_decoders(state: State, model: CodecModel) -> None:
     plane = 2
     latent, densities = _partial(plane, state)

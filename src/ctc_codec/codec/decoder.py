@@ -201,7 +201,7 @@ class Decoder:
 
     def finish(self) -> None:
         """No more bytes will come."""
-        self._advance()
+        self._current().end()
         self._finished = True
 
     def latent(self) -> DecodedLatent:

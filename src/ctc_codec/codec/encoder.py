@@ -70,6 +70,7 @@ def encode(
     )
     walk = Walk(model, header, writer, guide)
     run(walk)
+    walk.end()
     if options.psnr is not None and (reached := guide.check(walk)) > mse_of_psnr(options.psnr):
         raise TargetError(
             f"{options.psnr:g} dB is out of reach: all planes give {psnr_of_mse(reached):.2f} dB"

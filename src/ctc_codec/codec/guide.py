@@ -217,7 +217,7 @@ class PictureGuide:
         others = np.count_nonzero((values > (3**plane - 1) // 2) & blank, axis=(1, 2)).astype(np.float64)
         zeros = np.count_nonzero(blank) - others
         scale = densities.blank[plane, level, :: 3 // state.colours]
-        share = np.exp2((densities.code.take(scale) >> np.uint32(8)) / -65536)  # of zeros; 1 if not quiet
+        share = np.exp2(densities.zero_cost.take(scale) / -65536)  # of zeros; 1 if not quiet
         share = np.where(share < 1, share, densities.frequencies.take(scale, axis=0)[:, 1] / 65536)
         table = zeros * -np.log2(share) + others * (1 - np.log2(1 - share))
         least = np.maximum(others / np.maximum(zeros + others, 1), 1e-9)

@@ -209,8 +209,6 @@ class Walk:
         self._awake = self._skips = 0
         self._just_looked = False
         """All that is awake has been looked at and nothing learned since."""
-        self._cost: npt.NDArray[np.uint16] = np.zeros(self.state.count, np.uint16)
-        """What a zero costs of a quiet trit, 0 of others, where it is still to come."""
         self._tiles = tiles(height, width, LEVELS)
         self._coder = coder
         self._guide = guide
@@ -250,6 +248,10 @@ class Walk:
                 return
         if self.planes and self._guide is None:
             raise DamageError("damaged: slices are missing after the last plane")
+
+    def end(self) -> None:
+        """Let go of what only more slices would need: large pictures are measured or shown afterwards."""
+        self.classes = np.zeros(0, np.uint8)
 
     def _ended(self) -> bool:
         return self._guide.ended if self._guide is not None else self.slices == self._last
@@ -324,10 +326,8 @@ class Walk:
         state, densities = self.state, self.model.densities
         rows = densities.blank[state.plane, level, :: 3 // state.colours, None, None].astype(np.uint16)
         state.level(state.row, level)[:] = rows
-        code = densities.code.take(rows)
-        state.level(self._cost, level)[:] = code >> np.uint32(8)
         window = slice(0, state.sides[level][0]), slice(0, state.sides[level][1])
-        state.level(self.classes, level)[:] = demoted(code.astype(np.uint8), *window)
+        state.level(self.classes, level)[:] = demoted(densities.classes.take(rows), *window)
 
     def _set_static(self, level: int) -> None:
         """Densities of a level that is not looked at when the plane begins."""
@@ -344,15 +344,9 @@ class Walk:
         """New densities of elements whose trits are still to come, at some positions of a window."""
         state, at = self.state, (slice(None), *window)
         new = np.greater(inside, state.level(state.known, level)[at])
-        code = self.model.densities.code.take(rows)
-        _put(
-            state.level(self.classes, level)[at],
-            demoted(code.astype(np.uint8), *window),
-            _mask(new, np.uint8),
-        )
-        mask = _mask(new, np.uint16)
-        for array, values in ((state.row, rows), (self._cost, (code >> np.uint32(8)).astype(np.uint16))):
-            _put(state.level(array, level)[at], values, mask)
+        classes = demoted(self.model.densities.classes.take(rows), *window)
+        _put(state.level(self.classes, level)[at], classes, _mask(new, np.uint8))
+        _put(state.level(state.row, level)[at], rows, _mask(new, np.uint16))
 
     def look(self, mask: int) -> None:
         """Run CRR on the levels of a mask."""
@@ -389,7 +383,7 @@ class Walk:
         if threshold > self.classes.max(initial=0):
             raise DamageError("damaged: an empty slice")
         for tile in self._tiles:
-            single, quiet = tile.slice_elements(state, self.classes, threshold, self._cost)
+            single, quiet = tile.slice_elements(state, self.classes, threshold, self.model.densities.quiet)
             groups = self.model.context.aside(functools.partial(self._groups, tile, quiet))
             yield from self._trits(single)
             yield from self._quiet(groups())
@@ -414,10 +408,9 @@ class Walk:
         elements = tile.elements(self.state, quiet)
         count = len(elements) // GROUP
         groups = elements[: count * GROUP].reshape(count, GROUP)
-        cost = np.einsum("ij->i", self._cost.take(groups))  # 16 bits hold it
-        all_zero = self.model.densities.group.take(cost >> np.uint16(density.GROUP_STEP_BITS)).astype(
-            np.uint32
-        )
+        densities = self.model.densities
+        cost = np.einsum("ij->i", densities.zero_cost.take(self.state.row.take(groups)))  # 16 bits hold it
+        all_zero = densities.group.take(cost >> np.uint16(density.GROUP_STEP_BITS)).astype(np.uint32)
         frequencies = coder_frequencies(np.stack((all_zero, np.uint32(65536) - all_zero), axis=1))
         return _Groups(groups, elements[count * GROUP :], frequencies, quiet if tile.whole else None)
 

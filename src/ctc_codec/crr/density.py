@@ -39,8 +39,9 @@ class Densities:
     """Tables over all 2 ROWS rows.
 
     frequencies: uint16 [rows, 3], of the trits -1, 0, 1, sum 2^16.
-    code: uint32 [rows], the class, 1 to 255, see :mod:`ctc_codec.planes.order`, and above these 8 bits what a
-        zero costs, in 1/2^16 bit, if the trit is quiet.
+    classes: uint8 [rows], 1 to 255, see :mod:`ctc_codec.planes.order`.
+    zero_cost: uint16 [rows], what a zero costs, in 1/2^16 bit, if the trit is quiet; else 0.
+    quiet: bool [rows], where that is not 0.
     group: uint16, frequency of "all zero" by the sum of zero costs in steps of 2^GROUP_STEP_BITS.
     bits: float32 [rows], expected bits of a trit; for the encoder.
     static: uint8 [planes, levels, channels, MAGNITUDES], scale of context-free coding.
@@ -50,7 +51,9 @@ class Densities:
     """
 
     frequencies: npt.NDArray[np.uint16]
-    code: npt.NDArray[np.uint32]
+    classes: npt.NDArray[np.uint8]
+    zero_cost: npt.NDArray[np.uint16]
+    quiet: npt.NDArray[np.bool_]
     group: npt.NDArray[np.uint16]
     bits: npt.NDArray[np.float32]
     static: npt.NDArray[np.uint8]
@@ -85,10 +88,13 @@ class Densities:
         means = _checked(arrays["means"], np.float32, (4, ROWS))
         if not np.isfinite(means).all() or np.abs(means).max() > 1.5:
             raise ValueError("conditional means are out of their intervals")
+        zero_cost = np.tile(np.where(quiet, cost, np.uint16(0)), 2)
         p = frequencies / np.float32(1 << FREQUENCY_BITS)
         return cls(
             frequencies,
-            np.tile(classes | np.where(quiet, cost, 0).astype(np.uint32) << np.uint32(8), 2),
+            np.tile(classes, 2),
+            zero_cost,
+            zero_cost > 0,
             group,
             -(p * np.log2(p)).sum(axis=1, dtype=np.float32),
             static,

@@ -72,18 +72,18 @@ class Tile:
         return np.concatenate(parts)
 
     def slice_elements(
-        self, state: State, classes: Classes, threshold: int, cost: npt.NDArray[np.uint16]
+        self, state: State, classes: Classes, threshold: int, quiet_rows: npt.NDArray[np.bool_]
     ) -> tuple[Elements, npt.NDArray[np.bool_]]:
         """Elements of classes from a threshold on that are coded one by one, in coding order; and which
         elements of the tile are quiet ones of such classes, which come after them as they lie: those that
         are not zero are neighbours, and share groups.
 
         classes: uint8 [n].
-        cost: uint16 [n], 0 of those that are not quiet.
+        quiet_rows: which rows are those of quiet elements.
         """
         own = self._part(state, classes)
         chosen = own >= threshold
-        quiet = self._part(state, cost) != 0
+        quiet = quiet_rows.take(self._part(state, state.row), mode="wrap")  # quicker than with a check
         quiet &= chosen
         chosen ^= quiet
         by_class = np.argsort(np.uint8(255) - own.compress(chosen), kind="stable")  # a radix sort

@@ -60,9 +60,10 @@ def activation(x: Tensor) -> Tensor:
     return (value * ONE).round() / ONE + (x - value)
 
 
-def leaky(x: Tensor, quantised: Tensor) -> Tensor:
-    """Leaky ReLU of a layer's output, which 8-bit kernels round first."""
-    return F.leaky_relu(mixed(x, activation(x), quantised), LEAK)
+def leaky(x: Tensor) -> Tensor:
+    """Leaky ReLU of a layer's output, which 8-bit kernels round and clamp first. Where they clamp, nothing
+    changes, so there is no gradient either: one that passes lets weights grow until nearly all is clamped."""
+    return F.leaky_relu(activation(x), LEAK)
 
 
 def weight_scale(weight: Tensor, bias: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ class Residual(nn.Module):
         self.a = QuantisedConv(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, quantised: Tensor) -> Tensor:
-        return activation(x + activation(leaky(self.a(x, quantised), quantised)))
+        return activation(x + activation(leaky(self.a(x, quantised))))
 
 
 class Core(nn.Module):
@@ -120,7 +121,7 @@ class Core(nn.Module):
 
     def forward(self, x: Tensor, quantised: Tensor) -> Density:
         with _bfloat16(x, self.in_bfloat16):
-            x = activation(leaky(self.enter(activation(x), quantised), quantised))
+            x = activation(leaky(self.enter(activation(x), quantised)))
             for block in self.b:
                 x = block(x, quantised)
             out = self.leave(x, quantised)

@@ -62,10 +62,11 @@ class PartialLatent:
         self.known = [torch.zeros_like(value) for value in self.value]
 
     @classmethod
-    def of(cls, pixels: Pixels, plane: int, device: torch.device | None = None) -> PartialLatent:
-        """A batch of one picture, uint8 [H, W, 3]."""
-        samples = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].to(device).float()
-        return cls(rotate(samples), torch.tensor([unit_of(plane)], device=device))
+    def of(cls, pixels: Pixels, *planes: int, device: torch.device | None = None) -> PartialLatent:
+        """A batch of one picture, uint8 [H, W, 3], at each of the planes."""
+        samples = torch.from_numpy(pixels.copy()).permute(2, 0, 1).to(device).float()
+        units = torch.tensor([unit_of(plane) for plane in planes], device=device)
+        return cls(rotate(samples.expand(len(planes), -1, -1, -1)), units)
 
     def seen(self, level: int) -> Tensor:
         """Middles of the elements' intervals, in units."""

@@ -22,7 +22,7 @@ class Settings(TrainingOptions):
     """Options of a run, complete: those left to the device or to the start are known too.
 
     decay: share of the run in which learning rates fall, and CRR has the arithmetic of integers; all of it
-        for weights that are good already.
+        for weights that are good already, unless a rate is given for them: high ones want floats first.
     uses: of a state, if the synthesis network learns alone.
 
     Raises ValueError for a side of crops or a number of widths that cannot be.
@@ -55,7 +55,7 @@ class Settings(TrainingOptions):
             "crr_rate": _CRR_RATE if start is None else _START_CRR_RATE,
             "synthesis_width": width,
             "synthesis_blocks": blocks,
-            "decay": _DECAY if start is None else 1.0,
+            "decay": _DECAY if start is None or options.crr_rate is not None else 1.0,
             "uses": 1 if cuda else _CPU_USES,
         }
         return cls(**left | {name: value for name, value in vars(options).items() if value is not None})

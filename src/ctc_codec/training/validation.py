@@ -52,15 +52,15 @@ def validate(networks: Networks, pictures: Sequence[Pixels], means: Tensor) -> d
     crr.quantised.fill_(1)
     rows = []
     for pixels in pictures:
-        for plane, share in itertools.product(_PLANES, _SHARES):
-            latent = PartialLatent.of(pixels, plane, device)
-            latent.reveal(torch.tensor([share], device=device), latent.look(crr))
-            now = latent.look(crr)
-            shown = example(latent, now, means)
-            error = (shown.refined - shown.planes).square().mean() / 255**2
-            rate = latent.trit_bits(now).mean() / (pixels.shape[0] * pixels.shape[1])
-            left = error_left(networks.synthesis, shown).mean()
-            rows.append(torch.stack((rate, -10 * error.log10(), -10 * left.log10())))
+        planes, shares = zip(*itertools.product(_PLANES, _SHARES), strict=True)
+        latent = PartialLatent.of(pixels, *planes, device=device)
+        latent.reveal(torch.tensor(shares, device=device), latent.look(crr))
+        now = latent.look(crr)
+        shown = example(latent, now, means)
+        error = (shown.refined - shown.planes).square().mean((1, 2, 3)) / 255**2
+        rate = latent.trit_bits(now) / (pixels.shape[0] * pixels.shape[1])
+        left = error_left(networks.synthesis, shown)
+        rows.append(torch.stack((rate, -10 * error.log10(), -10 * left.log10())).mean(1))
     crr.quantised.fill_(before)
     return dict(zip(FIGURES, torch.stack(rows).mean(0).tolist(), strict=True))
 
