@@ -11,14 +11,13 @@ TRAIN ?= $(wildcard ../shared/train/*.tar)
 RUN ?= runs/base
 MINUTES ?= 9
 EXCLUDE ?= imagenet urban frenzy matheustt dixiedream sceaux monstree aaronyf
-SECONDS ?= 60
 SURFACES ?=
 BEFORE ?=
 
-.PHONY: help install demo test test-fast check exactness cases fuzz bench eval ablation artefacts readme train clean
+.PHONY: help install demo test test-fast check exactness cases fuzz soak reliability bench eval ablation artefacts readme train clean
 
 help:
-	@echo "make demo | test | test-fast | check | exactness | cases | fuzz | bench | eval | ablation | artefacts | readme | train | clean"
+	@echo "make demo | test | test-fast | check | exactness | cases | fuzz | soak | reliability | bench | eval | ablation | artefacts | readme | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,17 +40,27 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-exactness: install  ## the golden latents under every setting and release of onnxruntime that can be had here
+exactness: install  ## files under every setting, release and processor that can be had here; qemu-user emulates others
 	mkdir -p $(REPORT)
-	cd tools && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m exactness \
-		-o $(abspath $(REPORT))/exactness.json -o $(abspath $(REPORT))/exactness.md
+	cd tools && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m exactness -o $(abspath $(REPORT))/exactness.json
 
 cases: install  ## small files and commands that went wrong elsewhere, run as a user would
 	cd tools && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m cases
 
-fuzz: install  ## SECONDS=n for each surface, or SURFACES="header decoder"; what is found goes to tests/fuzz/regressions
+fuzz: install  ## MINUTES=n of all surfaces, or SURFACES="header decoder"; what is found goes to tests/fuzz/regressions
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=2.3'
-	cd tests && OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m fuzz --seconds $(SECONDS) $(SURFACES)
+	mkdir -p $(REPORT)
+	cd tests && PYTHONPATH=../tools OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m fuzz --minutes $(MINUTES) \
+		-o $(abspath $(REPORT))/fuzz.json $(SURFACES)
+
+soak: install  ## MINUTES=n of mixed work in threads and processes, watching memory, handles and files
+	mkdir -p $(REPORT)
+	cd tools && $(abspath $(BIN))/python -m reliability.soak --minutes $(MINUTES) -o $(abspath $(REPORT))/soak.json
+
+reliability: install  ## every record of docs/reliability anew but exactness, fuzz and soak, and the figures of the page
+	cd tools && for part in prefixes:$(abspath $(KODAK)) sizes hostile damage faults:--trials:20 large:$(abspath $(IMAGE)); do \
+		$(abspath $(BIN))/python -m reliability.$$(echo $$part | tr : ' ') -o ../docs/reliability/$${part%%:*}.json || exit 1; done
+	cd tools && $(abspath $(BIN))/python -m reliability.page
 
 bench: install  ## times by stage, start-up, memory, folders, other codecs; IMAGE=file BEFORE=source tree
 	mkdir -p $(REPORT)

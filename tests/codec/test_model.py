@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from ctc_codec import CodecModel, WeightsError, load_model
 from ctc_codec.codec.model import WEIGHTS_FORMAT, default_weights, exact_fingerprint, part
 from ctc_codec.crr import density
 from ctc_codec.crr.network import check_bounds
+from ctc_codec.crr.runtime import Session
 
 Arrays = dict[str, np.ndarray]
 
@@ -65,6 +67,26 @@ def test_another_known_answer_is_refused(tmp_path: Path) -> None:
     save_file(_arrays(), path, {"format": WEIGHTS_FORMAT, "known_answer": "0" * 64})
     with pytest.raises(WeightsError, match="known-answer"):
         load_model(path)
+
+
+@pytest.mark.parametrize("network", range(3))
+@pytest.mark.parametrize("picture", range(3))
+@pytest.mark.parametrize("place", [(0, 0, 0), (8, 5, 9), (17, 10, 18), (23, 0, 18)])
+def test_a_kernel_that_is_off_by_one_in_one_place_is_refused(
+    network: int, picture: int, place: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, calls = Session.run, itertools.count()
+
+    def wrong(session: Session, inputs: np.ndarray) -> np.ndarray:
+        result = right(session, inputs)
+        if next(calls) == 3 * network + picture:
+            result = result.copy()
+            result[(0, *place)] ^= 1
+        return result
+
+    monkeypatch.setattr(Session, "run", wrong)
+    with pytest.raises(WeightsError, match="known-answer"):
+        CodecModel(_arrays(), _known_answer(), 1)
 
 
 @pytest.mark.parametrize(

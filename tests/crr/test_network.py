@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
+import platform
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -102,6 +105,22 @@ def test_networks_compute_what_python_integers_do(group: int, model: CodecModel)
         assert (centre.dtype, scale.dtype) == (np.int8, np.uint8)
         assert centre.tolist() == expected[0]
         assert scale.tolist() == expected[1]
+
+
+@pytest.mark.skipif(
+    (platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="constants of fesetround"
+)
+@pytest.mark.parametrize("mode", [0x400, 0x800, 0xC00], ids=["down", "up", "to zero"])
+def test_a_thread_that_rounds_otherwise_is_refused(mode: int, model: CodecModel) -> None:
+    """As a program can ask for after the weights were loaded: sums would be scaled to other integers."""
+
+    def tell_and_predict() -> None:
+        assert ctypes.CDLL("libm.so.6").fesetround(mode) == 0  # of this thread alone
+        model.context.networks[0].predict(_noise(3, 3))
+
+    with ThreadPoolExecutor(1) as pool, pytest.raises(WeightsError, match="round"):
+        pool.submit(tell_and_predict).result()
+    model.context.networks[0].predict(_noise(3, 3))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on

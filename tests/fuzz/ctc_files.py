@@ -173,7 +173,7 @@ def section(kind: int, data: bytes, length: int | None = None) -> bytes:
 def random_section(rng: random.Random, width: int, height: int, mutated: Mutate) -> bytes:
     """A section of any kind: right, nearly right, or a bomb."""
     kind = rng.randrange(7)
-    if kind == 1:
+    if kind == 6:
         data = rng.randbytes(2) + bytes(rng.randrange(256) if rng.random() < 0.7 else 0 for _ in range(12))
     elif kind == 2:
         data = lzma_raw(bytes(rng.randrange(18) for _ in range(-(-width // 8) * -(-height // 8))))
@@ -183,7 +183,8 @@ def random_section(rng: random.Random, width: int, height: int, mutated: Mutate)
         count = rng.choice((len(samples), rng.randrange(1, 99)))
         data = bytes([rng.randrange(3)]) + lzma_raw(samples[:count])
     elif kind in (4, 5):
-        data = zlib.compress(rng.choice((b"MM\0*\0\0\0\x08\0\0\0\0\0\0", bytes(1 << 17), rng.randbytes(40))))
+        texts = (b"MM\0*\0\0\0\x08\0\0\0\0\0\0", rng.randbytes(40))
+        data = zlib.compress(bytes(1 << 17) if rng.random() < 0.05 else rng.choice(texts))
     else:
         data = rng.randbytes(rng.randrange(20))
     if rng.random() < 0.3:
@@ -209,9 +210,22 @@ def mutate_file(data: bytes, rng: random.Random, plain: Mutate) -> bytes:
     return out
 
 
+def _with_end(code: bytes, rng: random.Random) -> bytes:
+    """Another end of a code word: its last words decide what an encoder may have written."""
+    way = rng.randrange(4)
+    if way == 0:
+        return code[: -rng.randrange(1, 9)]
+    if way == 1:
+        return code + rng.choice((bytes(4), b"\xff" * 4, b"\0", rng.randbytes(rng.randrange(1, 9))))
+    size = min(4 * rng.randrange(1, 3), len(code))
+    last = int.from_bytes(code[len(code) - size :], "big")
+    last = 0 if way == 2 else (last + rng.choice((-1, 1, 256))) % (1 << 8 * size)
+    return code[: len(code) - size] + last.to_bytes(size, "big")
+
+
 def _change(parts: Parts, rng: random.Random, plain: Mutate) -> None:
     code, extras = parts.unmixed()
-    what = rng.randrange(9)
+    what = rng.randrange(11)
     if what == 0:
         parts.width, parts.height = rng.choice(_SIDES), rng.choice(_SIDES)
     elif what == 1:
@@ -232,5 +246,10 @@ def _change(parts: Parts, rng: random.Random, plain: Mutate) -> None:
         parts.mix(code, b"".join(random_section(rng, *parts.sides, plain) for _ in range(count)))
     elif what == 7:
         parts.mix(code[: 4 * rng.randrange(len(code) // 4 + 1)], extras)
+    elif what == 8:
+        parts.mix(_with_end(code, rng), extras)
+    elif what == 9:  # what is decoded before the change stays as it is
+        at = rng.randrange(len(code) + 1)
+        parts.mix(code[:at] + plain(code[at:]), extras)
     else:
         parts.stream = plain(parts.stream)

@@ -24,7 +24,10 @@ from pathlib import Path
 from .mutate import mutate
 from .surface import HANG_SECONDS, MEMORY_CAP, REGRESSIONS, Hang, Surface, time_limit
 
-SURFACES = ("header", "container", "decoder", "image", "weights", "plugin")
+SURFACES = (
+    *("header", "blocks", "sections", "coder", "container"),
+    *("decoder", "reference_decoder", "plugin", "weights", "image"),
+)
 
 
 def surface_of(name: str) -> Surface:

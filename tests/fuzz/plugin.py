@@ -14,8 +14,7 @@ import ctc_codec.pillow  # noqa: F401 (registers itself)
 from ctc_codec import CtcError, Decoder
 from ctc_codec.container.header import Header
 
-from .ctc_files import mutate_file
-from .decoder import MAX_PIXELS, model, seeds
+from .decoder import MAX_PIXELS, model, mutate, seeds
 from .surface import Mutate, Surface, chance_of, cut_up, require
 
 
@@ -115,7 +114,7 @@ def check(data: bytes) -> str:
 
 
 def _mutate(data: bytes, rng: random.Random, plain: Mutate) -> bytes:
-    out = mutate_file(data, rng, plain)
+    out = mutate(data, rng, plain)
     # Others than ours are Pillow's matter.
     return out if out.startswith(b"\xc7CTC") else b"\xc7CTC" + out[4:]
 

@@ -1,6 +1,6 @@
 """A seeded slice of fuzzing in plain Python, and every input that ever failed. See tests/fuzz.
 
-How many inputs: ``executions`` of each surface, 15,000 in all; the same ones in every run. `make fuzz` runs
+How many inputs: ``executions`` of each surface, 22,000 in all; the same ones in every run. `make fuzz` runs
 the same checks under atheris, for as long as one likes.
 """
 
@@ -13,25 +13,45 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctc_codec import Decoder
+from ctc_codec import DamageError, Decoder
+from ctc_codec.container import blocks, coder, sections
 from ctc_codec.container.header import Header
 from ctc_codec.image import transparency as _alpha
 from fuzz import explore as exploring
 from fuzz.ctc_files import Parts, lzma_raw, mutate_file, section, small_file
-from fuzz.decoder import chance_file, model
+from fuzz.decoder import chance_file, hostile_file, model
 from fuzz.explore import SURFACES, explore, keep, memory_limit, surface_of
+from fuzz.hostile import FAULTS
 from fuzz.mutate import mutate
 from fuzz.surface import DATA, HANG_SECONDS, REGRESSIONS, Surface, require, time_limit
+from reference import latent as reference_latent
 
 SEED = 20
+QUICK = ("header", "blocks", "sections", "coder")
 
 REACHED = {
     "header": ("read", "HeaderCutError: cut", "DamageError: damaged header", "FormatError: impossible"),
     "container": ("complete 2,3,6", "cut 6", "damaged ", "complete other", "FormatError: damaged: a number"),
-    "decoder": (
-        *("complete 2", ", by no encoder", "cut 2", "cut", "LimitError", "WeightsError"),
-        *("DamageError: damaged: the stream holds", "DamageError: damaged: a look"),
+    "blocks": ("complete, 3", "complete, 0", "cut, 2", "damaged after 2", "too long, 1"),
+    "sections": ("2, 3", "no table", ", table", "text", "FormatError: damaged: a number"),
+    "coder": (
+        *("as an encoder writes it, of 256", "whole, of 3"),
+        *("open after some of 3", "open after none of 64"),
     ),
+    "decoder": (
+        *(
+            "complete, all planes",
+            "complete, into",
+            ", by no encoder",
+            "cut, into",
+            "into the last plane",
+            "cut, low",
+        ),
+        *("LimitError", "WeightsError", "damaged: the stream holds"),
+        *("damaged: cells of", "damaged: a look", "without a threshold", "an empty slice"),
+        *("too many slices", "slices are missing"),
+    ),
+    "reference_decoder": ("the same, complete, low band, 3", "the same, cut", "damaged: a look"),
     "image": (
         *("PNG RGB", "GIF", "TIFF", "PSD", "WEBP", "ICO", "TGA", "PPM", "BMP", "JPEG"),
         *("InputError", "LimitError"),
@@ -44,7 +64,7 @@ REACHED = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name != "header")) for name in SURFACES],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in SURFACES],
 )
 def test_seeded_slice(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     surface = surface_of(name)
@@ -112,6 +132,61 @@ def test_codes_of_chance_lead_through_all_planes() -> None:
         assert np.abs(latent.state.value).max() > 3
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_hostile_files_lead_to_the_fault_that_they_are_meant_for(fault: str) -> None:
+    words = {
+        "skips": "cells of a level that is asleep",
+        "looks": "a look at a level that is asleep",
+        "no threshold": "a slice without a threshold",
+        "empty": "an empty slice",
+        "unfinished": "too many slices in a plane",
+        "missing": "slices are missing after the last plane",
+    }
+    reached = 0
+    for number in range(6):
+        decoder = Decoder(weights=model())
+        with pytest.raises(DamageError) as raised:
+            decoder.feed(hostile_file(random.Random(number), fault, most_pixels=100))
+        reached += words[fault] in str(raised.value)
+    assert reached > 2
+
+
+def test_hostile_files_without_a_fault_are_whole_and_hold_many_slices() -> None:
+    slices = []
+    for number in (2, 7, 70, 110):
+        decoder = Decoder(weights=model())
+        decoder.feed(hostile_file(random.Random(number), None))
+        slices.append(decoder.latent().slices)
+        assert decoder.complete
+    assert max(slices) > 100
+
+
+def _wrong_damage(reader: blocks.Unframer, what: str) -> None:
+    reader.damage = "damaged"
+
+
+def _one_more(decoder: coder.RangeDecoder, frequencies: np.ndarray) -> np.ndarray:
+    return np.zeros(len(frequencies), np.int32)
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "part", "wrong"),
+    [
+        ("blocks", blocks.Unframer, "_damaged", _wrong_damage),
+        ("blocks", blocks, "_CRC_START", 0),
+        ("sections", sections, "PIECE", 255),
+        ("coder", coder.RangeDecoder, "_decode_chunk", _one_more),
+        ("reference_decoder", reference_latent, "_UNIFORM", [21846, 21845, 21845]),
+        ("reference_decoder", reference_latent, "_MOST_SLICES", 3),
+    ],
+)
+def test_a_defect_is_found(
+    name: str, owner: object, part: str, wrong: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, part, wrong)
+    assert explore(surface_of(name), 60, most_findings=1).findings
+
+
 def test_mutations_get_past_the_check_sums() -> None:
     rng = random.Random(1)
     data, passed = (DATA / "extras.ctc").read_bytes(), 0
@@ -121,7 +196,7 @@ def test_mutations_get_past_the_check_sums() -> None:
             passed += 1
         except Exception:
             continue
-    assert 100 < passed < 190
+    assert 100 < passed < 198
 
 
 def test_the_same_seed_gives_the_same_inputs() -> None:

@@ -13,6 +13,8 @@ from ..errors import WeightsError
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
+_ONE, _STEP = 1.0, 2.0**-52
+
 
 class Session:
     """A graph without weights (ONNX), and the tensors that it takes by name.
@@ -27,7 +29,13 @@ class Session:
         self._made: tuple[int, Any] = (-1, None)
 
     def run(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The graph's output for its input ``inputs``. Raises WeightsError if it cannot be loaded."""
+        """The graph's output for its input ``inputs``.
+
+        Raises WeightsError if it cannot be loaded, or where the calling thread does not round to the nearest:
+        the kernels would compute something else there.
+        """
+        if _ONE + _STEP / 4 != _ONE or _ONE + _STEP * 3 / 4 == _ONE:
+            raise WeightsError("this thread has been told to round floats otherwise than to the nearest")
         process, made = self._made
         if process != os.getpid():  # without a lock: to make it twice does no harm
             made = _session(self.graph, self.tensors, self._threads)

@@ -1,0 +1,1 @@
+"""Packages that are not to be had for an emulated processor."""
