@@ -79,6 +79,8 @@ def test_pixels_are_told_by_first_bytes(files: Path) -> None:
     for name, content in {"a.ctc": cut[:9], "b.png": b"no image", "c.ctc": cut[:500]}.items():
         Path(name).write_bytes(content)
     assert pixels_of("a.ctc") == pixels_of("b.png") == pixels_of("missing.png") == 0
+    Image.new("L", (16, 16)).save("c.ico")
+    assert pixels_of("c.ico") == 0  # Pillow would load it
     assert pixels_of("c.ctc") == pixels_of("whole.ctc")
 
 

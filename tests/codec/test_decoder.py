@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -380,3 +383,19 @@ def test_metadata_come_back_after_the_first_useful_bytes(small: Image.Image, mod
     assert decode(data[:first], weights=model).info == {}
     assert latent_of(data[:first], model).sha256() == latent_of(plain[:first], model).sha256()
     assert info(data).sections == ("quality table", "EXIF", "XMP")
+
+
+_NO_LINEAR_ALGEBRA = """
+import sys
+import numpy as np
+for name in ("solve", "inv", "det"):
+    setattr(np.linalg, name, None)
+import ctc_codec
+ctc_codec.decode(open(sys.argv[1], "rb").read(), weights=ctc_codec.load_model(threads=1))
+"""
+
+
+def test_decoding_needs_no_linear_algebra() -> None:
+    """Its library takes tens of megabytes, and where they are missing it ends the process."""
+    golden = Path(__file__).parents[1] / "data" / "format" / "grey.ctc"
+    subprocess.run([sys.executable, "-c", _NO_LINEAR_ALGEBRA, str(golden)], check=True)

@@ -11,6 +11,7 @@ from ctc_codec.container.sections import (
     Section,
     join_sections,
     mix,
+    names_of,
     pack_text,
     split_sections,
     stream_position,
@@ -57,6 +58,11 @@ def test_sections_come_back_and_the_last_one_may_be_cut() -> None:
             assert section.kind == kind
             assert data.startswith(section.data)
             assert section.complete == (section.data == data)
+
+
+def test_a_kind_is_named_once_and_only_if_it_is_whole_and_known() -> None:
+    given = [(5, True), (4, True), (4, True), (99, True), (2, False), (5, True)]
+    assert names_of(Section(kind, b"", whole) for kind, whole in given) == ("XMP", "EXIF")
 
 
 def test_a_length_that_is_no_number_is_an_error() -> None:

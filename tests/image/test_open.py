@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import struct
 import sys
 import threading
 import types
@@ -18,7 +19,7 @@ from ctc_codec.errors import InputError, LimitError
 from ctc_codec.image import metadata
 from ctc_codec.image import open as open_module
 from ctc_codec.image.lock import Lock
-from ctc_codec.image.open import open_image
+from ctc_codec.image.open import identify, open_image
 from ctc_codec.image.source import source_image
 from support.image_samples import SIZE, file_of, picture
 
@@ -30,6 +31,19 @@ def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
     assert open_image(data, SIZE[0] * SIZE[1]).size == SIZE
     with pytest.raises(LimitError, match="48x32"):
         open_image(data[:100], SIZE[0] * SIZE[1] - 1)
+
+
+def test_an_icon_of_too_many_pixels_is_refused_before_pillow_loads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = file_of("PNG", picture)()
+    icon = b"\0\0\1\0\1\0" + struct.pack("<8xII", len(data), 22) + data
+    identify(icon, SIZE[0] * SIZE[1])
+    opened: list[object] = []
+    monkeypatch.setattr(Image, "open", opened.append)
+    with pytest.raises(LimitError, match="48x32"):
+        identify(icon, SIZE[0] * SIZE[1] - 1)
+    assert not opened
 
 
 def test_a_cut_image_that_the_caller_has_opened() -> None:

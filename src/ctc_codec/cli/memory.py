@@ -11,6 +11,9 @@ from ..container.header import MAGIC, MAX_HEADER_BYTES, Header
 from .inputs import Task
 from .work import Work
 
+_ICONS = (b"\0\0\1\0", b"\0\0\2\0")
+"""First bytes of files that Pillow loads while it opens them."""
+
 
 def jobs_that_fit(tasks: Sequence[Task], work: Work, jobs: int) -> int:
     """How many of ``jobs`` processes can work on the largest of the pictures at once with the memory that is
@@ -29,7 +32,7 @@ def pixels_of(name: str) -> int:
     with contextlib.suppress(Exception), open(name, "rb") as file:
         first = file.read(MAX_HEADER_BYTES)
         if not first.startswith(MAGIC):
-            return _image_pixels(name)
+            return 0 if first.startswith(_ICONS) else _image_pixels(name)
         header = Header.parse(first)[0]
         return header.width * header.height
     return 0

@@ -113,8 +113,9 @@ def first_sections(extras: bytes) -> dict[int, Section]:
 
 
 def names_of(sections: Iterable[Section]) -> tuple[str, ...]:
-    """Names of the known sections that are whole."""
-    return tuple(NAMES[section.kind] for section in sections if section.complete and section.kind in NAMES)
+    """Names of the known sections that are whole, each once."""
+    kinds = dict.fromkeys(section.kind for section in sections if section.complete)
+    return tuple(NAMES[kind] for kind in kinds if kind in NAMES)
 
 
 def pack_text(data: bytes) -> bytes:

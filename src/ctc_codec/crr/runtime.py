@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import WeightsError
+from .graph import check_graph
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 
@@ -24,6 +25,8 @@ class Session:
     """
 
     def __init__(self, graph: bytes, tensors: Tensors, threads: int) -> None:
+        """Raises WeightsError for a graph that is no network."""
+        check_graph(graph, tensors.keys())
         self.graph, self.tensors = graph, {n: np.ascontiguousarray(t) for n, t in tensors.items()}
         self._threads = threads
         self._made: tuple[int, Any] = (-1, None)

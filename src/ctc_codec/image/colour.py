@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from .declaration import BRIGHT, BROKEN, SRGB, Colours, high_dynamic_range, profile_curve
+from .declaration import BRIGHT, BROKEN, Colours, high_dynamic_range, profile_curve, srgb
 
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 """Pillow's modes by the ICC's names of colour spaces."""
@@ -34,7 +34,7 @@ def to_srgb(image: Image.Image, statements: list[Colours], notes: list[str]) -> 
             notes.append(colours.note)
         if not colours.profile:
             continue
-        if colours.profile == SRGB.profile:
+        if colours.profile == srgb().profile:
             return image
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(colours.profile))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import zlib
@@ -46,7 +47,10 @@ class Colours:
     embedded: bool = False
 
 
-SRGB = Colours(from_h273(1, 13))
+@functools.cache
+def srgb() -> Colours:
+    """sRGB. Made when it is asked for: linear algebra takes memory, and a decoder needs none."""
+    return Colours(from_h273(1, 13))
 
 
 def declared(image: Image.Image) -> list[Colours]:
@@ -97,7 +101,7 @@ def _info(image: Image.Image) -> Iterator[Colours]:
     if isinstance(nclx := info.get("nclx_profile"), dict):
         yield from _numbered(nclx["color_primaries"], nclx["transfer_characteristics"])
     if "srgb" in info:
-        yield SRGB
+        yield srgb()
     elif "gamma" in info or "chromaticity" in info:
         gamma = info.get("gamma", 0)
         yield from _points(tuple(info.get("chromaticity", ())), 1 / gamma if gamma else None)
@@ -168,7 +172,7 @@ def _png(file: IO[bytes], image: Image.Image) -> Iterator[Colours]:
     elif b"iCCP" in chunks:  # too long or too broken for Pillow
         yield _iccp(chunks[b"iCCP"])
     if len(chunks.get(b"sRGB", b"")) == 1:
-        yield SRGB
+        yield srgb()
         return
     gamma = int.from_bytes(chunks.get(b"gAMA", b""), "big") if len(chunks.get(b"gAMA", b"")) == 4 else 0
     points = chunks.get(b"cHRM", b"")
@@ -299,7 +303,7 @@ def _jpeg2000(file: IO[bytes], _: Image.Image) -> Iterator[Colours]:
         elif method == 1 and len(data) >= 7:
             (space,) = struct.unpack_from(">I", data, 3)
             if space in (16, 17, 18):
-                yield SRGB
+                yield srgb()
             elif space == 21:
                 yield Colours(rgb_profile("ROMM RGB (ProPhoto)", ROMM, romm_curve(LEVELS)))
             elif space not in (0, 12, 15):  # black and white, or CMYK
@@ -333,7 +337,7 @@ def _bmp(file: IO[bytes], image: Image.Image) -> Iterator[Colours]:
     elif kind == b"LINK":
         yield Colours(note="its colour profile is another file: ignored")
     elif kind in (b"sRGB", b"Win "):
-        yield SRGB
+        yield srgb()
 
 
 def _tga(file: IO[bytes], _: Image.Image) -> Iterator[Colours]:
@@ -430,7 +434,7 @@ def _exif(image: Image.Image) -> Iterator[Colours]:
     space = known.get(0xA001)
     space = space[0] if isinstance(space, tuple) else space
     if space == 1:
-        yield SRGB
+        yield srgb()
     elif space == 2 or str(known.get(1)).startswith("R03"):
         yield Colours(rgb_profile("Adobe RGB (1998)", ADOBE_RGB, LEVELS ** (563 / 256)))
     else:

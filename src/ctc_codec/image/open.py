@@ -87,6 +87,7 @@ def identify(data: bytes, max_pixels: int | None = MAX_PIXELS) -> None:
     """Raise as :func:`open_image` for what is no image, without decoding one."""
     try:
         with quiet():
+            choose(data, max_pixels)  # Pillow loads an icon while it opens it
             Image.open(io.BytesIO(data))
     except Exception:
         open_image(data, max_pixels)
