@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -276,6 +278,22 @@ def test_damage_is_told_once_and_what_stands_before_it_stays_decodable(
     whole = info(cutout_ctc).header_bytes + BLOCK_BYTES
     assert decoder.bytes_used == whole
     assert decoder.image() == decode(cutout_ctc[:whole], weights=model)
+
+
+def test_damage_leaves_no_decoder_behind(small_ctc: bytes, model: CodecModel) -> None:
+    """Nor its arrays until the garbage is collected, which for large pictures may be much."""
+    written = pack(info(small_ctc).header, b"\xff" * 400)
+    gc.disable()
+    try:
+        for data in (changed(small_ctc, len(small_ctc) // 2, 1), written):
+            decoder = Decoder(weights=model)
+            with contextlib.suppress(DamageError):
+                decoder.feed(data)
+            left = weakref.ref(decoder)
+            del decoder
+            assert left() is None
+    finally:
+        gc.enable()
 
 
 def _is_found(data: bytes, model: CodecModel) -> bool:

@@ -24,7 +24,7 @@ from ctc_codec.planes.trits import unit
 from ctc_codec.training import checkpoint
 from ctc_codec.training.crops import Crops
 from ctc_codec.training.data import Source
-from ctc_codec.training.log import draw_curves
+from ctc_codec.training.log import append_row, draw_curves
 from ctc_codec.training.loop import train
 from ctc_codec.training.partial_latent import PartialLatent
 from ctc_codec.training.settings import Settings
@@ -73,8 +73,10 @@ def _rows(run: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of eight steps."""
+    """A run of eight steps, where one was killed before its first checkpoint."""
     path = tmp_path_factory.mktemp("runs") / "run"
+    path.mkdir()
+    append_row(path / "log.csv", {"step": 0, "minutes": 0.1})
     result = _train(path, folder, "--steps", 8)
     assert "dB at 0.1 / 0.25 / 0.5 / 1 bpp" in result.stderr.splitlines()[-2]
     return path

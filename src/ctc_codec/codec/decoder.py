@@ -141,7 +141,10 @@ class Decoder:
         """Raise the damage unless it is accepted; say it once then."""
         if not self._options.accept_damage:
             self._told = True
-            raise damage
+            try:
+                raise damage
+            finally:
+                del damage  # its traceback has this frame: together they would keep the decoder for a while
         if self._options.warn is not None and not self._told:
             self._options.warn(str(damage))
         self._told = True
@@ -187,7 +190,7 @@ class Decoder:
             self._read(file.code, complete)
         except DamageError as error:
             if not self._options.accept_damage:
-                self._steps = _raising(error)
+                self._steps = _raising(DamageError(*error.args))  # without a traceback: see _tell
                 raise
             # Check sums fit and the code word is none: it is read as one that was cut.
             self._unsound = True

@@ -113,16 +113,18 @@ class CodecModel:
 
         try:
             if os.path.getsize(path) > MAX_WEIGHTS_BYTES:
-                raise WeightsError(f"{path}: too large for a weights file")
+                raise WeightsError("too large for a weights file")
             with safe_open(os.fspath(path), framework="numpy") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != WEIGHTS_FORMAT:
-                    raise WeightsError(f"{path}: not a {WEIGHTS_FORMAT} file")
+                    raise WeightsError(f"not a {WEIGHTS_FORMAT} file")
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             return cls(arrays, metadata["known_answer"], threads)
         except FileNotFoundError:
             raise WeightsError(f"{path}: no such weights file") from None
-        except (WeightsError, MemoryError, ImportError):
+        except WeightsError as error:
+            raise WeightsError(f"{path}: {error}") from None
+        except (MemoryError, ImportError):
             raise
         except Exception as error:  # whatever safetensors and numpy say to an unusable file
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -90,7 +90,7 @@ def train(
     if device.type == "cuda":
         trainer.capture(report)
     if first:
-        keep_rows(log, trainer.step)
+        keep_rows(log, trainer.step or -1)  # a run without a checkpoint begins with its first row again
 
     earlier, began = trainer.seconds, time.monotonic()
     saved = earlier
