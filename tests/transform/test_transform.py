@@ -39,6 +39,12 @@ def _planes(height: int, width: int, colours: int = 1) -> npt.NDArray[np.float32
     )
 
 
+def _level(planes: npt.NDArray[np.float32], **how: Any) -> tuple[npt.NDArray[np.float32], ...]:
+    colours, height, width = planes.shape
+    details = np.full((3 * colours, half(height), half(width)), np.nan, np.float32)
+    return analyse_level(reading(planes), planes.shape, writing(details), **how), details
+
+
 # --- floating point ---------------------------------------------------------------------------------
 
 
@@ -60,7 +66,7 @@ def test_stopping_gives_the_low_band_of_that_level() -> None:
         stopped = np.empty_like(ll)
         synthesise_to(writing(stopped), low, [reading(level) for level in details], (75, 130), stop)
         assert np.abs(stopped - ll).max() < 0.01
-        ll = analyse_level(reading(ll), ll.shape)[0]
+        ll = _level(ll)[0]
 
 
 def _backwards(work: Callable[[Any], None], parts: Sequence[Any]) -> None:
@@ -76,12 +82,12 @@ def test_tiles_leave_no_trace(sides: tuple[int, int], monkeypatch: pytest.Monkey
     whole = np.empty_like(planes)
     monkeypatch.setattr(tiles, "_TILE", 1 << 30)
     monkeypatch.setattr(tiles, "_TILE_WIDTH", 1 << 15)
-    low, details = analyse_level(reading(planes), planes.shape)
+    low, details = _level(planes)
     synthesise_level(low, reading(details), sides, writing(whole))
     for width, tile in ((64, 512), (7, 35), (1, 1)):
         monkeypatch.setattr(tiles, "_TILE_WIDTH", width)
         monkeypatch.setattr(tiles, "_TILE", tile)
-        found = analyse_level(reading(planes), planes.shape, _backwards)
+        found = _level(planes, share=_backwards)
         assert np.array_equal(found[0], low)
         assert np.array_equal(found[1], details)
         out = np.full_like(planes, np.nan)
@@ -285,7 +291,7 @@ def test_the_adjoint_is_the_transpose_of_the_inverse_within_edges() -> None:
     picture = np.vdot(synthesise(low, details, *size).astype(np.float64), planes)
     back, common = planes, 0.0
     for detail in details:
-        back, found = analyse_level(reading(back), back.shape, adjoint=True)
+        back, found = _level(back, adjoint=True)
         common += np.vdot(found.astype(np.float64), detail)
     assert common == pytest.approx(picture, rel=1e-3)
     assert abs(picture) > 100

@@ -30,7 +30,7 @@ class Wrong(Exception):
     """A result is not the known one."""
 
 
-class Cancelled(Exception):
+class Cancelled(BaseException):
     """Work is given up in the middle."""
 
 

@@ -213,15 +213,21 @@ class PictureGuide:
         photographs they do, but not where noise or a pattern begins."""
         densities, (height, width) = self._model.densities, state.sides[level]
         blank = ~positions(active_cells(state, level), height, width)
-        values = np.abs(self._rounding.values[state.spans[level]]).reshape(state.channels, height, width)
-        others = np.count_nonzero((values > (3**plane - 1) // 2) & blank, axis=(1, 2)).astype(np.float64)
+        least = (3**plane + 1) // 2
+        others = np.array(
+            [
+                np.count_nonzero((np.abs(values) >= least) & blank)
+                for values in state.level(self._rounding.values, level)
+            ],
+            np.float64,
+        )
         zeros = np.count_nonzero(blank) - others
         scale = densities.blank[plane, level, :: 3 // state.colours]
         share = np.exp2(densities.zero_cost.take(scale) / -65536)  # of zeros; 1 if not quiet
         share = np.where(share < 1, share, densities.frequencies.take(scale, axis=0)[:, 1] / 65536)
         table = zeros * -np.log2(share) + others * (1 - np.log2(1 - share))
-        least = np.maximum(others / np.maximum(zeros + others, 1), 1e-9)
-        ideal = others * (1 - np.log2(least)) - zeros * np.log2(np.maximum(1 - least, 1e-9))
+        share = np.maximum(others / np.maximum(zeros + others, 1), 1e-9)
+        ideal = others * (1 - np.log2(share)) - zeros * np.log2(np.maximum(1 - share, 1e-9))
         allowed = _TABLE_COST * ideal.sum() + (zeros + others).sum() * _TABLE_BITS
         return bool(table.sum() <= allowed)
 

@@ -102,9 +102,13 @@ class Rounding:
 
     def __init__(self, levels: Sequence[Floats], densities: Densities) -> None:
         """levels: coefficients in grey levels, coarsest first, [channels, h, w] each."""
-        channels = [channel for level in levels for channel in level]
-        self.values = np.concatenate([quantise(channel).astype(np.int16).reshape(-1) for channel in channels])
-        self._fine = np.concatenate([_remainders(channel) for channel in channels])
+        count = sum(level.size for level in levels)
+        self.values, self._fine = np.empty(count, np.int16), np.empty(count, np.int8)
+        end = 0
+        for channel in (channel for level in levels for channel in level):
+            own = slice(end, end := end + channel.size)
+            self.values[own] = quantise(channel).reshape(-1)
+            self._fine[own] = _remainders(channel)
         self._shift = np.zeros_like(self._fine)
         """Corrections in 1 / _FINE unit of the plane."""
         self._densities = densities
@@ -136,10 +140,8 @@ class Rounding:
             errors, planes = self._in_pixels(outlook, colour)
             for level, error in enumerate(errors):
                 shift = state.level(self._shift, level)[colour :: state.colours]
-                planes, back = analyse_level(reading(planes), planes.shape, share, adjoint=True)
-                back *= _ENERGY[level, :, None, None]
-                work = functools.partial(_correct, error, back, limit, shift)
-                share(work, tiles(back.shape[1:]))
+                take = functools.partial(_correct, error, _ENERGY[level, :, None, None], limit, shift)
+                planes = analyse_level(reading(planes), planes.shape, take, share, adjoint=True)
 
     def _in_pixels(self, outlook: Outlook, colour: int) -> tuple[list[Floats], Floats]:
         """Errors of a colour's coefficients, of levels finest first, and of its plane, in units."""
@@ -175,14 +177,23 @@ class Rounding:
         return errors
 
 
-def _correct(error: Floats, back: Floats, limit: float, shift: npt.NDArray[np.int8], tile: Tile) -> None:
-    """New corrections of a tile of a level.
+def _correct(
+    error: Floats,
+    energy: Floats,
+    limit: float,
+    shift: npt.NDArray[np.int8],
+    rows: slice,
+    columns: slice,
+    back: Floats,
+) -> None:
+    """New corrections of some rows and columns of a level.
 
     error: of the coefficients, in units. back: what the errors of the whole picture come to in the part of it
-    that each coefficient stands for.
+    that each coefficient stands for, but for its energy.
     """
-    at = (slice(None), *(span.core for span in tile))
-    new = error[at] - back[at]
+    at = slice(None), rows, columns
+    back *= energy
+    new = np.subtract(error[at], back, out=back)
     np.clip(new, -limit, limit, out=new)
     new *= np.float32(_STEP * _FINE)
     new += shift[at] * np.float32(1 - _STEP)

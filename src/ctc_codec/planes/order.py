@@ -33,8 +33,8 @@ GROUP = 64
 
 def demoted(classes: Classes, rows: slice, columns: slice) -> Classes:
     """Classes 1 to 255 of a window of a level, [..., rows, columns], less their reduction, at least 1."""
-    odd = np.add.outer(np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop)) & 1
-    demotion = (odd * DEMOTION).astype(np.uint8)
+    odd = ((np.arange(side.start, side.stop) % 2 * DEMOTION).astype(np.uint8) for side in (rows, columns))
+    demotion = np.bitwise_xor.outer(*odd)
     return np.maximum(classes, demotion + np.uint8(1)) - demotion
 
 

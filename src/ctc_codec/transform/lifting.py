@@ -126,8 +126,8 @@ def _room(colours: int, tile: Tile) -> tuple[Floats, Floats]:
 
 
 def analyse_level(
-    planes: Source, shape: Shape, share: Share = serially, *, adjoint: bool = False
-) -> tuple[Floats, Floats]:
+    planes: Source, shape: Shape, details: Sink, share: Share = serially, *, adjoint: bool = False
+) -> Floats:
     """One level: planes of a shape [C, h, w] to the low band [C, h', w'] and details [3 C, h', w'].
 
     adjoint: by the transpose of the inverse instead: what each coefficient's part of a picture has in common
@@ -137,9 +137,6 @@ def analyse_level(
     colours, height, width = shape
     sides = half(height), half(width)
     ll = np.empty((colours, *sides), np.float32)
-    details = np.empty((3 * colours, *sides), np.float32)
-    hl, lh, hh = np.split(details, 3)
-    bands = {(0, 0): ll, (0, 1): hl, (1, 0): lh, (1, 1): hh}
     split, low, high = (_split_adjoint, _FROM_LOW, _FROM_HIGH) if adjoint else (_split, _LOW, _HIGH)
 
     def work(tile: Tile) -> None:
@@ -157,12 +154,14 @@ def analyse_level(
         parts[:, 0] *= low
         parts[:, 1] *= high
         split(parts[0], parts[1], -2, spare)
-        for (i, j), band in bands.items():
-            part = parts[i, j, :, rows.inner, columns.inner]
-            np.multiply(part, high if i else low, out=band[:, rows.core, columns.core])
+        parts[0] *= low
+        parts[1] *= high
+        own = parts.reshape(4 * colours, *parts.shape[-2:])[:, rows.inner, columns.inner]
+        ll[:, rows.core, columns.core] = own[:colours]
+        details(rows.core, columns.core, own[colours:])
 
     share(work, tiles(sides))
-    return ll, details
+    return ll
 
 
 def synthesise_level(
@@ -196,8 +195,8 @@ def analyse_source(planes: Source, shape: Shape, share: Share = serially) -> tup
     """Planes of a shape [C, height, width] to the low band and the details of every level, finest first."""
     details: list[Floats] = []
     while True:
-        ll, detail = analyse_level(planes, shape, share)
-        details.append(detail)
+        details.append(np.empty((3 * shape[0], half(shape[1]), half(shape[2])), np.float32))
+        ll = analyse_level(planes, shape, writing(details[-1]), share)
         if len(details) == LEVELS:
             return ll, details
         planes, shape = reading(ll), ll.shape
