@@ -31,7 +31,7 @@ class Wrong(Exception):
 
 
 class Cancelled(BaseException):
-    """Work is given up in the middle."""
+    """Work is given up in the middle, as by ^C: no Exception, which is taken for Pillow's."""
 
 
 def _spots(mode: str, width: int, height: int) -> Image.Image:

@@ -33,7 +33,7 @@ LAST_WORD = 0.75
 """How far conditional means count, of a trit that other ones may follow."""
 _FINE = 256
 """Parts of a unit in which remainders and corrections are kept."""
-_ENERGY = 1 / np.array(
+_ENERGY = np.float32(1) / np.array(
     (
         (1.0227, 1.0227, 1.0825),
         (0.9968, 0.9968, 0.9355),

@@ -156,9 +156,9 @@ def analyse_level(
         split(parts[0], parts[1], -2, spare)
         parts[0] *= low
         parts[1] *= high
-        own = parts.reshape(4 * colours, *parts.shape[-2:])[:, rows.inner, columns.inner]
-        ll[:, rows.core, columns.core] = own[:colours]
-        details(rows.core, columns.core, own[colours:])
+        bands = parts.reshape(4 * colours, *parts.shape[-2:])[:, rows.inner, columns.inner]
+        ll[:, rows.core, columns.core] = bands[:colours]
+        details(rows.core, columns.core, bands[colours:])
 
     share(work, tiles(sides))
     return ll
