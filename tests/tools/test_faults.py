@@ -67,14 +67,15 @@ def test_half_of_a_file_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) 
 def test_a_record_is_told(tmp_path: Path) -> None:
     rows = [
         Row("SIGKILL", "encode", 7, 5, figures={"unfinished files left": 1234}),
+        Row("SIGKILL", "decode", 1, 1, figures={"unfinished files left": 1, "kills of a worker": 0}),
         Row("disk full", "decode", 3, 2, ["trial 1: half"]),
         Row("clock", "train", not_here="there is no libfaketime"),
     ]
     told = faults.lines(record(faults.summary(rows), [vars(row) for row in rows]))
-    assert told[0].startswith("10 trials (")
-    assert told[0].endswith("of which 7 met the work before its end; 1 defects:")
+    assert told[0].startswith("11 trials (")
+    assert told[0].endswith("of which 8 met the work before its end; 1 defects:")
     assert told[4:] == [
-        "| SIGKILL | encode | 7 | 5 | no defect; unfinished files left: 1,234 |",
-        "| disk full | decode | 3 | 2 | **1 defects** |",
-        "| clock | train | 0 | 0 | not here: there is no libfaketime |",
+        "| SIGKILL | encode 5 of 7; decode 1 of 1 | no defect; 1,235 unfinished files left |",
+        "| disk full | decode 2 of 3 | **1 defects** |",
+        "| clock | train not here | no defect |",
     ]

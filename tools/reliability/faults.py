@@ -84,19 +84,34 @@ def _outcome(row: dict[str, Any]) -> str:
     return "; ".join([*words, *(f"{name}: {count:,}" for name, count in row["figures"].items())])
 
 
+def _line(fault: str, found: list[dict[str, Any]]) -> str:
+    """All works of a fault as a row."""
+    works = "; ".join(
+        f"{row['work']} {'not here' if row['not_here'] else '{struck} of {trials}'.format(**row)}"
+        for row in found
+    )
+    figures: dict[str, int] = {}
+    for row in found:
+        for name, count in row["figures"].items():
+            before = figures.get(name, 0)
+            figures[name] = max(before, count) if "slowest" in name else before + count
+    defects = sum(len(row["defects"]) for row in found)
+    words = [f"**{defects} defects**" if defects else "no defect"]
+    words += [f"{count:,} {name}" for name, count in figures.items() if count]
+    return f"| {fault} | {works} | {'; '.join(words)} |"
+
+
 def lines(record: dict[str, Any]) -> list[str]:
     """The record as Markdown."""
     total = record["summary"]
+    faults = dict.fromkeys(row["fault"] for row in record["rows"])
     return [
         f"{total['trials']:,} trials ({record['date']}, {record['machine'].split(';')[0]}), of which "
         f"{total['struck']:,} met the work before its end; {total['defects'] or 'no'} defects:",
         "",
-        "| fault | work | trials | met the work | outcome |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {row['fault']} | {row['work']} | {row['trials']} | {row['struck']} | {_outcome(row)} |"
-            for row in record["rows"]
-        ),
+        "| fault | trials that met the work before its end | outcome |",
+        "|---|---|---|",
+        *(_line(fault, [row for row in record["rows"] if row["fault"] == fault]) for fault in faults),
     ]
 
 
