@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from ctc_codec import WeightsError
 from ctc_codec.codec.model import default_weights
 from ctc_codec.crr.graph import check_graph
+from ctc_codec.crr.runtime import _session
 
 _GRAPH = load_file(default_weights())["exact.crr.0.graph"].tobytes()
 _NAMES = {tensor.name for tensor in onnx.load_from_string(_GRAPH).graph.initializer}
@@ -99,3 +100,23 @@ def test_a_program_is_not_hidden_by_a_changed_byte() -> None:
                 continue
             assert all(node.op_type != "Loop" for node in nodes)
     assert refused > 2000
+
+
+def test_numbers_of_fields_have_no_more_bits_than_readers_take() -> None:
+    node = onnx.NodeProto(op_type="Loop").SerializeToString()
+    hidden = b"\x8a\x80\x80\x80\x10" + bytes([len(node)]) + node  # field 1, and bit 32
+    graph = bytes([7 << 3 | 2, len(hidden)]) + hidden
+    assert onnx.load_from_string(graph).graph.node[0].op_type == "Loop"
+    with pytest.raises(WeightsError, match="no ONNX"):
+        check_graph(graph, _NAMES)
+
+
+def test_graphs_that_take_long_to_look_at_are_refused() -> None:
+    with pytest.raises(WeightsError, match="too large"):
+        check_graph(b"\x08\x01" * (1 << 20), _NAMES)
+
+
+def test_other_formats_of_models_are_not_taken() -> None:
+    graph = b"\0\0\0\0ORTM" + _GRAPH
+    with pytest.raises(WeightsError, match="protobuf"):
+        _session(graph, {}, 1)

@@ -19,7 +19,7 @@ from ctc_codec.errors import InputError, LimitError
 from ctc_codec.image import metadata
 from ctc_codec.image import open as open_module
 from ctc_codec.image.lock import Lock
-from ctc_codec.image.open import as_input_errors, identify, open_image
+from ctc_codec.image.open import identify, open_image
 from ctc_codec.image.source import source_image
 from support.image_samples import SIZE, file_of, picture
 
@@ -151,8 +151,3 @@ def test_a_child_finds_locks_open_that_another_thread_holds(lock: Lock) -> None:
     done.set()
     thread.join()
     assert status == 0
-
-
-def test_a_callers_limit_of_time_is_no_damage() -> None:
-    with pytest.raises(TimeoutError, match="20 s"), as_input_errors():
-        raise TimeoutError("20 s are over")

@@ -14,6 +14,7 @@ _OPERATIONS = {
     *(b"QLinearConv", b"QLinearLeakyRelu", b"QLinearAdd"),  # CRR
     *(b"Conv", b"LeakyRelu", b"Add", b"Mul", b"Sigmoid", b"Split", b"Identity"),  # synthesis
 }
+_MOST_BYTES = 1 << 16
 _LARGEST = 1 << 10
 """Of the numbers in attributes, padding and groups among them: more would take memory that no tensor has."""
 
@@ -31,6 +32,8 @@ def check_graph(graph: bytes, tensors: Collection[str]) -> None:
     tensors: names of those that it may take from outside.
     """
     try:
+        if len(graph) > _MOST_BYTES:
+            raise ValueError("it is too large")
         _check_model(graph, tensors)
     except ValueError as error:
         raise WeightsError(f"a network's graph cannot be used: {error}") from None
@@ -84,6 +87,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
+        if tag >> 32:  # readers of Protocol Buffers drop these bits
+            raise ValueError("no ONNX")
         number, kind = tag >> 3, tag & 7
         if kind == 0:
             value, at = _varint(data, at)

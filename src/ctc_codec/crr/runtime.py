@@ -57,6 +57,8 @@ def _session(graph: bytes, tensors: Tensors, threads: int) -> Any:
     options.inter_op_num_threads = 1
     # Each network has threads of its own: while they spin, the next one and numpy would wait for a core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Not its own format, by which a graph could be another than the one that was looked at.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 4
     options.enable_mem_pattern = False  # shapes differ from call to call
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]

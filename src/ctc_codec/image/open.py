@@ -137,7 +137,7 @@ def as_input_errors() -> Iterator[None]:
         raise InputError("not an image that Pillow can open") from None
     except Image.DecompressionBombError:
         raise LimitError("more pixels than Pillow's own limit allows") from None
-    except (CtcError, MemoryError, TimeoutError):  # the last one is what callers' alarms raise
+    except (CtcError, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins let all kinds through when data is damaged
         reason = " ".join(str(error).split()) or type(error).__name__
