@@ -1,6 +1,6 @@
 """Fuzzing that follows coverage: `make fuzz`. Prints a line for each surface.
 
-    python -m fuzz [--minutes N] [-o FILE.json [--add]] [SURFACE...]       from the folder tests/
+    cd tests && PYTHONPATH=../tools python -m fuzz [--minutes N] [-o FILE.json [--add]] [SURFACE...]
 
 The minutes are of all surfaces together: shallow ones, of which there are thousands of executions in a
 second, get half of them, and deep ones the other half. An input that fails is put into ``regressions/``; then

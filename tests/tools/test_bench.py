@@ -134,8 +134,8 @@ def test_a_tree_is_measured_in_processes_of_its_own(tmp_path: Path, png: Path) -
     (package / "cli").mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "cli" / "__init__.py").write_text("")
-    (package / "cli" / "__main__.py").write_text("import sys; sys.exit(7)")
-    with pytest.raises(Exception, match="status 7"):
+    (package / "cli" / "__main__.py").write_text("import sys; sys.exit('ctc: it has no codec\\n')")
+    with pytest.raises(RuntimeError, match="ctc --help: refused: it has no codec"):
         Tree("before", tmp_path / "tree").command("--help")
     seconds, peak = Tree("after").command("--help")
     assert seconds > 0 < peak

@@ -35,6 +35,11 @@ def test_single_bytes_and_code_words_are_found_and_cuts_are_not(model: ctc_codec
     assert damage.wrong_code_words(model, np.random.default_rng(1), 5).missed == 0
 
 
+def test_bytes_in_one_place_are_not_tried() -> None:
+    pairs, *_, sixteen = damage.bytes_of_a_block(np.random.default_rng(1), 40_000)
+    assert 30_000 < sixteen.tried < pairs.tried < 40_000
+
+
 @pytest.mark.parametrize("promised", [True, False])
 def test_broken_promises_are_told(promised: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def found(*_: object) -> Iterator[Row]:

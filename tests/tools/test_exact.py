@@ -17,7 +17,7 @@ from exactness import __main__ as program
 from exactness import runs
 from exactness.cells import CELLS, DIFFERENT, EQUAL, FAILED, NOT_HERE, REFUSED, Cell
 from exactness.environments import Environment, folder_name, plans
-from exactness.report import content, lines
+from exactness.report import lines, record_of
 from exactness.runs import GOLDEN, Result, collect, expected_hashes, run
 
 _FAMILY = constriction.stream.model.Categorical(lazy=True)
@@ -54,7 +54,7 @@ def test_files_of_other_encoders_are_decoded(tmp_path: Path) -> None:
     result = run(_ONE, folder=tmp_path)
     assert (result.verdict, result.latents, len(result.differing)) == (DIFFERENT, 2, 1)
     assert result.defect
-    assert content(told, [result], 2, 0)["summary"]["defects"] == 1
+    assert record_of(told, [result], 2, 0)["summary"]["defects"] == 1
 
 
 def test_a_process_that_fails_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_is_told_of_a_record() -> None:
         Result("numpy 2", _ONE, EQUAL, here=_HERE, latents=3, others={"odd": (b"x", "y")}, pixels="b"),
         Result("current", _CONTROLS[0], _CONTROLS[0].allowed[0]),
     ]
-    told = "\n".join(lines(content(found, [Result("current", _ONE, EQUAL, latents=1)], 1, 61)))
+    told = "\n".join(lines(record_of(found, [Result("current", _ONE, EQUAL, latents=1)], 1, 61)))
     assert told.startswith("4 cells, 9 latents compared: 3 equal, 0 refused, 0 different, 0 failed, 1 not")
     assert "1 encoded a golden picture to other bytes, 1 files in all; of 1 decodings" in told
     assert "Pixels came out in 2 ways." in told
@@ -103,7 +103,7 @@ def test_what_is_told_of_a_record() -> None:
     assert "| numpy 2 | 1.0, 2.0, 3.0 | 1 |  |  |  |" in told
     assert "| numpy 1 |  |  |  | 1 |  |" in told
     wrong = Result("current", _ONE, DIFFERENT, here=_HERE, latents=3, differing=("odd at 19",))
-    assert lines(content([wrong], [], 0, 1))[0] == "1 defects."
+    assert lines(record_of([wrong], [], 0, 1))[0] == "1 defects."
 
 
 def _stand_in() -> ModuleType:

@@ -1,4 +1,4 @@
-"""Trials of faults, see ``make faults``: a few of each kind, and that what is lost or half is found."""
+"""A few of the trials of ``python -m reliability.faults``, and that what is lost or half is found."""
 
 from __future__ import annotations
 
@@ -71,11 +71,14 @@ def test_a_record_is_told(tmp_path: Path) -> None:
         Row("disk full", "decode", 3, 2, ["trial 1: half"]),
         Row("clock", "train", not_here="there is no libfaketime"),
     ]
+    assert faults._outcome(vars(rows[3])) == "not here: there is no libfaketime"
+    broken = Row("disk full", "decode", 2, 2, ["trial 1: half"], not_here="no more")
+    assert faults._outcome(vars(broken)) == "**1 defects**"
     told = faults.lines(record(faults.summary(rows), [vars(row) for row in rows]))
     assert told[0].startswith("11 trials (")
     assert told[0].endswith("of which 8 met the work before its end; 1 defects:")
     assert told[4:] == [
         "| SIGKILL | encode 5 of 7; decode 1 of 1 | no defect; 1,235 unfinished files left |",
         "| disk full | decode 2 of 3 | **1 defects** |",
-        "| clock | train not here | no defect |",
+        "| clock | train not here | there is no libfaketime |",
     ]

@@ -84,9 +84,11 @@ def test_processes_are_watched(tmp_path: Path) -> None:
         found = watched([sys.executable, "-c", program], tmp_path, **limits)  # type: ignore[arg-type]
         return found.outcome, found.peak
 
+    held = b"x" * 150_000_000  # of this process, which a command must not be charged with
     small, large = run("pass"), run("a = b'x' * 100_000_000")
     assert (small[0], large[0]) == (DONE, DONE)
     assert large[1] - small[1] > 80_000_000
+    assert small[1] < len(held) / 2
     assert run("import time; time.sleep(99)", seconds=0.5)[0] == TIMED_OUT
     assert run(f"import os; os.kill(os.getpid(), {int(signal.SIGABRT)})")[0] == CRASHED
     assert run("a = b'x' * 1_000_000_000", space=500_000_000)[0] == FAILED  # Python's own traceback
@@ -116,19 +118,20 @@ def test_figures_are_those_of_the_worst_rows() -> None:
         _row(case="b", seconds=4.0),
         _row(case="16 looks", seconds=30.0),
         _row(case="c", outcome=CRASHED, seconds=99.0),
+        _row(case="d", outcome=TIMED_OUT),
         *(
             _row(**memory, limit_mb=limit, outcome=outcome, said="OpenBLAS error")
             for limit, outcome in limits
         ),
     ]
     total = summary(rows)
-    assert total["ctc"]["outcomes"] == {DONE: 3, CRASHED: 1}
+    assert total["ctc"]["outcomes"] == {DONE: 3, CRASHED: 1, TIMED_OUT: 1}
     assert total["per_pixel"]["bytes"]["value"] == pytest.approx(47.684, abs=0.001)
     assert total["per_pixel"]["microseconds"]["case"] == "b"
     assert total["per_byte"]["seconds"]["value"] == 0.3
     (ends,) = total["memory"]
     assert (ends["enough_mb"], ends["refused_mb"], ends["crashed_mb"]) == (300, [160, 200], [80])
     text = "\n".join(lines({"summary": total}))
-    assert "| .ctc files | 4 | 4 | 3 | 0 | 0 | 1 | 99 s (c, ctc decode) |" in text
+    assert "| .ctc files | 5 | 5 | 3 | 0 | 2 | 1 | 99 s (c, ctc decode) |" in text
     assert "300 ms a byte" in text
     assert "| ctc decode, 1 thread | 300 MB | 160 to 200 MB | 80 to 80 MB (OpenBLAS's own line) |" in text

@@ -63,6 +63,25 @@ def test_failures_of_the_command_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     assert text[-1].endswith("| check: crashed: no |")
 
 
+def test_a_file_that_is_not_encoded_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        sizes, "watched", lambda *_, **limits: Watched("failed", 1.0, 5_000_000, ("ctc: no",))
+    )
+    assert sizes.long(tmp_path, 30, 1)["failures"][:2] == ["encode: failed: no", "check: failed: no"]
+
+
+def test_transparency_and_grey_are_of_all_sizes() -> None:
+    modes = {
+        (width, height): sizes.picture(width, height).mode
+        for width in range(1, 11)
+        for height in range(1, 11)
+    }
+    for side in range(1, 11):
+        for at in (0, 1):
+            found = {mode for size, mode in modes.items() if size[at] == side}
+            assert found == {"L", "LA", "RGB", "RGBA"}
+
+
 def test_a_record_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "sizes.json"
     assert sizes.main(["--most", "2", "--cuts", "1", "--no-long", "-o", str(out)]) == 0

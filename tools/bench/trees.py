@@ -14,8 +14,10 @@ from typing import Any, Self
 
 import ctc_codec
 from bench.worker import Job, line_of
-from ctc_codec.evaluation.resources import measured
+from reliability.watched import CTC, DONE, watched
 
+_SECONDS = 3600
+"""Limit of a command."""
 _TOOLS = Path(__file__).resolve().parents[1]
 
 
@@ -36,17 +38,11 @@ class Tree:
         return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (package, _TOOLS)))}
 
     def command(self, *arguments: str) -> tuple[float, int]:
-        """Run ``ctc``: seconds, and the most bytes of memory. Raises CalledProcessError."""
-        path = self.environment()["PYTHONPATH"]
-        before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = path
-        try:
-            return measured([sys.executable, "-m", "ctc_codec.cli", *arguments])
-        finally:
-            if before is None:
-                del os.environ["PYTHONPATH"]
-            else:
-                os.environ["PYTHONPATH"] = before
+        """Run ``ctc``: seconds, and the most bytes of memory. Raises RuntimeError if it failed."""
+        done = watched([*CTC, *arguments], Path.cwd(), seconds=_SECONDS, environment=self.environment())
+        if done.outcome != DONE:
+            raise RuntimeError(f"ctc {' '.join(arguments)}: {done.outcome}: {done.said}")
+        return done.seconds, done.peak
 
 
 class Worker:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from exactness.cells import EQUAL, NOT_HERE
 from exactness.environments import ROOT, CannotInstall, Environment, plans
-from exactness.report import HEAD, content, row
+from exactness.report import HEAD, record_of, row
 from exactness.runs import Result, collect, run
 from reliability.record import machine, write
 
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
             for result in crossed(first, Path(name)):
                 second.append(result)
                 print(row(result), flush=True)
-    record = content(found, second, files, time.monotonic() - began)
+    record = record_of(found, second, files, time.monotonic() - began)
     print(f"\n{record['summary']}")
     if chosen.output:
         write(chosen.output, record)

@@ -41,6 +41,12 @@ def _numpy(without: str, features: str) -> Cell:
     return Cell("numpy", f"without {without}", variables={"NPY_DISABLE_CPU_FEATURES": features})
 
 
+def _rounded(how: str, arguments: tuple[str, ...], fact: str) -> Cell:
+    """Where floats are rounded otherwise, the networks must be refused."""
+    allowed = (REFUSED, NOT_HERE)
+    return Cell("floats", f"rounded {how}", arguments, facts={fact: True}, allowed=allowed)
+
+
 _THREADS = (
     Cell("threads", "1", ("threads=1",)),
     Cell("threads", "2", ("threads=2",), quick=True),
@@ -81,10 +87,10 @@ _PROCESS = (
 _FLOATS = (
     Cell("floats", "denormals flushed", ("denormals=flushed",), facts={"denormals_flushed": True}),
     Cell("floats", "denormals flushed in networks", ("config=session.set_denormal_as_zero:1",)),
-    Cell("floats", "rounded to zero", ("rounding=zero",), facts={"rounded_down": True}),
-    Cell("floats", "rounded down", ("rounding=down",), facts={"rounded_down": True}),
-    Cell("floats", "rounded up", ("rounding=up",)),
-    Cell("floats", "rounded up once the weights are loaded", ("rounding=up", "when=later")),
+    _rounded("to zero", ("rounding=zero",), "rounded_down"),
+    _rounded("down", ("rounding=down",), "rounded_down"),
+    _rounded("up", ("rounding=up",), "rounded_up"),
+    _rounded("up once the weights are loaded", ("rounding=up", "when=later"), "rounded_up"),
 )
 _NUMPY = (
     _numpy("AVX-512", "X86_V4 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR"),

@@ -29,6 +29,7 @@ import json
 import multiprocessing
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -125,14 +126,29 @@ def _in_child(model: CodecModel) -> Work:
     _hash((FOLDER / "odd.ctc").read_bytes(), model)
     reader, writer = os.pipe()
     if os.fork() == 0:
-        with os.fdopen(writer, "w") as out:
-            json.dump(work(model), out)
+        try:
+            with os.fdopen(writer, "w") as out:
+                json.dump(_work_or_refusal(model), out)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as told:
-        found: Work = json.load(told)
-    os.wait()
-    return found
+        found = told.read()
+    if os.wait()[1]:
+        raise RuntimeError("the child of a fork failed")
+    report: Work = json.loads(found)
+    if "refused" in report:
+        raise WeightsError(report["refused"])
+    return report
+
+
+def _work_or_refusal(model: CodecModel) -> Work:
+    try:
+        return work(model)
+    except WeightsError as error:
+        return {"refused": str(error)}
 
 
 def _begin(settings: Settings) -> None:
@@ -167,6 +183,7 @@ def main(arguments: list[str]) -> None:
         model.context.most = int(_settings.get("window", model.context.most))
         report["here"]["saturates"] = saturates()
         disturb(_settings)
+        report["here"] |= facts()  # again: it may round otherwise now
         report |= _WAYS[_settings.get("where", "")](model)
     except WeightsError as error:
         report["refused"] = str(error)

@@ -38,7 +38,7 @@ def _row(result: Result) -> dict[str, Any]:
     }
 
 
-def content(found: list[Result], second: list[Result], files: int, seconds: float) -> dict[str, Any]:
+def record_of(found: list[Result], second: list[Result], files: int, seconds: float) -> dict[str, Any]:
     """The record of a run.
 
     second: of the cells that decoded the files of others.
@@ -67,10 +67,10 @@ def _counts(rows: list[dict[str, Any]]) -> str:
     return " | ".join(str(counts[verdict]) if counts[verdict] else "" for verdict in VERDICTS[:4])
 
 
-def lines(record: dict[str, Any]) -> list[str]:
+def lines(content: dict[str, Any]) -> list[str]:
     """Tables of a record, and what they say, in Markdown."""
-    rows = [each for each in record["rows"] if each["group"] != CONTROL]
-    told = record["summary"]
+    rows = [each for each in content["rows"] if each["group"] != CONTROL]
+    told = content["summary"]
     groups = dict.fromkeys(each["group"] for each in rows if each["environment"] == "current")
     names = [name for name in dict.fromkeys(each["environment"] for each in rows) if name != "current"]
     table = [f"| what is installed | settings | {' | '.join(VERDICTS[:4])} |", f"|---|---|{'---|' * 4}"]
@@ -94,13 +94,13 @@ def lines(record: dict[str, Any]) -> list[str]:
         "",
         *table,
         "",
-        f"Measured {record['date']} on {record['machine']}; {told['seconds'] // 60} minutes.",
+        f"Measured {content['date']} on {content['machine']}; {told['seconds'] // 60} minutes.",
     ]
 
 
 def _encoders(told: dict[str, Any]) -> str:
     if not told["other_files"]:
-        return "Each encoded the golden pictures to the golden files, byte for byte."
+        return "Those that were equal encoded the golden pictures to the golden files, byte for byte."
     return (
         f"{told['cells_with_other_files']} encoded a golden picture to other bytes, {told['other_files']} "
         f"files in all; of {told['other_files_decoded']} decodings of these in all cells "

@@ -98,6 +98,7 @@ def facts() -> dict[str, Any]:
         "machine": platform.machine(),
         "numpy_features": [name for name in features.__cpu_dispatch__ if features.__cpu_features__.get(name)],
         "denormals_flushed": float(np.float32(1e-40) * np.float32(1)) == 0,
+        "rounded_up": float(np.float32(1) + np.float32(0.25 * 2**-23)) > 1,
         "rounded_down": float(np.float32(1) + np.float32(0.75 * 2**-23)) == 1,
         "blas": blas(),
         "vnni": "avx512_vnni" in machine(),  # of the real processor, also where another is emulated

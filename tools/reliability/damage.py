@@ -117,7 +117,7 @@ def cuts_taken_for_damage(model: CodecModel) -> Row:
         for end in range(parse(data).header_bytes, len(data)):
             file = read(data[:end])
             tried, missed = tried + 1, missed + (file is None or file.state != CUT)
-    return Row("none: cut at every byte, and taken for damage", tried, missed)
+    return Row("nothing: a cut at every byte, told from damage", tried, missed)
 
 
 # --- by the check sum alone -------------------------------------------------------------------------
@@ -138,14 +138,15 @@ def bytes_of_a_block(rng: np.random.Generator, samples: int) -> Iterator[Row]:
     """Several bytes of one block at once."""
     table = _remainders()
     for count in (2, 3, 4, 16):
-        missed = 0
+        tried = missed = 0
         for done in range(0, samples, _AT_ONCE):
             size = min(_AT_ONCE, samples - done)
             places = rng.integers(0, BLOCK_BYTES, (count, size))
             distinct = (np.diff(np.sort(places, axis=0), axis=0) > 0).all(axis=0)
+            tried += int(distinct.sum())
             flips = rng.integers(1, 256, (count, size))
             missed += int((distinct & (np.bitwise_xor.reduce(table[places, flips], axis=0) == 0)).sum())
-        yield Row(f"{count} bytes of one block", samples, missed, promised=False)
+        yield Row(f"{count} bytes of one block", tried, missed, promised=False)
 
 
 def bursts(rng: np.random.Generator, samples: int) -> Iterator[Row]:

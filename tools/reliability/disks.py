@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,14 +13,20 @@ from reliability.trial import Row, injected, run
 from reliability.works import Bench, Work, refused, undisturbed, whole
 
 
+class CannotMount(Exception):
+    """There are no disks of one's own here."""
+
+
 @contextlib.contextmanager
 def _disk(place: Path, kib: int) -> Iterator[Path]:
-    """A small disk of its own. Raises OSError where nothing can be mounted."""
+    """A small disk of its own. Raises CannotMount."""
+    if not shutil.which("mount"):
+        raise CannotMount("there is no mount")
     disk = place / "disk"
     disk.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "none", disk], capture_output=True)
     if done.returncode:
-        raise OSError(done.stderr.decode().strip())
+        raise CannotMount(done.stderr.decode().strip())
     try:
         yield disk
     finally:
@@ -33,7 +40,8 @@ def _remount(disk: Path, options: str) -> None:
 def _mounting(row: Row, trials: Callable[[], None]) -> Row:
     try:
         trials()
-    except OSError as error:
+    except CannotMount as error:
+        row.trials -= 1
         row.not_here = f"nothing can be mounted: {error}"
     return row
 
@@ -106,7 +114,7 @@ def quota(bench: Bench, work: Work, trials: int) -> Row:
             out, when = place / "out", bench.rng.randint(1, 3 if len(work.expected) > 1 else 1)
             trace = injected(calls, f"error={error}:when={when}+")
             if not trace:
-                row.not_here = "there is no strace"
+                row.trials, row.not_here = 0, "there is no strace"
                 return row
             done = run([*trace, *work.into(out)], place)
             row.struck += done.code != 0

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from reliability.trial import Done, Row, end, environment, run, start
+from reliability.trial import PATIENCE, Done, Row, end, environment, run, start
 from reliability.works import Bench, Work, refused, undisturbed
 
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
@@ -76,10 +76,21 @@ def _through(work: Work, place: Path, stdin: int | None) -> subprocess.Popen[byt
     return start(command, place, **pipes, pipesize=_PIPE)
 
 
+@contextlib.contextmanager
+def _in_time(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Kill a process, and all that it has begun, after PATIENCE: its pipes end then."""
+    timer = threading.Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _first(process: subprocess.Popen[bytes], count: int) -> bytes:
     """The first bytes of a process's output, whose pipe is closed then."""
     assert process.stdout is not None
-    with process.stdout as pipe:
+    with process.stdout as pipe, _in_time(process):
         found = b""
         while len(found) < count and (piece := os.read(pipe.fileno(), count - len(found))):
             found += piece
@@ -100,13 +111,14 @@ def slowly(process: subprocess.Popen[bytes], data: bytes) -> bytes:
                 time.sleep(_TICK)
 
     feeder = threading.Thread(target=feed)
-    feeder.start()
     found = b""
-    while piece := os.read(stdout.fileno(), 16):
-        found += piece
-        time.sleep(_TICK)
-    stdout.close()
-    feeder.join()
+    with _in_time(process):
+        feeder.start()
+        while piece := os.read(stdout.fileno(), 16):
+            found += piece
+            time.sleep(_TICK)
+        stdout.close()
+        feeder.join()
     return found
 
 
@@ -124,8 +136,9 @@ _CLOCK = (
 def _meanwhile(
     row: Row, name: str, process: subprocess.Popen[bytes], place: Path, act: Callable[[], int]
 ) -> Done:
-    """Do something to a process again and again, until it ends; count how often."""
-    while process.poll() is None:
+    """Do something to a process again and again, until it ends, or for PATIENCE; count how often."""
+    limit = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < limit:
         with contextlib.suppress(ProcessLookupError):
             row.count(name, act())
     return end(process, place)
@@ -172,13 +185,13 @@ def pauses(bench: Bench, work: Work, trials: int) -> Row:
 
 def clock(bench: Bench, work: Work, trials: int) -> Row:
     """The wall clock is another at every look of Python, by up to 400 days."""
-    with bench.place() as place:
-        (place.parent / "sitecustomize").mkdir(exist_ok=True)
-        (place.parent / "sitecustomize/sitecustomize.py").write_text(_CLOCK)
+    site = bench.folder / "sitecustomize"
+    site.mkdir(exist_ok=True)
+    (site / "sitecustomize.py").write_text(_CLOCK)
     row = Row("clock set by up to 400 days, in Python", work.name)
     for row.trials in range(1, trials + 1):
         with bench.place() as place:
-            paths = [str(place.parent / "sitecustomize"), os.environ.get("PYTHONPATH", "")]
+            paths = [str(site), os.environ.get("PYTHONPATH", "")]
             python = {"PYTHONPATH": os.pathsep.join(paths).rstrip(os.pathsep)}
             done = run(work.into(place / "out"), place, env=environment(place, **python))
             row.struck += 1

@@ -78,7 +78,7 @@ def summary(found: list[Row]) -> dict[str, Any]:
 
 
 def _outcome(row: dict[str, Any]) -> str:
-    if row["not_here"]:
+    if row["not_here"] and not row["defects"]:
         return f"not here: {row['not_here']}"
     words = [f"**{len(row['defects'])} defects**"] if row["defects"] else ["no defect"]
     return "; ".join([*words, *(f"{name}: {count:,}" for name, count in row["figures"].items())])
@@ -87,7 +87,7 @@ def _outcome(row: dict[str, Any]) -> str:
 def _line(fault: str, found: list[dict[str, Any]]) -> str:
     """All works of a fault as a row."""
     works = "; ".join(
-        f"{row['work']} {'not here' if row['not_here'] else '{struck} of {trials}'.format(**row)}"
+        f"{row['work']} {'{struck} of {trials}'.format(**row) if row['trials'] else 'not here'}"
         for row in found
     )
     figures: dict[str, int] = {}
@@ -97,21 +97,23 @@ def _line(fault: str, found: list[dict[str, Any]]) -> str:
             figures[name] = max(before, count) if "slowest" in name else before + count
     defects = sum(len(row["defects"]) for row in found)
     words = [f"**{defects} defects**" if defects else "no defect"]
+    if not defects and not any(row["trials"] for row in found):
+        words = [found[0]["not_here"]]
     words += [f"{count:,} {name}" for name, count in figures.items() if count]
     return f"| {fault} | {works} | {'; '.join(words)} |"
 
 
-def lines(record: dict[str, Any]) -> list[str]:
+def lines(content: dict[str, Any]) -> list[str]:
     """The record as Markdown."""
-    total = record["summary"]
-    faults = dict.fromkeys(row["fault"] for row in record["rows"])
+    total = content["summary"]
+    faults = dict.fromkeys(row["fault"] for row in content["rows"])
     return [
-        f"{total['trials']:,} trials ({record['date']}, {record['machine'].split(';')[0]}), of which "
+        f"{total['trials']:,} trials ({content['date']}, {content['machine'].split(';')[0]}), of which "
         f"{total['struck']:,} met the work before its end; {total['defects'] or 'no'} defects:",
         "",
         "| fault | trials that met the work before its end | outcome |",
         "|---|---|---|",
-        *(_line(fault, [row for row in record["rows"] if row["fault"] == fault]) for fault in faults),
+        *(_line(fault, [row for row in content["rows"] if row["fault"] == fault]) for fault in faults),
     ]
 
 
@@ -121,7 +123,7 @@ def main(arguments: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("-o", dest="output", type=Path, help="record to write")
-    parser.add_argument("--trials", type=int, default=1, help="1: a look; 20: what the documents tell")
+    parser.add_argument("--trials", type=int, default=1, help="1: a look; 5: what the documents tell")
     parser.add_argument("--seed", type=int, default=1, help="of all that is random")
     parser.add_argument("--only", default="", help="faults and works whose names contain this")
     chosen = parser.parse_args(arguments)

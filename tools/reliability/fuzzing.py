@@ -22,12 +22,12 @@ def _depths(outcomes: dict[str, int]) -> str:
     )
 
 
-def lines(record: dict[str, Any]) -> list[str]:
+def lines(content: dict[str, Any]) -> list[str]:
     """Markdown of a record: a table and some sentences."""
-    summary = record["summary"]
+    summary = content["summary"]
     names = ("surface", "executions", "a second", "edges", "corpus", "peak MB", "findings")
     out = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    for row in record["rows"]:
+    for row in content["rows"]:
         speed = row["executions"] / max(row["seconds"], 1)
         out.append(
             f"| {row['surface'].replace('_', ' ')} | {row['executions']:,} | {speed:,.0f} | {row['edges']:,} "
@@ -38,7 +38,7 @@ def lines(record: dict[str, Any]) -> list[str]:
         "",
         f"In all {summary['executions']:,} executions in {minutes:,.0f} minutes, one process at a time.",
     ]
-    deep = next((row["outcomes"] for row in record["rows"] if row["surface"] == "decoder"), None)
+    deep = next((row["outcomes"] for row in content["rows"] if row["surface"] == "decoder"), None)
     if deep:
         out[-1] += f" {_depths(deep)}"
     return out

@@ -5,8 +5,10 @@
 Small .ctc files that declare large pictures, many looks, lengths up to 2^63 or sections that unpack to
 gigabytes; image files that do the like; weights files that are broken or whose graphs are not networks; and
 ``ctc encode`` and ``ctc decode`` in less and less address space. Each row is a process of its own, with its
-time and peak memory. It is to end with a result or with one line that says why there is none: anything else
-is a defect, and the exit code is 1. ``--large`` adds pictures at the limit of pixels: minutes each, 8 GB.
+time and peak memory. It is to end with a result or with one line that says why there is none: anything else,
+no end in time too, is a defect, and the exit code is 1. In too little address space (``RLIMIT_AS``) libraries
+may end a process, which is told and leaves the exit code at 0. ``--large`` adds pictures at the limit of
+pixels: minutes each, 8 GB.
 """
 
 from __future__ import annotations
@@ -26,8 +28,6 @@ from reliability import hostile_ctc, hostile_images, hostile_weights
 from reliability.hostile_tables import lines, summary
 from reliability.record import record, write
 from reliability.watched import CTC, DEFECTS, Watched, watched
-
-__all__ = ["lines", "main"]
 
 _USE = (sys.executable, str(Path(__file__).with_name("use.py")))
 _CTC_WAYS: dict[str, tuple[str, ...]] = {

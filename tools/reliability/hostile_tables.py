@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from reliability.watched import BASE_MB, CRASHED, DEFECTS, DONE, REFUSED
+from reliability.watched import BASE_MB, CRASHED, DEFECTS, DONE, REFUSED, TIMED_OUT
 
 Row = dict[str, Any]
 
@@ -76,13 +76,14 @@ def _words(row: Row) -> str:
     return "OpenBLAS's own line" if "OpenBLAS" in said else said or "none"
 
 
-def lines(record: dict[str, Any]) -> list[str]:
+def lines(content: dict[str, Any]) -> list[str]:
     """The record as Markdown: tables and what they say."""
-    total, out = record["summary"], []
+    total, out = content["summary"], []
     groups = {group: total[group] for group in _GROUPS if group in total}
     if groups:
         out += [
-            "| | files | tried | done | refused with one line | timed out | defects | slowest | most memory |"
+            "| | files | tried | done | refused with one line | defects | of these timed out | slowest "
+            "| most memory |"
         ]
         out += ["|---" * 9 + "|"]
         out += [_group_line(_GROUPS[group], found) for group, found in groups.items()]
@@ -107,7 +108,7 @@ def lines(record: dict[str, Any]) -> list[str]:
 
 def _group_line(name: str, found: dict[str, Any]) -> str:
     outcomes, slow, large = Counter(found["outcomes"]), found["slowest"], found["largest"]
-    counts = [outcomes[DONE], outcomes[REFUSED], outcomes["timed out"], sum(outcomes[o] for o in DEFECTS)]
+    counts = [outcomes[DONE], outcomes[REFUSED], sum(outcomes[o] for o in DEFECTS), outcomes[TIMED_OUT]]
     cells = [name, found["cases"], sum(outcomes.values()), *counts]
     cells += [f"{slow['seconds']:.0f} s ({slow['case']}, {slow['way']})"]
     cells += [f"{large['peak_mb']} MB ({large['case']}, {large['way']})"]

@@ -138,26 +138,26 @@ def _train(bench: Bench, work: Work, trials: int) -> Row:
     row = Row("SIGKILL", work.name)
     while row.trials < trials:
         with bench.place() as place:
-            run, at, ended = place / "out", 0, False
+            folder, at, finished = place / "out", 0, False
             for _ in range(min(bench.rng.randint(1, 3), trials - row.trials)):
                 row.trials += 1
                 when = _moment(bench.rng, place, work.seconds)
-                ended = kill(work.into(run), place, when, row).code == 0 or ended
-                row.count("of these in a run that had gone on from a checkpoint", at > 0 and not ended)
-                before, at = at, _step(run, row)
+                finished = kill(work.into(folder), place, when, row).code == 0 or finished
+                row.count("of these in a run that had gone on from a checkpoint", at > 0 and not finished)
+                before, at = at, _step(folder, row)
                 row.expect(at >= before, "the checkpoint has gone back")
-                _judge(row, work.found(run), work.expected)
+                _judge(row, work.found(folder), work.expected)
             said = _finish(row, work, place)
             row.expect(not at or f"goes on from step {at}" in said, "the rerun begins anew")
-            steps = _steps(run)
+            steps = _steps(folder)
             row.expect(steps == sorted(set(steps)), f"steps of the log: {steps}")
             row.count("runs finished")
     return row
 
 
-def _step(run: Path, row: Row) -> int:
+def _step(folder: Path, row: Row) -> int:
     """The step of a run's checkpoint, 0 without one."""
-    path = run / "checkpoint.pt"
+    path = folder / "checkpoint.pt"
     if path.exists():
         import torch
 
@@ -168,8 +168,8 @@ def _step(run: Path, row: Row) -> int:
     return 0
 
 
-def _steps(run: Path) -> list[int]:
-    with (run / "log.csv").open(newline="") as file:
+def _steps(folder: Path) -> list[int]:
+    with (folder / "log.csv").open(newline="") as file:
         return [int(row["step"]) for row in csv.DictReader(file)]
 
 
@@ -191,7 +191,7 @@ def kills_at_calls(bench: Bench, name: str, trials: int) -> Row:
         with bench.place() as place:
             trace = injected(calls, f"signal=SIGKILL:when={when}")
             if not trace:
-                row.not_here = "there is no strace"
+                row.trials, row.not_here = 0, "there is no strace"
                 return row
             done = run([*trace, *work.into(place / "out")], place)
             row.struck += done.code != 0

@@ -4,7 +4,8 @@
 
 Each picture is made of mirrored copies of an image file, or of a synthetic one, and written as a PNG. Encoded
 by ``ctc encode`` and decoded to a PNG by ``ctc decode``, each in a process of its own, start-up and image
-files included; also a tenth of the file, and a thumbnail of it.
+files included; also a tenth of the file, and a thumbnail of it. The exit code is 1 if one of these takes more
+than BYTES bytes a pixel beside BASE_MB.
 """
 
 from __future__ import annotations
@@ -19,18 +20,22 @@ from typing import Any
 from PIL import Image
 
 from bench.pictures import mosaic, png_of
-from ctc_codec.evaluation.resources import measured
 from reliability.record import record, write
+from reliability.watched import CTC, DONE, watched
 
-_CTC = [sys.executable, "-m", "ctc_codec.cli"]
 _NO_LIMIT = ["--max-pixels", "0"]
+_SECONDS = 6 * 3600
+"""Limit of a step."""
+BYTES, BASE_MB = 60, 200
+"""What a step may take: bytes of memory a pixel, beside the megabytes that a process takes for small pictures
+too."""
 _STEPS = ("encode", "decode", "a tenth", "thumbnail")
 
 
 def measure(image: Image.Image, megapixels: float, folder: Path) -> dict[str, Any]:
     """Seconds and peak memory of every step on a picture of so many million pixels.
 
-    Raises CalledProcessError.
+    Raises RuntimeError if one fails.
     """
     original, coded, decoded = (folder / name for name in ("a.png", "a.ctc", "b.png"))
     large = mosaic(image, megapixels)
@@ -43,21 +48,37 @@ def measure(image: Image.Image, megapixels: float, folder: Path) -> dict[str, An
         else:
             how = {"decode": [], "a tenth": ["--bytes", str(coded.stat().st_size // 10)]}
             words = ["decode", *how.get(step, ["--thumbnail"]), str(coded), "-o", str(decoded)]
-        seconds, peak = measured([*_CTC, *words, "--quiet", "-f", *_NO_LIMIT])
-        row[step] = {"seconds": round(seconds, 2), "peak_mb": round(peak / 1e6)}
+        done = watched([*CTC, *words, "--quiet", "-f", *_NO_LIMIT], folder, seconds=_SECONDS)
+        if done.outcome != DONE:
+            raise RuntimeError(f"{step} of {megapixels:g} Mpixel: {done.outcome}: {done.said}")
+        row[step] = {"seconds": round(done.seconds, 2), "peak_mb": round(done.peak / 1e6)}
     row["bpp"] = round(8e-6 * coded.stat().st_size / row["megapixels"], 3)
     return row
 
 
+def bytes_per_pixel(row: dict[str, Any]) -> float:
+    """Memory of the step that takes most, beside BASE_MB."""
+    peak = max(row[step]["peak_mb"] for step in _STEPS)
+    return max(peak - BASE_MB, 0) / float(row["megapixels"])
+
+
 def lines(content: dict[str, Any]) -> list[str]:
-    """A record as a table."""
+    """A record as a table and a sentence."""
     rows = [
         f"| {row['megapixels']:g} | {row['bpp']:.2f} | "
         + " | ".join(f"{row[step]['seconds']:.1f} s, {row[step]['peak_mb']:,} MB" for step in _STEPS)
         + " |"
         for row in content["rows"]
     ]
-    return [f"| Mpixel | bpp | {' | '.join(_STEPS)} |", f"|{'---|' * (2 + len(_STEPS))}", *rows]
+    largest = max(content["rows"], key=lambda row: float(row["megapixels"]))
+    return [
+        f"| Mpixel | bpp | {' | '.join(_STEPS)} |",
+        f"|{'---|' * (2 + len(_STEPS))}",
+        *rows,
+        "",
+        f"The largest picture took {bytes_per_pixel(largest):.0f} bytes a pixel beside {BASE_MB} MB; more "
+        f"than {BYTES} are a defect.",
+    ]
 
 
 def main(arguments: list[str]) -> int:
@@ -78,7 +99,7 @@ def main(arguments: list[str]) -> int:
     print("\n".join(lines(content)))
     if chosen.output:
         write(chosen.output, content)
-    return 0
+    return int(any(bytes_per_pixel(row) > BYTES for row in rows))
 
 
 if __name__ == "__main__":

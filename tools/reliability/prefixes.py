@@ -53,7 +53,8 @@ def is_prefix(latent: DecodedLatent, later: DecodedLatent) -> bool:
     return details and _confirmed(a.low, a.low_known, a.low_plane, b.low, b.low_known, b.low_plane)
 
 
-def _decoded(data: bytes, model: CodecModel) -> Decoder:
+def decoder_of(data: bytes, model: CodecModel) -> Decoder:
+    """A decoder that has all of a file or a cut."""
     decoder = Decoder(weights=model)
     decoder.feed(data)
     decoder.finish()
@@ -64,11 +65,11 @@ def check(path: Path, cuts: int, model: CodecModel, rng: np.random.Generator) ->
     """Cut the file of an image at random bytes: how many cuts, what is broken, and the largest loss in dB."""
     source = read_image(path)
     data = encode(source, weights=model)
-    whole = _decoded(data, model).latent()
+    whole = decoder_of(data, model).latent()
     places = np.sort(rng.integers(Header.parse(data)[1], len(data), cuts)).tolist()
     broken, best, worst = [], -np.inf, 0.0
     for cut in [*places, len(data)]:
-        decoder = _decoded(data[:cut], model)
+        decoder = decoder_of(data[:cut], model)
         pixels = np.asarray(decoder.image().convert("RGB"))
         if pixels.shape != source.pixels.shape:
             broken.append(f"at byte {cut}: wrong size")

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ctc_codec import CodecModel, CtcError, Decoder, Header, encode, load_model, thumbnail
+from ctc_codec import CodecModel, CtcError, Header, encode, load_model, thumbnail
 from ctc_codec.codec.verify import verify_code
 from ctc_codec.image.source import psnr
-from reliability.prefixes import is_prefix
+from reliability.prefixes import decoder_of, is_prefix
 from reliability.record import record, write
 from reliability.watched import CTC, DONE, watched
 
@@ -45,8 +45,7 @@ def picture(width: int, height: int) -> Image.Image:
     tint = rng.uniform(-40, 40, 3) * (y / height)[..., None]
     samples = light[..., None] + tint + rng.normal(0, 4, (height, width, 3))
     image = Image.fromarray(samples.clip(0, 255).astype(np.uint8))
-    number = (width - 1) + 70 * (height - 1)
-    mode = _MODES[(width + height) % 2 == 1, number % 5 == 0]
+    mode = _MODES[(width + height) % 2 == 1, (width + 2 * height) % 5 == 0]
     if mode.endswith("A"):
         mask = 255 * (np.hypot(x - width / 2, y - height / 2) < max(width, height) / 2)
         image.putalpha(Image.fromarray(mask.astype(np.uint8)))
@@ -89,19 +88,12 @@ def check(width: int, height: int, cuts: int, model: CodecModel, found: Found) -
         found.failures.append(f"{name}: {error}")
 
 
-def _decoder(data: bytes, model: CodecModel) -> Decoder:
-    decoder = Decoder(weights=model)
-    decoder.feed(data)
-    decoder.finish()
-    return decoder
-
-
 def _failures(image: Image.Image, data: bytes, cuts: int, model: CodecModel, found: Found) -> Iterator[str]:
     header, start = Header.parse(data)
     if header.mode[0] == "R" and image.mode[0] == "L":
         yield "a grey picture is coded in colours"
     rng = np.random.default_rng(len(data))
-    whole = _decoder(data, model)
+    whole = decoder_of(data, model)
     if not whole.complete:
         yield "the whole file is not complete"
     small = tuple(-(-side // 8) for side in image.size)
@@ -109,7 +101,7 @@ def _failures(image: Image.Image, data: bytes, cuts: int, model: CodecModel, fou
         yield f"its thumbnail is not {small[0]}x{small[1]}"
     quality = best = -np.inf
     for cut in [start, *np.sort(rng.integers(start, len(data), cuts)).tolist(), len(data)]:
-        decoder = whole if cut == len(data) else _decoder(data[:cut], model)
+        decoder = whole if cut == len(data) else decoder_of(data[:cut], model)
         decoded = decoder.image()
         found.decoded += 1
         if (decoded.size, decoded.mode) != (image.size, header.mode):
@@ -143,6 +135,8 @@ def long(folder: Path, width: int, height: int, seconds: float = 600) -> dict[st
     """A picture of this size through the command: seconds and peak memory of encoding, checking and decoding,
     and what failed."""
     image = picture(width, height).convert("RGB")
+    coded = folder / "long.ctc"
+    coded.unlink(missing_ok=True)  # of another size
     image.save(folder / "long.png")
     row: dict[str, Any] = {"size": f"{width}x{height}", "failures": []}
     for what, words in (
@@ -152,7 +146,7 @@ def long(folder: Path, width: int, height: int, seconds: float = 600) -> dict[st
         ("decode a tenth", ("decode", "-f", "long.ctc", "--bytes", "{tenth}", "-o", "cut.png")),
         ("thumbnail", ("decode", "-f", "long.ctc", "--thumbnail", "-o", "small.png")),
     ):
-        tenth = str((folder / "long.ctc").stat().st_size // 10) if what != "encode" else ""
+        tenth = str(coded.stat().st_size // 10 if coded.exists() else 1)
         command = [*CTC, *(tenth if word == "{tenth}" else word for word in words)]
         done = watched(command, folder, seconds=seconds)
         row[what] = {"seconds": round(done.seconds, 2), "peak_mb": round(done.peak / 1e6)}
@@ -160,7 +154,7 @@ def long(folder: Path, width: int, height: int, seconds: float = 600) -> dict[st
             row["failures"].append(f"{what}: {done.outcome}: {done.said}")
     if row["failures"]:
         return row
-    row["bytes"] = (folder / "long.ctc").stat().st_size
+    row["bytes"] = coded.stat().st_size
     small = tuple(-(-side // 8) for side in image.size)
     for name, size in (("whole.png", image.size), ("cut.png", image.size), ("small.png", small)):
         with Image.open(folder / name) as decoded:

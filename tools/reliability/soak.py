@@ -30,7 +30,7 @@ from typing import Any
 import ctc_codec
 from reliability.record import record, write
 from reliability.soak_commands import Commands
-from reliability.soak_samples import BOUNDS, Samples, grown, growth
+from reliability.soak_samples import BOUNDS, WARM, Samples, grown, growth
 from reliability.soak_works import Cancelled, Works
 
 _THREADS = 2
@@ -136,11 +136,15 @@ def soak(minutes: float, seed: int, folder: Path) -> tuple[dict[str, Any], list[
             break
         time.sleep(0.1)
     samples.end()
-    for line in grown(found := growth(samples.rows)):
+    if samples.error:
+        soak.fail(f"no more samples were taken: {type(samples.error).__name__}: {samples.error}")
+    found = growth(samples.rows)
+    for line in grown(found) if found else ["too few samples"]:
         soak.fail(line)
     summary = {
         "minutes": minutes,
         "operations": dict(sorted(soak.counts.items())),
+        "failed": len(soak.failures),
         "failures": soak.failures[:_SHOWN],
         "growth": found,
         "most_memory_mb": max((row["most_memory_mb"] for row in samples.rows), default=0.0),
@@ -148,22 +152,24 @@ def soak(minutes: float, seed: int, folder: Path) -> tuple[dict[str, Any], list[
     return summary, samples.rows
 
 
-def lines(record: dict[str, Any]) -> list[str]:
+def lines(content: dict[str, Any]) -> list[str]:
     """The record as Markdown."""
-    summary, rows = record["summary"], record["rows"]
+    summary, rows = content["summary"], content["rows"]
     count = sum(summary["operations"].values())
-    first = rows[int(0.2 * len(rows))]
+    failed = summary.get("failed", len(summary["failures"]))
+    nothing = dict.fromkeys(BOUNDS, float("nan"))
+    first, last = (rows[int(WARM * len(rows))], rows[-1]) if rows else (nothing, nothing)
     return [
-        f"{summary['minutes']:g} minutes on one core ({record['date']}, {record['machine'].split(';')[0]}), "
-        f"{count:,} works, {len(summary['failures']) or 'no'} failures, at most "
+        f"{summary['minutes']:g} minutes on one core ({content['date']}, "
+        f"{content['machine'].split(';')[0]}), {count:,} works, {failed or 'no'} failures, at most "
         f"{summary['most_memory_mb']:.0f} MB: "
         + ", ".join(f"{number:,} {name}" for name, number in summary["operations"].items()) + ".",
         "",
         "| the least in a minute | after a fifth | at the end | growth along a line | allowed |",
         "|---|---|---|---|---|",
         *(
-            f"| {_NAMES.get(name, name)} | {first[name]:g} | {rows[-1][name]:g} | "
-            f"{summary['growth'].get(name, 0):+.2f} | {bound:g} |"
+            f"| {_NAMES.get(name, name)} | {first[name]:g} | {last[name]:g} | "
+            f"{summary['growth'].get(name, float('nan')):+.2f} | {bound:g} |"
             for name, bound in BOUNDS.items()
         ),
     ]  # fmt: skip

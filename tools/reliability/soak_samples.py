@@ -18,7 +18,7 @@ _SAMPLES = 20, 120
 _INTERVAL = 60.0
 _SAMPLED = 0.98
 """Share of the time in which samples are taken: at its end threads end."""
-_WARM = 0.2
+WARM = 0.2
 """Share of the time in which everything may still grow."""
 
 BOUNDS = {"memory_mb": 32.0, "handles": 1.0, "threads": 1.0, "files": 1.0, "processes": 1.0}
@@ -60,6 +60,7 @@ class Samples(threading.Thread):
 
     rows: minute, what ``operations`` told, and the least of each measure of :func:`look` since the last row;
         most_memory_mb, the most of it.
+    error: that has ended it.
     """
 
     def __init__(self, seconds: float, folder: Path, operations: Callable[[], int]) -> None:
@@ -70,8 +71,15 @@ class Samples(threading.Thread):
         self._folder, self._operations = folder, operations
         self._ended = threading.Event()
         self.rows: list[dict[str, Any]] = []
+        self.error: Exception | None = None
 
     def run(self) -> None:
+        try:
+            self._sample()
+        except Exception as error:
+            self.error = error
+
+    def _sample(self) -> None:
         began = time.monotonic()
         looks: list[dict[str, float]] = []
         while time.monotonic() < began + self._seconds and not self._ended.wait(_STEP):
@@ -93,8 +101,9 @@ class Samples(threading.Thread):
 
 
 def growth(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """How much each measure has grown since the warm-up, along a line through its samples."""
-    kept = rows[int(_WARM * len(rows)) :]
+    """How much each measure has grown since the warm-up, along a line through its samples; nothing if these
+    are too few."""
+    kept = rows[int(WARM * len(rows)) :]
     if len(kept) < 3:
         return {}
     minutes = np.array([row["minute"] for row in kept])

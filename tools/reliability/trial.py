@@ -8,13 +8,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-CTC = (sys.executable, "-m", "ctc_codec.cli")
 PARTIAL, PROBE = ".partial", ".ctc-case-"
 """Of names of unfinished files, and of empty ones by which a folder is tried."""
 PATIENCE = 120
@@ -62,6 +60,18 @@ class Done:
     out: bytes
     err: str
     seconds: float
+
+
+@contextlib.contextmanager
+def trial_in(folder: Path) -> Iterator[Path]:
+    """A folder for one trial, with a folder ``out``, and ``tmp`` for temporary files and for words."""
+    path = folder / "trial"
+    for name in ("out", "tmp"):
+        (path / name).mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
 
 
 def environment(place: Path, **more: str) -> dict[str, str]:

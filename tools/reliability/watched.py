@@ -16,8 +16,8 @@ BASE_MB = 128
 
 DONE, REFUSED, TIMED_OUT, CRASHED, FAILED = "done", "refused", "timed out", "crashed", "failed"
 """Outcomes: exit code 0; exit code 1 with one line that says why; ended after the limit; ended by a signal or
-by a library; anything else, a traceback for example. The last two are defects."""
-DEFECTS = (CRASHED, FAILED)
+by a library; anything else, a traceback for example. The last three are defects."""
+DEFECTS = (TIMED_OUT, CRASHED, FAILED)
 
 _WATCHER = """
 import json, resource, signal, subprocess, sys, time

@@ -6,14 +6,14 @@ import contextlib
 import dataclasses
 import json
 import random
-import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageFilter
 
-from reliability.trial import CTC, Done, Files, Row, contents, left, run
+from reliability.trial import Done, Files, Row, contents, left, run, trial_in
+from reliability.watched import CTC
 
 # Checkpoints come after every step instead of every two minutes.
 _TRAIN = (
@@ -92,16 +92,9 @@ class Bench:
                 raise RuntimeError(f"{work.name} without any fault: {done.err}")
             return dataclasses.replace(work, seconds=done.seconds, expected=work.found(place / "out"))
 
-    @contextlib.contextmanager
-    def place(self) -> Iterator[Path]:
-        """A folder for one trial, with a folder ``out``, and ``tmp`` for temporary files and for words."""
-        path = self.folder / "trial"
-        for name in ("out", "tmp"):
-            (path / name).mkdir(parents=True)
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path)
+    def place(self) -> contextlib.AbstractContextManager[Path]:
+        """A folder for one trial, see :func:`reliability.trial.trial_in`."""
+        return trial_in(self.folder)
 
 
 def _sorted(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Time and memory of one codec, or of any command, in a process of its own that does nothing else.
+"""Time and memory of one codec in a process of its own that does nothing else.
 
     python -m ctc_codec.evaluation.resources CODEC IMAGE... [--weights FILE, for ctc]
 
@@ -63,29 +63,6 @@ def _peak_memory() -> int | None:
     except (OSError, IndexError, ValueError):
         own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return int(max(own, children))
-
-
-_WATCHED = """
-import json, resource, subprocess, sys, time
-started = time.perf_counter()
-code = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode
-seconds = time.perf_counter() - started
-print(json.dumps([code, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss]))
-"""
-"""A process's peak memory starts with what its parent holds: so the parent is this, which holds little."""
-
-
-def measured(command: list[str]) -> tuple[float, int]:
-    """Seconds that a command takes and the most bytes of memory that it ever held; its output is dropped.
-
-    Raises CalledProcessError.
-    """
-    watcher = [sys.executable, "-I", "-S", "-c", _WATCHED, *command]
-    told = subprocess.run(watcher, check=True, stdout=subprocess.PIPE)
-    code, seconds, peak = json.loads(told.stdout)
-    if code:
-        raise subprocess.CalledProcessError(code, command)
-    return seconds, peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def resources_of(codec: Codec, images: list[Path]) -> dict[str, Any] | None:
