@@ -56,7 +56,7 @@ REACHED = {
         *("PNG RGB", "GIF", "TIFF", "PSD", "WEBP", "ICO", "TGA", "PPM", "BMP", "JPEG"),
         *("InputError", "LimitError"),
     ),
-    "weights": ("works", "WeightsError: this machine does not", "weight: a sum may leave"),
+    "weights": ("works", "this machine does not", "weight: a sum may leave"),
     "plugin": ("loaded", "OSError, DamageError / loaded", "not identified"),
 }
 """Outcomes that a slice must come to: without them it would not get behind the first checks."""
