@@ -47,8 +47,6 @@ class Wrong:
 
 def apply(settings: Settings) -> None:
     """Let this process and every later session of onnxruntime be as told, see process.py."""
-    if platform.machine() in ("x86_64", "AMD64"):
-        _set_mxcsr(_FLUSH * (settings.get("denormals") == "flushed"))
     if settings.get("when") != "later":
         disturb(settings)
     make = onnxruntime.InferenceSession
@@ -73,9 +71,13 @@ def apply(settings: Settings) -> None:
 
 
 def disturb(settings: Settings) -> None:
-    """Let this thread round, and networks be wrong, as told."""
+    """Let this thread round and flush denormals, and networks be wrong, as told.
+
+    Again when weights are loaded: onnxruntime sets a thread's denormals with every session that it makes.
+    """
     if platform.machine() in ("x86_64", "AMD64"):
-        _set_mxcsr(_ROUNDING.get(settings.get("rounding", ""), 0))
+        flush = _FLUSH * (settings.get("denormals") == "flushed")
+        _set_mxcsr(flush | _ROUNDING.get(settings.get("rounding", ""), 0))
     Wrong.active = "wrong" in settings
 
 
