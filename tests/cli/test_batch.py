@@ -23,6 +23,7 @@ from PIL import Image
 
 import ctc_codec
 from ctc_codec.image.source import psnr
+from reliability.trial import in_session
 from support.command import (
     FAKE,
     SUMMARY,
@@ -32,7 +33,6 @@ from support.command import (
     fake,
     files_below,
     first_line,
-    in_session,
     names,
     rest,
     run,

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from reliability.trial import in_session
 from support.command import (
     FAKE,
     PLAIN,
@@ -24,7 +25,6 @@ from support.command import (
     ctc,
     ended,
     first_line,
-    in_session,
     names,
     python,
     rest,

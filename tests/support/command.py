@@ -3,7 +3,6 @@ works that need no model (see batch_works.py); and what tests ask of its folders
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -142,18 +141,6 @@ def touch(*paths: str | Path) -> None:
 def pixels(image: bytes | str | Path) -> np.ndarray:
     """Samples of an image file."""
     return np.asarray(Image.open(io.BytesIO(image) if isinstance(image, bytes) else image))
-
-
-def in_session(leader: int) -> list[int]:
-    """Processes of the session that ``leader`` began, zombies left out."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            number, rest = status.read_text().split(" (", 1)
-            state, _, _, session = rest.rpartition(")")[2].split()[:4]
-            if int(session) == leader and state != "Z":
-                found.append(int(number))
-    return found
 
 
 def wait_until(true: Callable[[], object], seconds: float = 30) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -144,43 +145,55 @@ def _meanwhile(
     return end(process, place)
 
 
-def storm(bench: Bench, work: Work, trials: int) -> Row:
-    """Signals every millisecond, with handlers, so that system calls are interrupted."""
-    row = Row("SIGALRM, SIGCHLD, SIGWINCH at 1 kHz", work.name)
+def _disturbed(
+    bench: Bench,
+    work: Work,
+    trials: int,
+    row: Row,
+    name: str,
+    act: Callable[[int], int],
+    program: Callable[[list[str]], list[str]],
+) -> Row:
+    """Trials of a work to whose process something is done all the time.
+
+    name: of what is counted. act: does it to a process, and says how often. program: of the work's command.
+    """
     for row.trials in range(1, trials + 1):
         with bench.place() as place:
-            words = work.into(place / "out")
-            process = start([sys.executable, "-c", _STORM, *words[3:]], place)
-
-            def act(number: int = process.pid) -> int:
-                for each in (signal.SIGCHLD, signal.SIGWINCH):
-                    os.kill(number, each)
-                time.sleep(_TICK)
-                return 2
-
-            done = _meanwhile(row, "signals sent from outside", process, place, act)
+            process = start(program(work.into(place / "out")), place)
+            done = _meanwhile(row, name, process, place, functools.partial(act, process.pid))
             row.struck += 1
             undisturbed(row, work, done, place / "out")
     return row
+
+
+def storm(bench: Bench, work: Work, trials: int) -> Row:
+    """Signals every millisecond, with handlers, so that system calls are interrupted."""
+
+    def act(process: int) -> int:
+        for number in (signal.SIGCHLD, signal.SIGWINCH):
+            os.kill(process, number)
+        time.sleep(_TICK)
+        return 2
+
+    def program(words: list[str]) -> list[str]:
+        return [sys.executable, "-c", _STORM, *words[3:]]
+
+    row = Row("SIGALRM, SIGCHLD, SIGWINCH at 1 kHz", work.name)
+    return _disturbed(bench, work, trials, row, "signals sent from outside", act, program)
 
 
 def pauses(bench: Bench, work: Work, trials: int) -> Row:
     """The whole group is stopped and goes on, many times."""
+
+    def act(group: int) -> int:
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            os.killpg(group, number)
+            time.sleep(bench.rng.random() * 0.1)
+        return 1
+
     row = Row("SIGSTOP, SIGCONT", work.name)
-    for row.trials in range(1, trials + 1):
-        with bench.place() as place:
-            process = start(work.into(place / "out"), place)
-
-            def act(group: int = process.pid) -> int:
-                for number in (signal.SIGSTOP, signal.SIGCONT):
-                    os.killpg(group, number)
-                    time.sleep(bench.rng.random() * 0.1)
-                return 1
-
-            done = _meanwhile(row, "pauses", process, place, act)
-            row.struck += 1
-            undisturbed(row, work, done, place / "out")
-    return row
+    return _disturbed(bench, work, trials, row, "pauses", act, list)
 
 
 def clock(bench: Bench, work: Work, trials: int) -> Row:
