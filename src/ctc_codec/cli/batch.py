@@ -12,14 +12,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from ..codec.processes import cores
 from . import signals
-from .files import STREAM, StdoutUnusable, is_pipe, printable, tell, write_stdout
+from .files import STREAM, OutputExists, StdoutUnusable, is_pipe, printable, tell, write_stdout
 from .inputs import Plan, Task
+from .job import Job
 from .options import BatchOptions
 from .work import Outcome, Work, attempt
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+_SHOWN = 20
+"""Failed inputs that are named at the end of a job that has a record."""
 _LINEAR_ALGEBRA = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Threads that numpy's libraries start, here and in workers, one for each core by default: nothing here makes
 use of them."""
@@ -36,32 +39,40 @@ def run_batch(plan: Plan, work: Work, batch: BatchOptions) -> NoReturn:
     """Work through the inputs, go on after a bad one, and exit: with 1 if there was one."""
     for name in _LINEAR_ALGEBRA:
         os.environ.setdefault(name, "1")
-    with Reporter(len(plan.names), batch) as report:
-        for task in plan.skipped:
+    with Reporter(len(plan.names), batch) as report, Job(plan, work, batch) as job:
+        for task in (*plan.skipped, *job.done):
             report.skipped(task)
+        for task in job.refused:
+            report.failed(task.source, str(OutputExists(task.target or "")))
         for name, reason in plan.unusable:
             report.failed(name, reason)
-        wanted = _jobs(plan.tasks, batch)
-        jobs = _fitting(plan.tasks, work, wanted)
-        if jobs < wanted:
-            report.note(f"{jobs} of {wanted} jobs: there is no memory for more pictures at a time")
-        with contextlib.closing(_outcomes(plan.tasks, work, batch, jobs)) as outcomes:
+        with contextlib.closing(_outcomes(job.tasks, work, job.batch, report.note)) as outcomes:
             for outcome in outcomes:
                 report.begin()
                 if outcome is None:
                     report.draw()
                 else:
-                    report.outcome(outcome)
+                    report.outcome(job.finish(outcome))
                 signals.check()
-        report.finish(plan)
+        job.end()
+        report.finish(plan, job.batch.record)
 
 
-def _jobs(tasks: Sequence[Task], batch: BatchOptions) -> int:
-    """Processes that are of use."""
+def _jobs(tasks: Sequence[Task], work: Work, batch: BatchOptions, note: Callable[[str], None]) -> int:
+    """Processes that are of use, and that there is memory for."""
+    wanted = _useful_jobs(tasks, batch)
+    jobs = _fitting(tasks, work, wanted)
+    if jobs < wanted:
+        note(f"{jobs} of {wanted} jobs: there is no memory for more pictures at a time")
+    return jobs
+
+
+def _useful_jobs(tasks: Sequence[Task], batch: BatchOptions) -> int:
+    wanted = batch.jobs or 1
     # Standard input and pipes, from <(command) for example, come to this process only.
-    if batch.jobs > 1 and any(task.source == STREAM or is_pipe(task.source) for task in tasks):
+    if wanted > 1 and any(task.source == STREAM or is_pipe(task.source) for task in tasks):
         return 1
-    return min(batch.jobs, len(tasks))
+    return min(wanted, len(tasks))
 
 
 def _fitting(tasks: Sequence[Task], work: Work, jobs: int) -> int:
@@ -74,9 +85,15 @@ def _fitting(tasks: Sequence[Task], work: Work, jobs: int) -> int:
 
 
 def _outcomes(
-    tasks: Sequence[Task], work: Work, batch: BatchOptions, jobs: int
+    tasks: Sequence[Task], work: Work, batch: BatchOptions, note: Callable[[str], None]
 ) -> Generator[Outcome | None, None, None]:
     """The outcome of each task; None now and then while nothing is new."""
+    if batch.engine == "ray" and tasks:
+        from .ray_engine import outcomes as of_actors
+
+        yield from of_actors(tasks, work, batch, note)
+        return
+    jobs = _jobs(tasks, work, batch, note)
     if jobs > 1:
         from .workers import outcomes
 
@@ -232,8 +249,11 @@ class Reporter:
                     self._say(", ".join([f"  {outcome.seconds:.2f} s", *filter(None, [result.detail])]))
         self._json(facts)
 
-    def finish(self, plan: Plan) -> NoReturn:
-        """Sum up and exit."""
+    def finish(self, plan: Plan, record: str | None = None) -> NoReturn:
+        """Sum up and exit.
+
+        record: a file that has the errors, too, if there are many.
+        """
         self._clear()
         if plan.left_out and not self._batch.quiet:
             kinds = ", ".join(map(printable, sorted(set(plan.left_out))))
@@ -246,7 +266,10 @@ class Reporter:
             if self._failed:
                 order = {name: place for place, name in enumerate(plan.names)}
                 failed = sorted(self._failed, key=lambda name: order.get(name, -1))
-                listed = ", ".join(printable(name) for name in failed)
+                shown = failed if record is None else failed[:_SHOWN]
+                listed = ", ".join(printable(name) for name in shown)
+                if len(shown) < len(failed):
+                    listed += f" and others, see {printable(record or '')}"
                 tell(f"ctc: {len(failed)} of {self._total} inputs failed: {listed}")
         sys.exit(1 if self._failed else 0)
 

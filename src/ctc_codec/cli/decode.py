@@ -38,6 +38,7 @@ from .options import (
     JOBS,
     NBYTES,
     OUTPUT,
+    SCALE,
     WORDS,
     BatchOptions,
     ByteCount,
@@ -125,6 +126,7 @@ class Cut:
     help="An image after every N bytes, as they arrive, and one at the end; needs -o NAME%03d.png.",
 )
 @JOBS
+@SCALE
 @COMPUTE
 @WORDS
 @collected(batch=BatchOptions, compute=ComputeOptions, output=Output, cut=Cut)

@@ -20,8 +20,10 @@ from .options import (
     JOBS,
     NBYTES,
     OUTPUT,
+    PACK,
     POSITIVE,
     QUALITY,
+    SCALE,
     WORDS_BESIDE_QUALITY,
     BatchOptions,
     ColourType,
@@ -90,6 +92,8 @@ else: what comes out of a pipe may have no end."""
     help="Without: a few bytes less, and truncate --psnr will not work.",
 )
 @JOBS
+@SCALE
+@PACK
 @COMPUTE
 @WORDS_BESIDE_QUALITY
 @collected(batch=BatchOptions, compute=ComputeOptions)

@@ -1,4 +1,4 @@
-"""Inputs and outputs of the command: standard streams, whole files or none."""
+"""Inputs and outputs of the command: standard streams, URLs, whole files or none."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from typing import Any
 
 import click
 
+from ..container import storage
 from ..container.atomic import Limits, write_whole
 from ..container.file import Parser, bpp_bytes, budget_bytes
 from ..container.header import MAX_HEADER_BYTES, Header, HeaderCutError
+from ..container.storage import RemoteFile, is_url
 from ..errors import InputError, OutputError, TargetError
 from .signals import shielded
 
@@ -37,6 +39,8 @@ _SOON_READ = 1 << 26
 _LONGEST_LIST = 1 << 28
 _PIECE = 1 << 16
 """Bytes that are read at a time."""
+_REMOTE_PIECE = 1 << 26
+"""The same of a URL, where each piece is a request."""
 _EXCESS = 1 << 24
 """Bytes behind the end of a file that are counted at most."""
 
@@ -69,9 +73,13 @@ def reason(error: OSError) -> str:
 
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[Any]:
-    """A file or stdin, unbuffered: nothing is taken from a pipe that is not asked for. Raises InputError."""
+    """A file or stdin, unbuffered: nothing is taken from a pipe, or fetched of a URL, that is not asked for.
+    Raises InputError."""
     try:
-        if name != STREAM:
+        if is_url(name):
+            with storage.opened(name) as remote:
+                yield remote
+        elif name != STREAM:
             with open(name, "rb", buffering=0) as file:
                 yield file
         elif sys.stdin is None:
@@ -80,19 +88,21 @@ def _opened(name: str) -> Iterator[Any]:
             buffered: Any = sys.stdin.buffer
             yield getattr(buffered, "raw", buffered)
     except OSError as error:
-        hint = f" (curl -s {printable(name)} | ctc ... -)" if "://" in name else ""
-        raise InputError(reason(error) + hint) from None
+        raise InputError(reason(error)) from None
 
 
-def _pieces(stream: RawIOBase, count: int) -> Iterator[bytes]:
+def _pieces(stream: RawIOBase | RemoteFile, count: int) -> Iterator[bytes]:
     """The next bytes of a stream, ``count`` or up to its end, as they come."""
-    while count and (piece := _read(stream, min(count, _PIECE))):
+    most = _REMOTE_PIECE if isinstance(stream, RemoteFile) else _PIECE
+    while count and (piece := _read(stream, min(count, most))):
         yield piece
         count -= len(piece)
 
 
-def _read(stream: RawIOBase, count: int) -> bytes:
+def _read(stream: RawIOBase | RemoteFile, count: int) -> bytes:
     """The next bytes, at most ``count``, at least one before the end."""
+    if isinstance(stream, RemoteFile):
+        return stream.read(count)
     while (piece := stream.read(count)) is None:  # a pipe that does not block, as some programs leave behind
         select.select([stream], [], [])
     return piece
@@ -120,8 +130,10 @@ def read_input(
     raise InputError(f"longer than {limit} bytes, which is too much")
 
 
-def _size(stream: RawIOBase) -> int:
-    """Bytes of a regular file; 0 for a pipe."""
+def _size(stream: RawIOBase | RemoteFile) -> int:
+    """Bytes of a regular file; 0 for a pipe, and where a server does not tell."""
+    if isinstance(stream, RemoteFile):
+        return stream.size or 0
     with contextlib.suppress(OSError, ValueError):
         found = os.fstat(stream.fileno())
         return found.st_size if stat.S_ISREG(found.st_mode) else 0
@@ -152,7 +164,7 @@ class CtcInput:
     header: read at once.
     """
 
-    def __init__(self, stream: RawIOBase) -> None:
+    def __init__(self, stream: RawIOBase | RemoteFile) -> None:
         """Raises FormatError for what is no .ctc file, as soon as that is known."""
         self._stream = stream
         self._data = bytearray()
@@ -165,6 +177,11 @@ class CtcInput:
                 if not piece:
                     raise
 
+    @property
+    def size(self) -> int:
+        """Bytes of a regular file; 0 for a pipe, and where a server does not tell."""
+        return _size(self._stream)
+
     def first(self, count: int) -> bytes:
         """The first bytes, ``count`` of them if there are so many."""
         for piece in _pieces(self._stream, max(count - len(self._data), 0)):
@@ -175,7 +192,7 @@ class CtcInput:
         """All bytes of a regular file, and some that follow its end, where they do not belong; of a pipe all
         up to its end or its first damage."""
         end = self.header.file_bytes
-        if size := _size(self._stream):
+        if size := self.size:
             return self.first(min(size, end + _EXCESS))
         parser = Parser()
         parser.feed(self.first(len(self._data)))
@@ -273,6 +290,10 @@ def check_output(name: str, force: bool, make_folder: bool = False) -> None:
         if sys.stdout.isatty() and not force:
             raise StdoutUnusable("binary data is not written to a terminal (use -o FILE, or -f)")
         return
+    if is_url(name):
+        if not force and is_there(name):
+            raise OutputExists(name)
+        return
     if os.path.isdir(name):
         raise OutputError(f"{printable(name)}: is a directory")
     if os.path.isfile(name) and not force:
@@ -290,6 +311,16 @@ def check_output(name: str, force: bool, make_folder: bool = False) -> None:
         raise OutputError(f"{printable(name)}: {os.strerror(errno.EACCES)}")
 
 
+def is_there(name: str) -> bool:
+    """Whether an output exists already, behind a URL too. Raises OutputError."""
+    if not is_url(name):
+        return os.path.exists(name) and not os.path.isdir(name)
+    try:
+        return storage.exists(name)
+    except OSError as error:
+        raise OutputError(f"{printable(name)}: {reason(error)}") from None
+
+
 def existing_above(path: str) -> str:
     """The nearest folder above an absolute path that is there, or what has its name; the root if none is."""
     above = os.path.dirname(path)
@@ -304,6 +335,8 @@ def check_not_input(source: str, target: str) -> None:
 
 def is_one_file(source: str, target: str | None) -> bool:
     """Whether two names are of one file, be it through links."""
+    if target is not None and is_url(target):
+        return source == target
     with contextlib.suppress(OSError):
         return target is not None and STREAM not in (source, target) and os.path.samefile(source, target)
     return False
@@ -352,6 +385,10 @@ def write_output(
         return
     origin = origin or Origin(STREAM)
     try:
+        if is_url(name):
+            with shielded():
+                storage.write(name, data)
+            return
         if make_folder:
             _make_parents(name, origin.folder_mode())
         if is_pipe(name):
@@ -368,7 +405,11 @@ def write_output(
 def remove_input(source: str, target: str | None) -> None:
     """Remove an input of which an output was written. Raises OutputError."""
     try:
-        if not is_one_file(source, target):
+        if is_one_file(source, target):
+            return
+        if is_url(source):
+            storage.remove(source)
+        else:
             os.unlink(source)
     except OSError as error:
         raise OutputError(f"its output is written, but it cannot be removed: {reason(error)}") from None

@@ -10,10 +10,11 @@ import click
 
 from ..codec.processes import DECODE_BYTES
 from ..container import file
+from ..container.storage import is_url
 from ..errors import LimitError, WeightsError
 from . import signals
 from .batch import run_batch
-from .files import holds_picture, printable
+from .files import CtcInput, holds_picture, printable, read_ctc
 from .inputs import Task, ctc_suffixes, plan
 from .options import COMPUTE, INPUTS, JOBS, RECURSIVE, BatchOptions, ComputeOptions, collected, examples
 from .work import Result, Run, Tell, Work
@@ -24,6 +25,7 @@ from .work import Result, Run, Tell, Work
         "ctc info photo.ctc",
         "ctc info --planes small.ctc                  # how far it goes",
         "ctc info --json photo.ctc | jq .quality      # bytes and dB",
+        "ctc info https://example.org/photo.ctc       # by its first bytes; ctc check reads all",
         more="Exit codes: 0 all files are sound, whole or cut; 1 one is not, or is damaged; 2 wrong usage.",
     ),
 )
@@ -58,14 +60,31 @@ class InfoWork(Work):
             self.compute.load()  # wrong ones fail once and at once
 
         def run(data: bytes, task: Task, tell: Tell) -> Result:
-            facts = self._facts(data)
+            facts = self._facts(data, task)
             text = "\n".join(_lines(printable(task.source), facts))
             return Result(text, facts, text=text, nbytes=len(data), error=facts["damage"])
 
         return run
 
-    def _facts(self, data: bytes) -> dict[str, Any]:
-        found = file.info(data)
+    def read(self, task: Task) -> bytes:
+        return b"" if self._from_afar(task) else read_ctc(task.source)
+
+    def _from_afar(self, task: Task) -> bool:
+        """Whether what is told of a file is told from its first bytes, because all others would have to be
+        fetched."""
+        return is_url(task.source) and not self.planes
+
+    def _facts(self, data: bytes, task: Task) -> dict[str, Any]:
+        size = None
+        if self._from_afar(task):
+
+            def part(source: CtcInput) -> bytes:
+                nonlocal size
+                size = source.size or None
+                return source.first(file.table_bytes(source.header)) if size else source.whole()
+
+            data = read_ctc(task.source, part)
+        found = file.info(data, nbytes=size)
         header = found.header
         facts: dict[str, Any] = {
             "bytes": found.nbytes,
@@ -82,7 +101,9 @@ class InfoWork(Work):
             "sections": list(found.sections),
             "quality": [list(point) for point in found.quality],
         }
-        if found.damage is None and found.nbytes < header.first_bytes:
+        if size is not None:
+            facts["read_bytes"] = len(data)
+        elif found.damage is None and found.nbytes < header.first_bytes:
             facts["holds_picture"] = holds_picture(data)
         if self.planes:
             try:
@@ -117,7 +138,8 @@ class InfoWork(Work):
 def _lines(name: str, facts: dict[str, Any]) -> Iterator[str]:
     """The facts for people."""
     yield f"{name}: {facts['width']}x{facts['height']} {facts['mode']}, {facts['damage'] or facts['state']}"
-    yield f"  {facts['bytes']} of {facts['complete_bytes']} bytes, {facts['bpp']} bpp"
+    read = f", of which {facts['read_bytes']} were read" if "read_bytes" in facts else ""
+    yield f"  {facts['bytes']} of {facts['complete_bytes']} bytes, {facts['bpp']} bpp{read}"
     planes, slices = f"{facts['planes']} trit planes", f"{facts['slices']} slices"
     if "planes_held" in facts:
         low = "low band" if facts["low_band"] else "no low band"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import unicodedata
@@ -11,8 +12,12 @@ from pathlib import Path
 
 import click
 
+from ..container import storage
+from ..container.storage import is_url
+from ..errors import OutputError
 from ..image.formats import ImageSuffixes
-from .files import STDOUT_NAMES, STREAM, existing_above, is_pipe, printable, reason
+from .files import STDOUT_NAMES, STREAM, existing_above, is_pipe, is_there, printable, reason
+from .names import beside, inside, is_shard, member_url, path_in
 from .options import BatchOptions
 
 Suffixes = Callable[[], Container[str]]
@@ -37,7 +42,7 @@ def check_name(output: str | None) -> None:
         raise click.UsageError(f"{printable(output)} is the name of an image: a .ctc file is written")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """An input and what it becomes.
 
@@ -92,11 +97,11 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
         _check_words(inputs[: len(inputs) - batch.listed], suffix, wanted)
     folders = _folders_of(inputs, batch.recursive)
     output = STREAM if batch.output in STDOUT_NAMES else batch.output
-    into_folder = _is_folder(output)
+    into_folder = _is_folder(output) or (output is not None and (batch.into_folder or bool(batch.pack)))
     if suffix is not None and output is None and not batch.listed:
         _check_positional(inputs, suffix, wanted)
     if folders and output is not None and not into_folder:
-        if output == STREAM or os.path.exists(output):
+        if output == STREAM or (not is_url(output) and os.path.exists(output)):
             raise click.UsageError("folders need -o with a folder (or none at all)")
         into_folder = True
     if output is not None and not into_folder and (len(inputs) > 1 or batch.listed):
@@ -112,10 +117,10 @@ def plan(inputs: tuple[str, ...], batch: BatchOptions, suffix: str | None, wante
         tasks.append(Task(inputs[0], output))
         result.names.append(inputs[0])
     else:
-        for source, relative in _expanded(inputs, batch.listed, wanted, result):
+        for source, relative in _expanded(inputs, batch, wanted, result):
             task = Task(source)
             if suffix is not None:
-                own = source if result.folder is None else os.path.join(result.folder, relative)
+                own = beside(source) if result.folder is None else inside(result.folder, relative)
                 task = _task(source, _renamed(own, suffix, replaced), result.folder, len(inputs))
             tasks.append(task)
             result.names.append(source)
@@ -152,7 +157,7 @@ def _check_words(inputs: tuple[str, ...], suffix: str, wanted: Suffixes) -> None
 
 def _check_positional(inputs: tuple[str, ...], suffix: str, wanted: Suffixes) -> None:
     """Raise UsageError for a second name that is meant as an output."""
-    if len(inputs) != 2 or inputs[1] == STREAM or os.path.isdir(inputs[1]):
+    if len(inputs) != 2 or inputs[1] == STREAM or os.path.isdir(inputs[1]) or is_url(inputs[1]):
         return
     ending, missing = os.path.splitext(inputs[1])[1].lower(), not os.path.exists(inputs[1])
     foreign = ending not in wanted()
@@ -162,24 +167,38 @@ def _check_positional(inputs: tuple[str, ...], suffix: str, wanted: Suffixes) ->
         raise click.UsageError(f"{printable(inputs[1])}: an output goes after -o")
 
 
+def _is_input_folder(name: str, recursive: bool) -> bool:
+    """Whether an input is a folder; a store is asked only where folders are wanted. Raises UsageError."""
+    if not is_url(name):
+        return name != STREAM and os.path.isdir(name)
+    try:
+        return name.endswith("/") or (recursive and storage.is_folder(name))
+    except OSError as error:
+        raise click.UsageError(f"{printable(name)}: {reason(error)}") from None
+
+
 def _is_folder(output: str | None) -> bool:
     if output is None or output == STREAM:
         return False
     if not output:
         raise click.UsageError("the name after -o is empty")
-    return output.endswith(("/", os.sep)) or os.path.isdir(output)
+    return output.endswith(("/", os.sep)) or (not is_url(output) and os.path.isdir(output))
 
 
 def _is_done(task: Task) -> bool:
-    target = task.target
-    return target not in (None, STREAM) and os.path.exists(target) and not os.path.isdir(target)
+    if task.target in (None, STREAM):
+        return False
+    try:
+        return is_there(task.target)
+    except OutputError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _folders_of(inputs: tuple[str, ...], recursive: bool) -> list[str]:
     """The inputs that are folders. Raises UsageError if they are not wanted, or stdin is read twice."""
     if inputs.count(STREAM) > 1:
         raise click.UsageError("standard input can be read only once")
-    folders = [name for name in inputs if name != STREAM and os.path.isdir(name)]
+    folders = [name for name in inputs if _is_input_folder(name, recursive)]
     if folders and not recursive:
         words = "is a folder (-r takes the files in it, -o writes into it)"
         raise click.UsageError(f"{printable(folders[0])}: {words}")
@@ -187,12 +206,17 @@ def _folders_of(inputs: tuple[str, ...], recursive: bool) -> list[str]:
 
 
 def _expanded(
-    inputs: tuple[str, ...], listed: int, wanted: Suffixes, result: Plan
+    inputs: tuple[str, ...], batch: BatchOptions, wanted: Suffixes, result: Plan
 ) -> Iterator[tuple[str, str]]:
     """Every file to read, and its name below an output folder; names that give none go to the plan."""
+    listed, recursive = batch.listed, batch.recursive
+
     for number, name in enumerate(inputs):
-        if name == STREAM or not os.path.isdir(name):
-            yield name, _below(name) if number >= len(inputs) - listed else Path(name).name
+        if wanted is ctc_suffixes and is_shard(name):
+            yield from _members(name, "", result)
+            continue
+        if not _is_input_folder(name, recursive):
+            yield name, _below(name) if number >= len(inputs) - listed else os.path.basename(path_in(name))
             continue
 
         def failed(error: OSError) -> None:
@@ -200,9 +224,9 @@ def _expanded(
 
         before, left_out = len(result.unusable), len(result.left_out)
         empty = True
-        for relative in _walk(name, wanted, result, failed):
+        for source, relative in _walk(name, wanted, result, failed):
             empty = False
-            yield os.path.join(name, relative), relative
+            yield source, relative
         if empty and len(result.unusable) == before:
             kind = "*.ctc file" if wanted is ctc_suffixes else "image (no file has the suffix of one)"
             result.leave_out(name, f"there is no {kind} in this folder")
@@ -211,19 +235,33 @@ def _expanded(
 
 def _below(name: str) -> str:
     """A name of a list as one below an output folder: with the folders that it names."""
-    path = Path(os.path.normpath(name))
+    path = Path(os.path.normpath(path_in(name)))
     return str(Path(*(part for part in path.parts if part not in (path.anchor, os.pardir))))
 
 
-def _walk(folder: str, wanted: Suffixes, result: Plan, failed: Callable[[OSError], None]) -> Iterator[str]:
-    """Files of these suffixes below a folder, as paths relative to it: a folder's own files by name, then its
-    folders by name.
+def _walk(
+    folder: str, wanted: Suffixes, result: Plan, failed: Callable[[OSError], None]
+) -> Iterator[tuple[str, str]]:
+    """Files of these suffixes below a folder, and their paths relative to it: a folder's own files by name,
+    then its folders by name. Of shards the members.
 
     Hidden files and folders are left out, and so are links to folders, of which a loop could be made, and the
     folder that the outputs go to. Links to files are followed.
     """
-    avoided = os.path.realpath(result.folder) if result.folder is not None else None
     suffixes = wanted()
+    for relative in (_remote_files if is_url(folder) else _local_files)(folder, result, failed):
+        suffix = os.path.splitext(relative)[1].lower()
+        source = inside(folder, relative)
+        if suffix in suffixes:
+            yield source, relative
+        elif wanted is ctc_suffixes and is_shard(relative):
+            yield from _members(source, os.path.dirname(relative), result)
+        elif wanted is image_suffixes and suffix != ".ctc":
+            result.left_out.append(suffix or "none")
+
+
+def _local_files(folder: str, result: Plan, failed: Callable[[OSError], None]) -> Iterator[str]:
+    avoided = os.path.realpath(result.folder) if result.folder is not None else None
     for place, folders, files in os.walk(folder, onerror=failed):
         folders[:] = sorted(
             name
@@ -231,16 +269,34 @@ def _walk(folder: str, wanted: Suffixes, result: Plan, failed: Callable[[OSError
             if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) != avoided
         )
         for name in sorted(files):
-            suffix = os.path.splitext(name)[1].lower()
-            if name.startswith("."):
-                continue
-            if suffix not in suffixes:
-                if wanted is image_suffixes and suffix != ".ctc":
-                    result.left_out.append(suffix or "none")
-                continue
             path = os.path.join(place, name)
-            if _may_be_read(path):
+            if not name.startswith(".") and _may_be_read(path):
                 yield os.path.relpath(path, folder)
+
+
+def _remote_files(folder: str, result: Plan, failed: Callable[[OSError], None]) -> Iterator[str]:
+    avoided = storage.joined(result.folder, "") if result.folder is not None else None
+    try:
+        found = storage.sizes(folder)
+    except OSError as error:
+        error.filename = folder
+        failed(error)
+        return
+    for relative in found:
+        hidden = any(part.startswith(".") for part in relative.split("/"))
+        if not hidden and (avoided is None or not storage.joined(folder, relative).startswith(avoided)):
+            yield relative
+
+
+def _members(shard: str, folder: str, result: Plan) -> Iterator[tuple[str, str]]:
+    """The files in a shard as URLs, and their names below an output folder."""
+    from ..container import shards
+
+    try:
+        for member in shards.members(shard):
+            yield member_url(shard, member.name), os.path.join(folder, shards.relative_name(member.name))
+    except OSError as error:
+        result.leave_out(shard, reason(error))
 
 
 def _may_be_read(path: str) -> bool:
@@ -261,7 +317,7 @@ def _task(source: str, target: str, folder: str | None, count: int) -> Task:
 
 def _renamed(name: str, suffix: str, replaced: Suffixes | None) -> str:
     """A name with a suffix more, or in place of one that is to be replaced."""
-    path = str(Path(name))
+    path = name if is_url(name) else str(Path(name))
     if not os.path.basename(path):
         return path
     if replaced is not None:
@@ -313,17 +369,37 @@ def _without_collisions(tasks: list[Task], result: Plan, *, keeps: bool) -> list
 
 def _sharing(tasks: list[Task]) -> Iterator[list[Task]]:
     """Tasks of one output, two or more at a time."""
-    alike: dict[str, dict[str, list[Task]]] = {}
+    real_folder = functools.cache(os.path.realpath)
+
+    def real(target: str) -> str:
+        if is_url(target):
+            return target
+        folder, name = os.path.split(target)
+        path = os.path.join(real_folder(folder), name)
+        return os.path.realpath(path) if os.path.islink(path) else path
+
+    # Of millions of tasks, nearly all are alone: of these there is one number.
+    first: dict[int, Task] = {}
+    alike: dict[int, list[Task]] = {}
     for task in tasks:
         if task.target is not None and task.target != STREAM:
-            real = os.path.realpath(task.target)
-            folded = unicodedata.normalize("NFC", real).casefold()
-            alike.setdefault(folded, {}).setdefault(real, []).append(task)
-    for by_name in alike.values():
-        groups = list(by_name.values())
-        if len(groups) > 1 and _folds(os.path.dirname(next(iter(by_name)))):
-            groups = [[task for group in groups for task in group]]
-        yield from (group for group in groups if len(group) > 1)
+            folded = hash(_folded(real(task.target)))
+            if first.setdefault(folded, task) is not task:
+                alike.setdefault(folded, [first[folded]]).append(task)
+    for together in alike.values():
+        by_name: dict[str, dict[str, list[Task]]] = {}
+        for task in together:
+            name = real(task.target or "")
+            by_name.setdefault(_folded(name), {}).setdefault(name, []).append(task)
+        for spellings in by_name.values():
+            groups, name = list(spellings.values()), next(iter(spellings))
+            if len(groups) > 1 and not is_url(name) and _folds(os.path.dirname(name)):
+                groups = [[task for group in groups for task in group]]
+            yield from (group for group in groups if len(group) > 1)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _folds(folder: str) -> bool:
@@ -348,6 +424,8 @@ def _is_one_input(a: Task, b: Task) -> bool:
 
 def _check_folder(folder: str) -> None:
     """Raise UsageError if an output folder cannot be made."""
+    if is_url(folder):
+        return
     place = os.path.abspath(folder)
     if not os.path.isdir(place if os.path.lexists(place) else existing_above(place)):
         raise click.UsageError(f"{printable(folder)}: not a directory")

@@ -16,8 +16,10 @@ import click
 
 from ..codec.processes import cores
 from ..container.header import MAX_PIXELS
+from ..container.storage import local_name
 from ..errors import WeightsError
 from .files import STDIN_NAMES, STREAM, read_names
+from .manifest import read_manifest
 
 if TYPE_CHECKING:
     from ..codec.model import CodecModel
@@ -109,6 +111,7 @@ class BatchOptions:
     output: file, folder or ``-``; None for names beside the inputs.
     recursive: take the files in folders.
     listed: the last so many inputs come from a list.
+    into_folder: the output is a folder, whatever its name.
     force: replace existing outputs.
     skip_existing: leave out inputs whose output exists.
     keep_suffix: names of outputs are those of inputs with a suffix more.
@@ -117,12 +120,18 @@ class BatchOptions:
     as_json: a JSON object per input on standard output.
     quiet: say nothing but errors.
     verbose: say more.
-    jobs: processes.
+    jobs: processes, None for the engine's own number.
+    engine: what they are: ``local``, or ``ray``.
+    address: of a Ray cluster.
+    record: file of the job record, or None.
+    pack: ``webdataset`` for outputs in tar shards.
+    shard_bytes: length of these.
     """
 
     output: str | None = None
     recursive: bool = False
     listed: int = 0
+    into_folder: bool = False
     force: bool = False
     skip_existing: bool = False
     keep_suffix: bool = False
@@ -131,7 +140,12 @@ class BatchOptions:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
-    jobs: int = 1
+    jobs: int | None = None
+    engine: str = "local"
+    address: str | None = None
+    record: str | None = None
+    pack: str | None = None
+    shard_bytes: int = 256_000_000
 
 
 @dataclass(frozen=True)
@@ -168,8 +182,11 @@ def collected(**kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(**values: Any) -> Any:
+            if isinstance(values.get("output"), str):
+                values["output"] = local_name(values["output"])
             if "inputs" in values:
-                values |= _all_inputs(values["inputs"], values.pop("files_from", None))
+                lists = {name: values.pop(name, None) for name in ("files_from", "manifest")}
+                values |= _all_inputs(values["inputs"], values.get("recursive", False), **lists)
             exclusive(rm=values.get("remove"), keep=values.pop("keep", None))
             if values.pop("to_stdout", False):
                 exclusive(stdout=True, output=values["output"])
@@ -184,16 +201,24 @@ def collected(**kinds: type) -> Callable[[Callable[..., Any]], Callable[..., Any
     return decorate
 
 
-def _all_inputs(named: tuple[str, ...], files_from: str | None) -> dict[str, Any]:
+def _all_inputs(
+    named: tuple[str, ...], recursive: bool, files_from: str | None, manifest: str | None
+) -> dict[str, Any]:
     """Inputs, those that are named and then those of a list; standard input if there are none."""
-    named = tuple(STREAM if name in STDIN_NAMES else name for name in named)
+    exclusive(files_from=files_from, manifest=manifest)
+    named = tuple(STREAM if name in STDIN_NAMES else local_name(name) for name in named)
+    if manifest is not None:
+        listed, folder = read_manifest(local_name(manifest))
+        inputs = named + tuple(map(local_name, listed))
+        more = {"listed": 0 if folder else len(listed), "recursive": recursive or folder}
+        return {"inputs": inputs, "into_folder": True} | more
     if not named and files_from is None:
         if sys.stdin is None or sys.stdin.isatty():
             raise click.UsageError("Missing argument 'INPUT...' (- is standard input)")
         named = (STREAM,)
     if files_from == STREAM and STREAM in named:
         raise click.UsageError("standard input can be read only once")
-    listed = read_names(files_from) if files_from is not None else ()
+    listed = tuple(map(local_name, read_names(files_from))) if files_from is not None else ()
     return {"inputs": named + listed, "listed": len(listed)}
 
 
@@ -239,10 +264,46 @@ JOBS = click.option(
     "-j",
     "--jobs",
     type=Jobs(),
-    default=1,
-    show_default=True,
     metavar="N",
-    help="Work on N files at a time, auto or 0: one per core; they are reported as they finish.",
+    help="Work on N files at a time, auto or 0: one per core; they are reported as they finish.  "
+    "[default: 1, with --engine ray all that fit]",
+)
+SCALE = _together(
+    click.option(
+        "--manifest",
+        type=_PATH,
+        metavar="LIST|DIR|PARQUET",
+        help="Also take the files that a list, a folder or a Parquet file names, each of which may be a URL.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="What works on files: processes here, or actors of a Ray cluster.",
+    ),
+    click.option(
+        "--address", metavar="auto|local|HOST", help="The cluster (default: RAY_ADDRESS, or one made here)."
+    ),
+    click.option(
+        "--record",
+        type=_PATH,
+        metavar="FILE",
+        help="Keep a row for every file in this SQLite database: the same command goes on where it was.  "
+        "[default with --engine ray or --pack: in DIR]",
+    ),
+)
+PACK = _together(
+    click.option(
+        "--pack", type=click.Choice(["webdataset"]), help="Write tar shards in place of files, to -o DIR."
+    ),
+    click.option(
+        "--shard-bytes",
+        type=ByteCount(),
+        default="256M",
+        show_default=True,
+        help="Begin another shard at N bytes.",
+    ),
 )
 COMPUTE = _together(
     click.option("--weights", type=_PATH, envvar="CTC_WEIGHTS", help="Weights file (default: built in)."),

@@ -19,7 +19,9 @@ from .options import (
     JOBS,
     NBYTES,
     OUTPUT,
+    PACK,
     POSITIVE,
+    SCALE,
     WORDS,
     BatchOptions,
     collected,
@@ -46,6 +48,8 @@ from .work import Result, Run, Tell, Work
     "--psnr", type=POSITIVE, metavar="DB", help="About as many as give DB dB, by the file's quality table."
 )
 @JOBS
+@SCALE
+@PACK
 @WORDS
 @collected(batch=BatchOptions)
 def truncate(

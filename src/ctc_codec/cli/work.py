@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from .. import __version__
 from ..container.file import info
 from ..container.quality_table import EXACT
 from ..errors import CtcError
@@ -103,6 +105,17 @@ class Work:
         """Memory that the work on a picture takes, by its pixels; 0 for work on bytes alone."""
         return 0
 
+    @property
+    def job(self) -> str:
+        """What it makes of inputs, in one line: the command and all options that outputs depend on."""
+        import hashlib
+
+        names = [each.name for each in fields(self) if each.name not in ("batch", "compute")]
+        options = {name: getattr(self, name) for name in names}
+        weights = self.compute.weights and hashlib.sha256(Path(self.compute.weights).read_bytes()).hexdigest()
+        command = type(self).__name__.removesuffix("Work").lower()
+        return f"{command} {options}, weights {weights or 'built in'}, ctc-codec {__version__}"
+
     def limited(self, threads: int) -> Self:
         """The same with so many threads."""
         return replace(self, compute=replace(self.compute, threads=threads))
@@ -132,6 +145,7 @@ class Outcome:
     error: why there is no result, in one line.
     notes: see Tell.
     trace: where an internal error came from.
+    sha256, read_bytes: of what was read of the input, for a record.
     seconds: that it took.
     """
 
@@ -140,6 +154,8 @@ class Outcome:
     error: str | None = None
     notes: Sequence[str] = ()
     trace: str = ""
+    sha256: str | None = None
+    read_bytes: int | None = None
     seconds: float = field(default=0.0, compare=False)
 
 
@@ -148,19 +164,24 @@ Prepare = Callable[[], Run]
 
 def begin(work: Work, task: Task, batch: BatchOptions) -> bytes:
     """Read an input and look whether its output can be written: all that needs no model. Raises CtcError."""
+    data = _read(work, task, batch)
+    work.look(data)
+    return data
+
+
+def _read(work: Work, task: Task, batch: BatchOptions) -> bytes:
     if task.source == STREAM or is_pipe(task.source):  # which may take long
         check_task(work, task, batch)
         data = b"" if work.streams else work.read(task)
     else:
         data = work.read(task)
         check_task(work, task, batch)
-    work.look(data)
     return data
 
 
 def check_task(work: Work, task: Task, batch: BatchOptions) -> None:
     """Raise OutputError if the output of a task cannot be written."""
-    target = work.first_output(task)
+    target = None if batch.pack else work.first_output(task)
     if target is not None:
         check_output(target, batch.force, task.make_folder)
         if not work.in_place:
@@ -171,16 +192,22 @@ def attempt(work: Work, prepare: Prepare, task: Task, batch: BatchOptions) -> Ou
     """Work on an input, whatever comes of it. Raises StdoutUnusable, Interrupted, and as ``prepare``."""
     notes: list[str] = []
     started = time.perf_counter()
+    known: dict[str, Any] = {"notes": notes}
     try:
-        data = begin(work, task, batch)
+        data = _read(work, task, batch)
+        if batch.record is not None:
+            import hashlib
+
+            known |= {"sha256": hashlib.sha256(data).hexdigest(), "read_bytes": len(data)}
+        work.look(data)
     except Exception as error:
-        return failure(error, task, batch, notes)
+        return replace(failure(error, task, batch), seconds=time.perf_counter() - started, **known)
     reading = time.perf_counter() - started
     run = prepare()
     started = time.perf_counter() - reading
     try:
         result = run(data, task, notes.append)
-        if task.target is not None and result.output is not None:
+        if task.target is not None and result.output is not None and not batch.pack:
             origin = Origin(task.source, batch.preserve)
             write_output(task.target, result.output, batch.force, task.make_folder, origin)
         seconds = time.perf_counter() - started
@@ -189,10 +216,10 @@ def attempt(work: Work, prepare: Prepare, task: Task, batch: BatchOptions) -> Ou
             notes.append(f"warning: the input is not removed: {result.kept}")
         elif batch.remove and result.error is None:
             remove_input(task.source, task.target)
-        result = replace(result, facts=facts, output=None, later=None)
-        return Outcome(task, result, notes=notes, seconds=seconds)
+        result = replace(result, facts=facts, output=result.output if batch.pack else None, later=None)
+        return Outcome(task, result, seconds=seconds, **known)
     except Exception as error:
-        return failure(error, task, batch, notes)
+        return replace(failure(error, task, batch), seconds=time.perf_counter() - started, **known)
 
 
 def failure(error: Exception, task: Task, batch: BatchOptions, notes: Sequence[str] = ()) -> Outcome:

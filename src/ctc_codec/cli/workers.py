@@ -18,6 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from ..codec.processes import end_with_parent
 from ..container.atomic import remove_partials
+from ..container.storage import is_url
 from ..errors import CtcError
 from .files import STREAM
 from .inputs import Task
@@ -132,7 +133,7 @@ def _pool(jobs: int, unfinished: Iterable[Task]) -> Iterator[ProcessPool]:
                 worker.join(_GRACE)  # one that is starting must not miss what the pool takes down
             pool.join()
             for task in unfinished:
-                _remove_partials(task, [worker.pid or 0 for worker in workers])
+                remove_partials_of(task, [worker.pid or 0 for worker in workers])
 
 
 def _load(pool: ProcessPool, work: Work, jobs: int) -> None:
@@ -172,7 +173,7 @@ def _outcome(future: Future[Outcome], task: Task) -> Outcome:
     try:
         return future.result()
     except ProcessExpired as error:
-        _remove_partials(task, [error.pid or 0])
+        remove_partials_of(task, [error.pid or 0])
         return Outcome(task, error=f"its worker process {_ending(error)}")
     except BrokenProcessPool:
         raise WorkerError("the worker processes are gone") from None
@@ -180,9 +181,9 @@ def _outcome(future: Future[Outcome], task: Task) -> Outcome:
         return Outcome(task, error=str(error))
 
 
-def _remove_partials(task: Task, workers: Iterable[int]) -> None:
+def remove_partials_of(task: Task, workers: Iterable[int]) -> None:
     """Remove what processes that are gone may have left beside an output."""
-    if task.target is not None and task.target != STREAM:
+    if task.target is not None and task.target != STREAM and not is_url(task.target):
         for worker in workers:
             remove_partials(os.path.dirname(os.path.realpath(task.target)), worker)
 

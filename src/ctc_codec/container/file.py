@@ -6,6 +6,7 @@ standard library only: ``ctc truncate`` never loads numpy or the entropy coder.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -285,24 +286,36 @@ class Info:
         return _state(self.damage, self.complete)
 
 
-def info(data: bytes | bytearray | memoryview) -> Info:
-    """Describe a .ctc file or a prefix of one, check sums verified. Raises FormatError, TypeError."""
+def info(data: bytes | bytearray | memoryview, *, nbytes: int | None = None) -> Info:
+    """Describe a .ctc file or a prefix of one, check sums verified. Raises FormatError, TypeError.
+
+    nbytes: length of a file that lies elsewhere, of which ``data`` are the first bytes
+        (:func:`table_bytes` has those that are told from). Nothing is verified of the others.
+    """
+    check_counts(nbytes=nbytes)
     file = parse(data)
     header, table = file.header, file.quality_table
+    code_bytes, complete = len(file.code), file.complete
+    if nbytes is None:
+        nbytes = file.nbytes
+    else:
+        lengths_of_file = range(header.code_bytes + 1)
+        code_bytes = max(bisect.bisect_right(lengths_of_file, nbytes, key=header.file_position) - 1, 0)
+        complete = nbytes >= header.file_bytes and file.damage is None
     quality: tuple[tuple[int, float], ...] = ()
     psnr = None
     if table is not None:
         points = zip(lengths(header.code_bytes), table.psnr, strict=True)
         steps = {header.file_position(length): round(db, 2) for length, db in points if length}
-        quality = tuple((count, db) for count, db in sorted(steps.items()) if count <= file.nbytes)
-        psnr = table.at(len(file.code), header.code_bytes)
+        quality = tuple((count, db) for count, db in sorted(steps.items()) if count <= nbytes)
+        psnr = table.at(code_bytes, header.code_bytes)
     return Info(
         header=header,
         header_bytes=file.header_bytes,
-        nbytes=file.nbytes,
+        nbytes=nbytes,
         used_bytes=file.used_bytes,
-        bpp=file.bpp,
-        complete=file.complete,
+        bpp=8 * nbytes / (header.width * header.height),
+        complete=complete,
         damage=file.damage,
         quality=quality,
         psnr=psnr,

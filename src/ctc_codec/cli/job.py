@@ -1,0 +1,176 @@
+"""A plan with a record: what is still to be done, and where what is done is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from ..container import storage
+from ..container.storage import is_url
+from .files import STREAM, is_pipe, is_there, printable
+from .inputs import Plan, Task
+from .names import inside
+from .options import BatchOptions
+from .signals import shielded
+from .work import Outcome, Work
+
+if TYPE_CHECKING:
+    from .pack import Packer
+    from .record import Record, Row
+
+
+class Job:
+    """The tasks of a plan that are to be done, and what becomes of them.
+
+    tasks: in order.
+    done: in an earlier run.
+    refused: their outputs were there before.
+    batch: the options that they are done with.
+    """
+
+    def __init__(self, plan: Plan, work: Work, batch: BatchOptions) -> None:
+        """Raises UsageError where options do not fit together, RecordError, OutputError."""
+        _check(plan, batch)
+        self.tasks, self.batch = plan.tasks, batch
+        self.done: list[Task] = []
+        self.refused: list[Task] = []
+        self._record: Record | None = None
+        self._packer: Packer | None = None
+        path = _record_path(plan, work, batch)
+        if path is None:
+            return
+        from .record import Record
+
+        self._folder = plan.folder
+        self._record = Record(path, work.job + (f", {batch.pack}" if batch.pack else ""))
+        try:
+            self._sort(plan, batch)
+        except BaseException:
+            self._record.close()
+            raise
+
+    def _sort(self, plan: Plan, batch: BatchOptions) -> None:
+        assert self._record is not None
+        tasks = plan.tasks
+        is_whole = self._is_whole
+        if batch.pack:
+            from .pack import Packer
+
+            assert plan.folder is not None
+            tasks = [replace(task, target=_relative(task, plan.folder)) for task in tasks]
+            self._packer = Packer(plan.folder, self._record, batch.shard_bytes)
+            is_whole = self._packer.is_whole
+        found = self._record.sort(tasks, is_whole, self._was_there)
+        self.tasks, self.done, self.refused = found.waiting, found.done, found.refused
+        # What is there now under the name of one of these comes of an earlier run of this job.
+        self.batch = replace(batch, record=self._record.path, force=True, skip_existing=False)
+
+    def _was_there(self, task: Task) -> bool:
+        if self.batch.force or self._packer is not None or task.target is None:
+            return False
+        size = self._size(task.target)
+        return is_there(task.target) if size is None else size >= 0
+
+    def _is_whole(self, row: Row) -> bool:
+        size = self._size(row.target)
+        if size is None:
+            return is_there(row.target)
+        return size == row.nbytes
+
+    def _size(self, target: str) -> int | None:
+        """Bytes of an output, -1 if it is not there; None if only its store knows."""
+        if not is_url(target):
+            with contextlib.suppress(OSError):
+                return os.stat(target).st_size
+            return -1
+        if self._folder is None:
+            return None
+        return self._remote_sizes.get(target.removeprefix(storage.joined(self._folder, "")), -1)
+
+    @functools.cached_property
+    def _remote_sizes(self) -> dict[str, int]:
+        """Bytes of all files below the output folder: one look at a store, not one a file."""
+        assert self._folder is not None
+        try:
+            return storage.sizes(self._folder)
+        except FileNotFoundError:
+            return {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._record is not None:
+            self._record.close()
+
+    def finish(self, outcome: Outcome) -> Outcome:
+        """Note an outcome, keep what it wants kept, and return it without that. Raises CtcError."""
+        if self._record is None:
+            return outcome
+        with shielded():
+            place: tuple[int, int] | tuple[()] = ()
+            result = outcome.result
+            if self._packer is not None and result is not None and result.output is not None:
+                place = self._packer.add(outcome.task.target or "", result.output)
+                outcome = replace(outcome, result=replace(result, output=None))
+            self._record.finish(outcome, *place)
+            if self._packer is not None:
+                self._packer.publish_long()
+        return outcome
+
+    def end(self) -> None:
+        """All is done that can be. Raises OutputError."""
+        if self._packer is not None:
+            with shielded():
+                self._packer.publish()
+
+
+def _check(plan: Plan, batch: BatchOptions) -> None:
+    """Raise UsageError where options do not fit together."""
+    if batch.pack and plan.folder is None and plan.names:
+        raise click.UsageError("--pack needs -o with a folder")
+    if batch.pack and (batch.remove or batch.preserve):
+        raise click.UsageError("--pack keeps inputs, and no times: --rm and --preserve do not go with it")
+    if batch.address is not None and batch.engine != "ray":
+        raise click.UsageError("--address is of a Ray cluster: --engine ray")
+    elsewhere = batch.engine == "ray" or (batch.jobs or 1) > 1
+    for task in plan.tasks:
+        names = (task.source, task.target or "")
+        recorded = batch.engine == "ray" or batch.record is not None or batch.pack
+        if recorded and any(name == STREAM or is_pipe(name) for name in names):
+            raise click.UsageError("--engine, --record and --pack go with files, not with pipes")
+        if elsewhere and any(name.startswith("memory://") for name in names):
+            raise click.UsageError("memory:// is of this process alone: --jobs 1")
+
+
+def _record_path(plan: Plan, work: Work, batch: BatchOptions) -> str | None:
+    """Where the record is, None without one. Raises UsageError."""
+    if batch.record is not None:
+        if is_url(batch.record):
+            raise click.UsageError(f"{printable(batch.record)}: a record is a file on a disk of this machine")
+        return batch.record
+    if batch.engine != "ray" and not batch.pack:
+        return None
+    if plan.folder is not None and not is_url(plan.folder):
+        os.makedirs(plan.folder, exist_ok=True)
+        return os.path.join(plan.folder, ".ctc-job.sqlite")
+    import hashlib
+
+    digest = hashlib.sha256(f"{work.job} {plan.folder}".encode()).hexdigest()
+    return f"ctc-job-{digest[:8]}.sqlite"
+
+
+def _relative(task: Task, folder: str) -> str:
+    """The name of an output below the folder."""
+    assert task.target is not None
+    if is_url(folder):
+        return task.target.removeprefix(inside(folder, ""))
+    return os.path.relpath(task.target, folder).replace(os.sep, "/")

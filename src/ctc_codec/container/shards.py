@@ -1,0 +1,173 @@
+"""Shards: many .ctc files in one tar, in the layout of WebDataset.
+
+A sample's key ends there at the first dot of its base name, so dots of our stems are written as ``%2E``:
+``photos/a.b.ctc`` is the member ``photos/a%2Eb.ctc``. Standard library only. Raises OSError and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, BinaryIO
+
+from ..errors import FormatError
+from .file import info
+from .parts import seekable
+
+SUFFIX = ".ctc"
+_BLOCK = tarfile.BLOCKSIZE
+_PIECE = 4 * _BLOCK
+"""Bytes that a look at a member fetches: one more, its header, and one for a long name before that."""
+_ENCODING, _ERRORS = "utf-8", "surrogateescape"
+_UNREADABLE = tarfile.TarError, ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError
+"""What tarfile raises at damaged headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A .ctc file in a shard.
+
+    name: as it is written there, see :func:`relative_name`.
+    offset: of its first byte in the shard.
+    size: bytes.
+    """
+
+    name: str
+    offset: int
+    size: int
+
+
+# --- names ------------------------------------------------------------------------------------------
+
+
+def member_name(relative: str) -> str:
+    """The name in a shard of a .ctc file, given by its path below a folder."""
+    folder, slash, base = relative.replace(os.sep, "/").rpartition("/")
+    stem, dot, suffix = base.rpartition(".")
+    return folder + slash + stem.replace("%", "%25").replace(".", "%2E") + dot + suffix
+
+
+def relative_name(member: str) -> str:
+    """The path below a folder of a member, ours or another program's; it does not lead out of the folder."""
+    *folders, base = member.replace(os.sep, "/").split("/")
+    stem, dot, suffix = base.rpartition(".")
+    base = stem.replace("%2E", ".").replace("%25", "%") + dot + suffix
+    return "/".join([*(part for part in folders if part not in ("", ".", "..")), base])
+
+
+def _is_ctc(member: tarfile.TarInfo) -> bool:
+    """Hidden files are left out, as those of folders are: other systems' metadata is in them."""
+    name = member.name.rpartition("/")[2].lower()
+    return member.isreg() and not member.issparse() and name.endswith(SUFFIX) and not name.startswith(".")
+
+
+# --- writing ----------------------------------------------------------------------------------------
+
+
+def append(file: IO[bytes], name: str, data: bytes) -> int:
+    """Write a member, in one call, to a file that stands at its end; return where its data begin there.
+
+    name: see :func:`member_name`.
+
+    Nothing but name and data is in it: no time, no owner.
+    """
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    head = member.tobuf(tarfile.PAX_FORMAT, _ENCODING, _ERRORS)
+    at = file.tell() + len(head)
+    file.write(head + data + bytes(-len(data) % _BLOCK))
+    return at
+
+
+def finish(file: IO[bytes]) -> None:
+    """Write the end of a shard."""
+    file.write(bytes(2 * _BLOCK))
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def members(name: str) -> Iterator[Member]:
+    """The .ctc files of a shard, in order, of which only headers are read.
+
+    name: of a local file, or its URL.
+
+    A shard that was cut gives those that are there whole. Raises OSError for what is no tar, and at damage,
+    after those before it.
+    """
+    with seekable(name, _PIECE) as file:
+        size = file.seek(0, os.SEEK_END)
+        for found in _headers(file, size):
+            if _is_ctc(found) and found.offset_data + found.size <= size:
+                yield Member(found.name, found.offset_data, found.size)
+
+
+def sound_end(path: str) -> tuple[list[Member], int]:
+    """The .ctc files of an unfinished shard, and where it is to be cut and the next one to be appended.
+
+    They are complete, their check sums too; the first that is not ends the list, with all after it. Raises
+    OSError, also for a file that is no tar.
+    """
+    found: list[Member] = []
+    end = 0
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            for member in _headers(file, size) if size >= _BLOCK else ():
+                at = member.offset_data
+                stop = at + (member.size if member.isreg() else 0)
+                if stop > size:
+                    break
+                if _is_ctc(member):
+                    file.seek(at)
+                    if not _is_complete(file.read(member.size)):
+                        break
+                    found.append(Member(member.name, at, member.size))
+                end = -(-stop // _BLOCK) * _BLOCK
+        except OSError:
+            if end == 0:
+                raise  # somebody else's file
+    return found, end
+
+
+def _is_complete(data: bytes) -> bool:
+    try:
+        return info(data).complete
+    except FormatError:
+        return False
+
+
+def _headers(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
+    """All headers of a tar of that size, up to its end or to where it was cut. Raises OSError."""
+    at = 0
+    try:
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:", encoding=_ENCODING, errors=_ERRORS) as tar:
+            while (member := tar.next()) is not None:
+                if member.size < 0 or tar.offset <= at:
+                    raise OSError(errno.EIO, f"damaged tar file at byte {at}")
+                at = tar.offset
+                yield member
+                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+    except _UNREADABLE:
+        pass  # cut or damaged: what stands there tells
+    if not _is_cut(file, at, size):
+        raise OSError(errno.EIO, f"damaged tar file at byte {at}" if at else "not a tar file")
+
+
+def _is_cut(file: BinaryIO, at: int, size: int) -> bool:
+    """Whether a tar ends at ``at``, where no whole header is, or is cut in what stands there."""
+    file.seek(at)
+    block = file.read(_BLOCK)
+    if len(block) < _BLOCK:
+        return at > 0
+    if not any(block):
+        return True
+    with contextlib.suppress(tarfile.TarError, ValueError):
+        extended = tarfile.TarInfo.frombuf(block, _ENCODING, _ERRORS)  # a long name, before its own header
+        return at + 2 * _BLOCK + extended.size > size
+    return False

@@ -1,0 +1,189 @@
+"""Files that are elsewhere: a URL is read and written through fsspec (https, s3, gs, memory, tar, and so on).
+
+Everything here raises OSError and nothing else, with words in ``strerror``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?:://|::)")
+_LOCAL = re.compile(r"(?:file|local)://")
+_FIRST_BYTES = 1 << 10
+"""Bytes that the first read fetches at least: a header and a quality table in one request."""
+_WITH_FOLDERS = {"dbfs", "ftp", "hdfs", "arrow_hdfs", "sftp", "smb", "ssh", "webdav", "webhdfs"}
+"""Protocols whose folders have to be made, and whose files are seen while they are written."""
+_NUMBERS = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES, FileExistsError: errno.EEXIST}
+_SILENCE = 60
+"""Seconds without a byte after which an HTTP server is given up."""
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is a URL that is not of the local file system."""
+    return _URL.match(name) is not None and not _LOCAL.match(name)
+
+
+def local_name(name: str) -> str:
+    """The path of ``file:///path``; other names as they are."""
+    found = _LOCAL.match(name)
+    return name if found is None else name[found.end() :]
+
+
+def joined(folder: str, relative: str) -> str:
+    """The URL of a name below that of a folder."""
+    return f"{folder.rstrip('/')}/{relative.replace(os.sep, '/')}"
+
+
+class RemoteFile:
+    """A file behind a URL, of which only what is read is fetched.
+
+    size: bytes, None where the server does not tell.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._first = b""
+        self._at = 0
+        size = getattr(file, "size", None)
+        self.size: int | None = size if isinstance(size, int) else None
+
+    def read(self, count: int) -> bytes:
+        """The next bytes, at most ``count``, at least one before the end. Raises OSError."""
+        if self._at == 0 and not self._first and count < _FIRST_BYTES:
+            self._first = self._fetch(_FIRST_BYTES)
+        piece = self._first[self._at : self._at + count] or self._fetch(count)
+        self._at += len(piece)
+        return piece
+
+    def _fetch(self, count: int) -> bytes:
+        with _in_words():
+            return self._file.read(count)
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[RemoteFile]:
+    """A file to read. Raises OSError."""
+    system, path = _system(url)
+    with _in_words():
+        file = system.open(path, "rb", cache_type="none")
+    try:
+        yield RemoteFile(file)
+    finally:
+        with contextlib.suppress(Exception):
+            file.close()
+
+
+def write(url: str, data: bytes) -> None:
+    """Write a file that is there whole, or not at all. Raises OSError."""
+    system, path = _system(url)
+    with _in_words():
+        if not _WITH_FOLDERS.intersection(_protocols(system)):
+            system.pipe_file(path, data)
+            return
+        folder = path.rpartition("/")[0]
+        partial = f"{folder}/.ctc-{os.getpid()}-{os.urandom(4).hex()}.partial"
+        system.makedirs(folder, exist_ok=True)
+        try:
+            system.pipe_file(partial, data)
+            system.mv(partial, path)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                system.rm_file(partial)
+            raise
+
+
+def upload(url: str, name: str) -> None:
+    """Write a file that is local. Raises OSError."""
+    system, path = _system(url)
+    with _in_words():
+        if _WITH_FOLDERS.intersection(_protocols(system)):
+            system.makedirs(path.rpartition("/")[0], exist_ok=True)
+        system.put_file(name, path)
+
+
+def exists(url: str) -> bool:
+    """Whether there is a file or a folder. Raises OSError."""
+    system, path = _system(url)
+    with _in_words():
+        return bool(system.exists(path))
+
+
+def is_folder(url: str) -> bool:
+    """Whether a URL is that of a folder: by its slash, or by what the store says. Raises OSError."""
+    if url.endswith("/"):
+        return True
+    system, path = _system(url)
+    with _in_words():
+        return bool(system.isdir(path))
+
+
+def sizes(url: str) -> dict[str, int]:
+    """Bytes of every file below a folder, by its name relative to it; in the order of the names.
+
+    Raises OSError.
+    """
+    system, path = _system(url)
+    with _in_words():
+        found: dict[str, dict[str, Any]] = system.find(path, detail=True)
+        start = len(str(path).rstrip("/")) + 1
+        return {name[start:]: int(about["size"] or 0) for name, about in sorted(found.items())}
+
+
+def remove(url: str) -> None:
+    """Remove a file. Raises OSError."""
+    system, path = _system(url)
+    with _in_words():
+        system.rm_file(path)
+
+
+def _system(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a URL, and the path in it."""
+    with _in_words():
+        from fsspec import config, core
+
+        if url.startswith("http") and "http" not in config.conf:
+            from aiohttp import ClientTimeout
+
+            patient = ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
+            for protocol in ("http", "https"):
+                config.conf[protocol] = {"client_kwargs": {"timeout": patient, "trust_env": True}}
+        system, path = core.url_to_fs(url)
+        return system, path
+
+
+def _protocols(system: AbstractFileSystem) -> tuple[str, ...]:
+    found = system.protocol
+    return (found,) if isinstance(found, str) else tuple(found)
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """Whatever goes wrong in a file system, as an OSError with words."""
+    try:
+        yield
+    except ImportError as error:
+        raise OSError(errno.ENOPKG, f"URLs need pip install 'ctc-codec[urls]' ({_line(error)})") from None
+    except (FileNotFoundError, PermissionError, FileExistsError) as error:
+        if (
+            isinstance(error.__cause__, ConnectionError | OSError)
+            and not error.__cause__.errno == errno.ENOENT
+        ):
+            raise OSError(errno.EIO, _line(error.__cause__)) from None  # a server that is not there
+        number = error.errno or _NUMBERS[type(error)]
+        raise OSError(number, error.strerror or os.strerror(number)) from None
+    except Exception as error:
+        status = getattr(error, "status", None)  # of an HTTP response
+        words = f"the server says {status}" if isinstance(status, int) else _line(error)
+        raise OSError(errno.EIO, words) from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
