@@ -16,7 +16,7 @@ from ctc_codec.cli.batch import run_batch
 from ctc_codec.cli.files import read_input
 from ctc_codec.cli.inputs import Task, plan
 from ctc_codec.cli.main import main
-from ctc_codec.cli.options import INPUTS, JOBS, OUTPUT, WORDS, BatchOptions, collected
+from ctc_codec.cli.options import INPUTS, JOBS, OUTPUT, SCALE, WORDS, BatchOptions, collected
 from ctc_codec.cli.work import Result, Run, Tell, Work
 from ctc_codec.container import atomic
 from ctc_codec.errors import CtcError, InputError
@@ -69,7 +69,7 @@ class FakeWork(Work):
                 _happen(word, tell)
             output = f"{number} {self.compute.threads}".encode()
             line = "40x20, 100 bytes, 1.5000 bpp"
-            return Result(line, {"bytes": 100}, output, None, 100, 800, "a detail")
+            return Result(line, {"bytes": len(output)}, output, None, 100, 800, "a detail")
 
         return run
 
@@ -78,6 +78,7 @@ class FakeWork(Work):
 @INPUTS
 @OUTPUT
 @JOBS
+@SCALE
 @WORDS
 @collected(batch=BatchOptions)
 def fake(inputs: tuple[str, ...], batch: BatchOptions, **more: Any) -> None:

@@ -52,7 +52,7 @@ class Job:
         try:
             self._sort(plan, batch)
         except BaseException:
-            self._record.close()
+            self.close()
             raise
 
     def _sort(self, plan: Plan, batch: BatchOptions) -> None:
@@ -108,6 +108,12 @@ class Job:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of its files."""
+        if self._packer is not None:
+            self._packer.close()
         if self._record is not None:
             self._record.close()
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ..container import shards, storage
+from ..container.atomic import write_whole
 from ..container.storage import is_url
 from ..errors import OutputError
 from .files import is_there, printable, reason
@@ -70,6 +71,11 @@ class Packer:
         self._file.truncate(end)
         self._file.seek(end)
 
+    def _members(self) -> Iterator[shards.Member]:
+        """What is in the shard."""
+        for row in self._record.rows(self._number):
+            yield shards.Member(shards.member_name(row.target), row.at or 0, row.nbytes)
+
     def is_whole(self, row: Row) -> bool:
         """Whether an output is still in its shard. Raises OutputError."""
         if row.shard is None:
@@ -87,6 +93,13 @@ class Packer:
             self._file.flush()
             return self._number, at
 
+    def close(self) -> None:
+        """Let go of the shard, which another run takes up."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+
     def publish_long(self) -> None:
         """Publish the shard if it is long enough. Raises OutputError."""
         if self._file is not None and self._file.tell() >= self._shard_bytes:
@@ -100,14 +113,17 @@ class Packer:
         with _in_words(name):
             at = self._file.tell()
             shards.finish(self._file)
+            index = shards.index_bytes(self._members(), self._file.tell())
             self._file.flush()
             os.fsync(self._file.fileno())
             try:
                 if is_url(name):
                     storage.upload(name, self._spool)
+                    storage.write(shards.index_name(name), index)
                     os.unlink(self._spool)
                 else:
                     _move(self._spool, name)
+                    write_whole(shards.index_name(name), index)
             except OSError:
                 self._file.truncate(at)  # to be gone on with
                 raise

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -41,13 +42,18 @@ _TRIES = 3
 """Actors that a task may lose, alone in its call, and times that an actor may be lost before it is up."""
 _GRACE = 3
 """Seconds that actors have to end."""
+_CONNECT_SECONDS = 10
 _PATIENCE = 20
 """Seconds until it is said that no actor is up."""
 _STORE_BYTES = 200_000_000
 """Shared memory of a cluster that is made here: outputs for shards pass through it, nothing else."""
 
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""Settings without which Ray reports home, and speaks to programmers on stderr."""
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_NUM_REDIS_GET_RETRIES": "2",
+}
+"""Without these Ray reports home, speaks to programmers on stderr, and looks for a cluster for minutes."""
 
 
 # --- in an actor ------------------------------------------------------------------------------------
@@ -165,13 +171,14 @@ def _only_data_on_stdout() -> Iterator[None]:
 
 def _connected(batch: BatchOptions) -> Any:
     """The module ray, connected to a cluster. Raises WorkerError."""
-    for name, value in _QUIET.items():
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError:
         raise WorkerError("--engine ray needs pip install 'ctc-codec[ray]'") from None
     address = batch.address or os.environ.get("RAY_ADDRESS") or "local"
+    _check_reachable(address)
     options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address == "local":
         options |= {
@@ -186,11 +193,22 @@ def _connected(batch: BatchOptions) -> Any:
     except Exception as error:
         signals.check()
         words = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise WorkerError(f"no Ray cluster at {address}: {words.strip()}") from None
+        hint = " (has it a token? RAY_AUTH_MODE=token)" if "Failed to connect" in words else ""
+        raise WorkerError(f"no Ray cluster at {address}: {words.strip()}{hint}") from None
     finally:
         for number, handler in handlers.items():  # of which it takes one
             signal.signal(number, handler)
     return ray
+
+
+def _check_reachable(address: str) -> None:
+    """Raise WorkerError for a HOST:PORT where nothing listens: Ray would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise WorkerError(f"no Ray cluster at {address}: {error}") from None
 
 
 class _Engine:

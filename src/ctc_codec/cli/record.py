@@ -86,14 +86,23 @@ class Record:
         self.path = path
         with self._in_words():
             self._lock = _locked(f"{path}-lock")
-            self._database = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._open(job)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, job: str) -> None:
+        with self._in_words():
+            self._database = sqlite3.connect(self.path, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.executescript(_SCHEMA)
             self._database.execute("INSERT OR IGNORE INTO job VALUES ('job', ?)", (job,))
             found = self._database.execute("SELECT value FROM job WHERE name = 'job'").fetchone()[0]
         if found != job:
-            self.close()
-            raise RecordError(f"{printable(path)}: the record of another job: {found} (--record names one)")
+            raise RecordError(
+                f"{printable(self.path)}: the record of another job: {found} (--record names one)"
+            )
 
     def __enter__(self) -> Record:
         return self
@@ -103,7 +112,7 @@ class Record:
 
     def close(self) -> None:
         """Close it. What it holds is on the disk."""
-        with contextlib.suppress(sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error, AttributeError):  # it was not opened
             self._database.close()
         _unlock(f"{self.path}-lock", self._lock)
 

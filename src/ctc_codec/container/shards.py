@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import IO, BinaryIO
 
 from ..errors import FormatError
 from .file import info
-from .parts import seekable
+from .storage import is_url, read_part, seekable
 
 SUFFIX = ".ctc"
 _BLOCK = tarfile.BLOCKSIZE
 _PIECE = 4 * _BLOCK
 """Bytes that a look at a member fetches: one more, its header, and one for a long name before that."""
+_LONGEST_INDEX = 1 << 28
 _ENCODING, _ERRORS = "utf-8", "surrogateescape"
 _UNREADABLE = tarfile.TarError, ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError
 """What tarfile raises at damaged headers."""
@@ -88,28 +90,52 @@ def finish(file: IO[bytes]) -> None:
     file.write(bytes(2 * _BLOCK))
 
 
+def index_name(shard: str) -> str:
+    """The name of a shard's index, which lies beside it."""
+    return f"{shard}.index"
+
+
+def index_bytes(found: Iterable[Member], nbytes: int) -> bytes:
+    """The index of a shard of so many bytes: what :func:`members` would find there, in JSON."""
+    listed = [[member.name, member.offset, member.size] for member in found]
+    return json.dumps({"bytes": nbytes, "members": listed}, separators=(",", ":")).encode()
+
+
 # --- reading ----------------------------------------------------------------------------------------
 
 
 def members(name: str) -> Iterator[Member]:
     """The .ctc files of a shard, in order, of which only headers are read.
 
-    name: of a local file, or its URL.
+    name: of a local file, or its URL. Beside that its index is looked for, which saves a request a member.
 
     A shard that was cut gives those that are there whole. Raises OSError for what is no tar, and at damage,
     after those before it.
     """
     with seekable(name, _PIECE) as file:
         size = file.seek(0, os.SEEK_END)
+        if is_url(name) and (indexed := _indexed(name, size)) is not None:
+            yield from indexed
+            return
         for found in _headers(file, size):
             if _is_ctc(found) and found.offset_data + found.size <= size:
                 yield Member(found.name, found.offset_data, found.size)
 
 
+def _indexed(shard: str, size: int) -> list[Member] | None:
+    """What the index of a shard says, None without one that fits."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        index = json.loads(read_part(index_name(shard), 0, _LONGEST_INDEX))
+        found = [Member(str(name), int(offset), int(nbytes)) for name, offset, nbytes in index["members"]]
+        if index["bytes"] == size and all(0 <= each.offset <= size - each.size <= size for each in found):
+            return found
+    return None
+
+
 def sound_end(path: str) -> tuple[list[Member], int]:
     """The .ctc files of an unfinished shard, and where it is to be cut and the next one to be appended.
 
-    They are complete, their check sums too; the first that is not ends the list, with all after it. Raises
+    They are whole, and their check sums fit; the first that is not so ends the list. Raises
     OSError, also for a file that is no tar.
     """
     found: list[Member] = []
@@ -124,19 +150,19 @@ def sound_end(path: str) -> tuple[list[Member], int]:
                     break
                 if _is_ctc(member):
                     file.seek(at)
-                    if not _is_complete(file.read(member.size)):
+                    if not _is_sound(file.read(member.size)):
                         break
                     found.append(Member(member.name, at, member.size))
-                end = -(-stop // _BLOCK) * _BLOCK
+                end = stop + -stop % _BLOCK
         except OSError:
             if end == 0:
                 raise  # somebody else's file
     return found, end
 
 
-def _is_complete(data: bytes) -> bool:
+def _is_sound(data: bytes) -> bool:
     try:
-        return info(data).complete
+        return info(data).damage is None
     except FormatError:
         return False
 
@@ -148,11 +174,10 @@ def _headers(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:", encoding=_ENCODING, errors=_ERRORS) as tar:
             while (member := tar.next()) is not None:
-                if member.size < 0 or tar.offset <= at:
+                if member.size < 0:
                     raise OSError(errno.EIO, f"damaged tar file at byte {at}")
                 at = tar.offset
                 yield member
-                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
     except _UNREADABLE:
         pass  # cut or damaged: what stands there tells
     if not _is_cut(file, at, size):
@@ -169,5 +194,5 @@ def _is_cut(file: BinaryIO, at: int, size: int) -> bool:
         return True
     with contextlib.suppress(tarfile.TarError, ValueError):
         extended = tarfile.TarInfo.frombuf(block, _ENCODING, _ERRORS)  # a long name, before its own header
-        return at + 2 * _BLOCK + extended.size > size
+        return at + 2 * _BLOCK + extended.size + -extended.size % _BLOCK > size
     return False

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -22,6 +23,8 @@ _FIRST_BYTES = 1 << 10
 _WITH_FOLDERS = {"dbfs", "ftp", "hdfs", "arrow_hdfs", "sftp", "smb", "ssh", "webdav", "webhdfs"}
 """Protocols whose folders have to be made, and whose files are seen while they are written."""
 _NUMBERS = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES, FileExistsError: errno.EEXIST}
+_BEYOND = 416
+"""What an HTTP server says of a part that begins behind the end."""
 _SILENCE = 60
 """Seconds without a byte after which an HTTP server is given up."""
 
@@ -79,6 +82,61 @@ def opened(url: str) -> Iterator[RemoteFile]:
     finally:
         with contextlib.suppress(Exception):
             file.close()
+
+
+def read_part(name: str, start: int, count: int) -> bytes:
+    """Bytes of a file from ``start`` on: ``count``, or fewer where it ends. One request. Raises OSError.
+
+    A server that knows no parts gives the whole file: that is returned if ``start`` is 0.
+    """
+    if not is_url(name):
+        with open(local_name(name), "rb", buffering=0) as file:
+            file.seek(start)
+            return b"".join(_pieces(file, count))
+    system, path = _system(name)
+    with _in_words():
+        from fsspec.asyn import AsyncFileSystem
+
+        if not isinstance(system, AsyncFileSystem):  # cat_file of others reads ahead, by megabytes
+            with system.open(path, "rb", cache_type="none") as file:
+                file.seek(start)
+                return b"".join(_pieces(file, count))
+        try:
+            data = bytes(system.cat_file(path, start=start, end=start + count))
+        except Exception as error:
+            if start and _is_beyond(error):
+                return b""
+            raise
+    if start and len(data) > count:
+        raise OSError(errno.ENOTSUP, "the server gives whole files only")
+    return data
+
+
+def _pieces(file: Any, count: int) -> Iterator[bytes]:
+    while count > 0 and (piece := file.read(count)):
+        yield piece
+        count -= len(piece)
+
+
+def _is_beyond(error: Exception) -> bool:
+    """Whether a store, of HTTP or of S3, says that a part begins behind the end."""
+    status = error.status if hasattr(error, "status") else getattr(error, "code", None)
+    return status == _BEYOND or (getattr(error, "errno", None) == errno.EINVAL and "range" in str(error))
+
+
+@contextlib.contextmanager
+def seekable(name: str, piece: int) -> Iterator[BinaryIO]:
+    """A file to look into here and there. Raises OSError, also for what goes wrong in the ``with``.
+
+    piece: bytes that are fetched at least, in one request.
+    """
+    if not is_url(name):
+        with open(local_name(name), "rb") as file:
+            yield file
+        return
+    system, path = _system(name)
+    with _in_words(), system.open(path, "rb", cache_type="none") as remote:
+        yield io.BufferedReader(remote, piece)
 
 
 def write(url: str, data: bytes) -> None:
@@ -171,19 +229,23 @@ def _in_words() -> Iterator[None]:
         yield
     except ImportError as error:
         raise OSError(errno.ENOPKG, f"URLs need pip install 'ctc-codec[urls]' ({_line(error)})") from None
-    except (FileNotFoundError, PermissionError, FileExistsError) as error:
-        if (
-            isinstance(error.__cause__, ConnectionError | OSError)
-            and not error.__cause__.errno == errno.ENOENT
-        ):
-            raise OSError(errno.EIO, _line(error.__cause__)) from None  # a server that is not there
-        number = error.errno or _NUMBERS[type(error)]
-        raise OSError(number, error.strerror or os.strerror(number)) from None
+    except OSError as error:
+        raise _with_words(error) from None
     except Exception as error:
         status = getattr(error, "status", None)  # of an HTTP response
         words = f"the server says {status}" if isinstance(status, int) else _line(error)
         raise OSError(errno.EIO, words) from None
 
 
-def _line(error: Exception) -> str:
+def _with_words(error: OSError) -> OSError:
+    if error.strerror and type(error).__module__ == "builtins":
+        return error
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno != errno.ENOENT:  # a server that is not there
+        return OSError(errno.EIO, _line(cause))
+    number = _NUMBERS.get(type(error))
+    return OSError(errno.EIO, _line(error)) if number is None else OSError(number, os.strerror(number))
+
+
+def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
