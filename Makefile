@@ -14,10 +14,10 @@ EXCLUDE ?= imagenet urban frenzy matheustt dixiedream sceaux monstree aaronyf
 SURFACES ?=
 BEFORE ?=
 
-.PHONY: help install demo test test-fast check exactness cases fuzz soak reliability bench eval ablation artefacts readme train clean
+.PHONY: help install demo test test-fast check exactness cases fuzz soak reliability bench eval ablation artefacts serving readme train clean
 
 help:
-	@echo "make demo | test | test-fast | check | exactness | cases | fuzz | soak | reliability | bench | eval | ablation | artefacts | readme | train | clean"
+	@echo "make demo | test | test-fast | check | exactness | cases | fuzz | soak | reliability | bench | eval | ablation | artefacts | serving | readme | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -77,6 +77,9 @@ ablation: install  ## docs/ablation.json from the images of KODAK=folder: parts 
 
 artefacts: install  ## grid, colour shifts and borders of KODAK=folder in figures, and docs/pictures.jpg
 	$(BIN)/python tools/artefacts.py $(KODAK) --picture docs/pictures.jpg
+
+serving: install  ## docs/serving.json: what commands fetch of IMAGE=file behind a URL
+	cd tests && $(abspath $(BIN))/python -m support.serving $(abspath $(IMAGE))
 
 readme: install  ## README's numbers and plot from REPORT, which is committed as docs/results.json
 	cp $(REPORT)/results.json docs/results.json

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import ctc_codec
+from support import servers
 from support.pictures import photograph
 
 # Under nohup, or in the background of a script, these are ignored, by child processes too. Tests send them.
@@ -82,6 +83,34 @@ def files(here: Path, photo_png: Path, photo_ctc: bytes) -> Path:
     shutil.copy(photo_png, here / "photo.png")
     (here / "whole.ctc").write_bytes(photo_ctc)
     return here
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """The file system behind ``memory://``, which is empty."""
+    fsspec = pytest.importorskip("fsspec")
+    system = fsspec.filesystem("memory")
+    yield system
+    system.store.clear()
+    system.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[servers.WebSite]:
+    """A web server of the folder www, which is empty."""
+    pytest.importorskip("aiohttp")
+    (tmp_path / "www").mkdir()
+    with servers.served(tmp_path / "www") as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[servers.Site]:
+    """A store of S3 with the bucket ``s3://photos``, which a module's tests share."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto")
+    with servers.s3() as site:
+        yield site
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from ctc_codec.cli.main import main
 from ctc_codec.codec.model import default_weights
 from readme_figures import ABLATION_BEGIN, BEGIN, ROOT, renewed
 from support import readme_shell
-from support.readme_shell import DOCUMENTS, README, Shell, commands, furnish, python_blocks, served
+from support.readme_shell import DOCUMENTS, README, Shell, commands, furnish, python_blocks
+from support.servers import served
 
 
 def _case(path: Path, text: object) -> Any:
@@ -55,7 +56,7 @@ def shell_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Pat
         def shell(document: Path) -> Shell:
             folder = tmp_path_factory.mktemp(document.stem)
             furnish(folder)
-            return Shell(folder, servers.enter_context(served(folder)))
+            return Shell(servers.enter_context(served(folder)))
 
         yield shell
 
@@ -79,7 +80,9 @@ def test_command_does_what_the_document_shows(
 ) -> None:
     if command.text.startswith("curl") and shutil.which("curl") is None:
         pytest.skip("needs curl")
-    code, printed = shell_of(document).run(command.text)
+    shell = shell_of(document)
+    shell.site.forget()
+    code, printed = shell.run(command.text)
     assert code == 0, printed
     shown, now = _shape(command.printed), _shape(printed)
     if "--jobs" in command.text:  # as they are done
@@ -88,7 +91,7 @@ def test_command_does_what_the_document_shows(
         shown, now = sorted(set(shown)), sorted(set(now))
     assert now == shown
     if wanted := re.search(r"curl .*-r (\d+-\d+)", command.text):
-        assert f"bytes={wanted[1]}" in readme_shell._Ranges.asked
+        assert [line.split()[2:] for line in shell.site.asked] == [[wanted[1]]]
 
 
 @needs_bash
@@ -105,10 +108,9 @@ def test_command_that_takes_long_runs_when_made_short(
 
 @needs_bash
 @pytest.mark.parametrize(("document", "block"), BLOCKS, ids=_name)
-def test_python_runs(shell_of: Callable[[Path], Shell], document: Path, block: str, tmp_path: Path) -> None:
-    script = tmp_path / "block.py"
-    script.write_text(block)
-    assert shell_of(document).run(f"rm -f photo.ctc; {sys.executable} {script}") == (0, [])
+def test_python_runs(shell_of: Callable[[Path], Shell], document: Path, block: str) -> None:
+    script = f"rm -f photo.ctc; {sys.executable} - <<'END'\n{block}END"
+    assert shell_of(document).run(script) == (0, [])
 
 
 def test_documents_name_every_command_and_option() -> None:
@@ -177,6 +179,11 @@ def test_committed_ablation_is_of_the_committed_weights() -> None:
     ablation = json.loads((ROOT / "docs" / "ablation.json").read_text())
     assert [row["label"] for row in ablation["efforts"]] == list("123456789")
     assert ablation["weights"] == hashlib.sha256(default_weights().read_bytes()).hexdigest()
+
+
+def test_committed_figures_of_serving_are_of_the_committed_weights() -> None:
+    serving = json.loads((ROOT / "docs" / "serving.json").read_text())
+    assert serving["weights"] == hashlib.sha256(default_weights().read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("path", [*DOCUMENTS, *map(ROOT.__truediv__, ["CONTRIBUTING.md", "CHANGELOG.md"])])

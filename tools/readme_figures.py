@@ -1,4 +1,5 @@
-"""Tables of README.md and docs/RESULTS.md, made from docs/results.json and docs/ablation.json.
+"""Tables of README.md, docs/RESULTS.md and docs/SERVING.md, made from docs/results.json, docs/ablation.json
+and docs/serving.json.
 
 python tools/readme_figures.py
 """
@@ -122,6 +123,30 @@ def ablation_section(document: Ablation) -> str:
     )
 
 
+def serving_section(document: dict[str, Any]) -> str:
+    """Markdown of what commands fetch of a file behind a URL."""
+    width, height = document["size"]
+    header = ["command", "requests", "bytes", "of the file", "PSNR in dB"]
+    rows = [
+        [
+            f"`{row['command']}`",
+            str(row["requests"]),
+            str(row["bytes"]),
+            f"{100 * row['bytes'] / document['file_bytes']:.1f} %",
+            "" if row["psnr"] is None else f"{row['psnr']:.2f}",
+        ]
+        for row in document["rows"]
+    ]
+    return "\n\n".join(
+        [
+            f"{document['image']}, {width}x{height}, encoded with `{document['encoded']}`: "
+            f"{document['file_bytes']} bytes. Requests are the HEAD and the GETs, bytes those that the "
+            "server sent, without headers.",
+            markdown(header, rows),
+        ]
+    )
+
+
 def with_section(text: str, content: str, mark: str = BEGIN) -> str:
     """A document with the section after ``mark`` renewed. Raises ValueError if it has no marks."""
     before, begin, rest = text.partition(mark)
@@ -137,6 +162,9 @@ def renewed() -> Iterator[tuple[Path, str]]:
     ablation = json.loads((ROOT / "docs/ablation.json").read_text())
     readme, full = ROOT / "README.md", ROOT / "docs/RESULTS.md"
     yield readme, with_section(readme.read_text(), short_section(results, ablation))
+    serving = json.loads((ROOT / "docs/serving.json").read_text())
+    page = ROOT / "docs/SERVING.md"
+    yield page, with_section(page.read_text(), serving_section(serving))
     text = with_section(full.read_text(), section(results))
     yield full, with_section(text, ablation_section(ablation), ABLATION_BEGIN)
 

@@ -42,7 +42,7 @@ def _happen(word: str, tell: Tell) -> None:
     if word == "killed":
         _kill_this_process()
     if word == "torn":  # killed when the partial file is there
-        atomic.os.link = _kill_this_process  # type: ignore[assignment]
+        atomic.os.link = atomic.os.replace = _kill_this_process  # type: ignore[assignment]
 
 
 @dataclasses.dataclass(frozen=True)

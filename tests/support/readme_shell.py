@@ -7,29 +7,27 @@ writes what they print now into the documents, by default into all of them. Test
 
 from __future__ import annotations
 
-import functools
-import http.server
 import os
 import re
 import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 
 from support.pictures import photograph
+from support.servers import WebSite, served
 
 _ROOT = Path(__file__).resolve().parents[2]
 README = _ROOT / "README.md"
-DOCUMENTS = [README, *(_ROOT / "docs" / name for name in ("USAGE.md", "RESULTS.md", "TRAINING.md"))]
+DOCUMENTS = [
+    README,
+    *(_ROOT / "docs" / name for name in ("USAGE.md", "SERVING.md", "RESULTS.md", "TRAINING.md")),
+]
 SITE = "https://example.org"
 _PROMPT = "    $ "
 
@@ -63,49 +61,6 @@ def python_blocks(text: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
-class _Ranges(http.server.SimpleHTTPRequestHandler):
-    """Files with range requests of the form ``bytes=a-b``."""
-
-    asked: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
-        path = Path(self.translate_path(self.path))
-        if not path.is_file():
-            self.send_error(404)
-            return
-        data = path.read_bytes()
-        if wanted:
-            self.asked.append(self.headers["Range"])
-            self.send_response(206)
-            part = data[int(wanted[1]) : int(wanted[2]) + 1]
-            last = int(wanted[1]) + len(part) - 1
-            self.send_header("Content-Range", f"bytes {wanted[1]}-{last}/{len(data)}")
-            data = part
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The URL of a server of a folder's files on this machine."""
-    handler = functools.partial(_Ranges, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def furnish(folder: Path) -> None:
     """Make the files that the commands speak of: photo.png, logo.png, holiday/, photos/ and shard.tar."""
     try:
@@ -132,25 +87,28 @@ def furnish(folder: Path) -> None:
 
 
 class Shell:
-    """A shell in a furnished folder."""
+    """A shell in a furnished folder.
 
-    def __init__(self, folder: Path, site: str) -> None:
-        self._folder, self._site = folder, site
+    site: stands for SITE.
+    """
+
+    def __init__(self, site: WebSite) -> None:
+        self.site = site
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         self._environment = {**os.environ, "PATH": path, "COLUMNS": "100"}
 
     def run(self, command: str) -> tuple[int, list[str]]:
         """Exit code and the lines of both outputs."""
         done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", command.replace(SITE, self._site)],
-            cwd=self._folder,
+            ["bash", "-o", "pipefail", "-c", command.replace(SITE, self.site.url)],
+            cwd=self.site.folder,
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=300,
             check=False,
         )
-        return done.returncode, done.stdout.decode().replace(self._site, SITE).splitlines()
+        return done.returncode, done.stdout.decode().replace(self.site.url, SITE).splitlines()
 
 
 def refill(document: Path) -> None:
@@ -159,7 +117,7 @@ def refill(document: Path) -> None:
     lines = text.splitlines()
     with tempfile.TemporaryDirectory() as name, served(Path(name)) as site:
         furnish(Path(name))
-        shell = Shell(Path(name), site)
+        shell = Shell(site)
         outputs = {}
         for command in commands(text):
             code, printed = shell.run(command.text)

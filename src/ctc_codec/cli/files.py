@@ -23,6 +23,7 @@ from ..container.file import Parser, bpp_bytes, budget_bytes
 from ..container.header import MAX_HEADER_BYTES, Header, HeaderCutError
 from ..container.storage import RemoteFile, is_url
 from ..errors import InputError, OutputError, TargetError
+from .names import member_of
 from .signals import shielded
 
 STREAM = "-"
@@ -77,7 +78,7 @@ def _opened(name: str) -> Iterator[Any]:
     Raises InputError."""
     try:
         if is_url(name):
-            with storage.opened(name) as remote:
+            with _opened_url(name) as remote:
                 yield remote
         elif name != STREAM:
             with open(name, "rb", buffering=0) as file:
@@ -89,6 +90,15 @@ def _opened(name: str) -> Iterator[Any]:
             yield getattr(buffered, "raw", buffered)
     except OSError as error:
         raise InputError(reason(error)) from None
+
+
+def _opened_url(name: str) -> contextlib.AbstractContextManager[RemoteFile]:
+    place = member_of(name)
+    if place is None:
+        return storage.opened(name)
+    from ..container import shards
+
+    return shards.opened(*place)
 
 
 def _pieces(stream: RawIOBase | RemoteFile, count: int) -> Iterator[bytes]:

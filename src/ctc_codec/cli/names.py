@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ..container import storage
-from ..container.storage import is_url
+from ..container.storage import is_url, local_name
 
 
 def is_shard(name: str) -> bool:
     """Whether a name is that of a tar of .ctc files."""
-    return name.lower().endswith(".tar")
+    return path_in(name).lower().endswith(".tar")
 
 
 def member_url(shard: str, member: str) -> str:
@@ -19,13 +19,22 @@ def member_url(shard: str, member: str) -> str:
     return f"tar://{member}::{shard if is_url(shard) else os.path.abspath(shard)}"
 
 
+def member_of(url: str) -> tuple[str, str] | None:
+    """Shard and member of such a URL; None for others, as those of images in a tar."""
+    first, shard = url.partition("::")[::2]
+    if not (first.startswith("tar://") and first.lower().endswith(".ctc") and is_shard(shard)):
+        return None
+    return local_name(shard), first.removeprefix("tar://")
+
+
 def path_in(name: str) -> str:
     """The path that a URL names, with the folders of its file system; other names as they are."""
     if not is_url(name):
         return name
     first = name.partition("::")[0]
-    # Other stores may have ? and # in their names.
-    return urlsplit(first).path if first.startswith(("http:", "https:")) else first.partition("://")[2]
+    # Other stores may have ?, # and % in their names.
+    is_web = first.startswith(("http:", "https:"))
+    return unquote(urlsplit(first).path).replace("\0", "") if is_web else first.partition("://")[2]
 
 
 def inside(folder: str, relative: str) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 
 from .. import __version__
 from ..codec.processes import cores
+from ..errors import WeightsError
 from . import signals
 from .files import read_input
 from .inputs import Task
@@ -92,7 +93,10 @@ def _prepared_with(work: Work, weights: bytes) -> Run:
     with tempfile.NamedTemporaryFile(prefix="ctc-", suffix=".safetensors") as file:
         file.write(weights)
         file.flush()
-        return replace(work, compute=replace(work.compute, weights=file.name)).prepare()
+        try:
+            return replace(work, compute=replace(work.compute, weights=file.name)).prepare()
+        except WeightsError as error:
+            raise WeightsError(str(error).replace(file.name, str(work.compute.weights))) from None
 
 
 # --- in the command ---------------------------------------------------------------------------------
@@ -229,7 +233,7 @@ class _Engine:
         self._workers = [_Worker(actor, self._load(actor)) for actor in actors]
         self._suspects: deque[Task] = deque()
         self._losses: Counter[Task] = Counter()
-        self._seconds = self._done = 0.0
+        self._chunk = 1
         self._down_since: float | None = time.monotonic()
 
     def _load(self, actor: Any) -> Any:
@@ -258,17 +262,11 @@ class _Engine:
                 self._call(worker, [self._suspects.popleft()])
             return
         while waiting and len(worker.calls) < (_CALLS if not worker.alone else 0):
-            count = min(self._longest(), len(waiting) // (_CALLS * len(self._workers)) + 1)
+            count = min(self._chunk, len(waiting) // (_CALLS * len(self._workers)) + 1)
             self._call(worker, [waiting.popleft() for _ in range(count)])
 
     def _call(self, worker: _Worker, chunk: list[Task]) -> None:
         worker.calls[worker.actor.run.remote(chunk)] = chunk
-
-    def _longest(self) -> int:
-        """Tasks that take as long as a chunk is to."""
-        if not self._done:
-            return 1
-        return max(min(int(_CHUNK_SECONDS * self._done / max(self._seconds, 1e-9)), _LONGEST_CHUNK), 1)
 
     def _collected(self) -> list[Outcome]:
         """What is new after a tick, or sooner."""
@@ -318,8 +316,11 @@ class _Engine:
             return [Outcome(task, error=internal_error(error)) for task in chunk]
         except self._ray.exceptions.RayError as error:
             return self._lost(worker, chunk, alone, error)
-        self._done += len(found)
-        self._seconds += sum(outcome.seconds for outcome in found)
+        seconds = sum(outcome.seconds for outcome in found)
+        if seconds > _CHUNK_SECONDS:
+            self._chunk = max(self._chunk // 2, 1)
+        elif seconds < _CHUNK_SECONDS / 2 and len(chunk) == self._chunk:
+            self._chunk = min(self._chunk * 2, _LONGEST_CHUNK)
         return found
 
     def _lost(self, worker: _Worker, chunk: list[Task], alone: bool, error: Exception) -> list[Outcome]:

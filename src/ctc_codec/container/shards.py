@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import tarfile
@@ -17,7 +18,8 @@ from typing import IO, BinaryIO
 
 from ..errors import FormatError
 from .file import info
-from .storage import is_url, read_part, seekable
+from .storage import Part, RemoteFile, is_url, read_part, seekable
+from .storage import opened as opened_url
 
 SUFFIX = ".ctc"
 _BLOCK = tarfile.BLOCKSIZE
@@ -92,7 +94,8 @@ def finish(file: IO[bytes]) -> None:
 
 def index_name(shard: str) -> str:
     """The name of a shard's index, which lies beside it."""
-    return f"{shard}.index"
+    path, mark, query = shard.partition("?") if shard.startswith(("http:", "https:")) else (shard, "", "")
+    return f"{path}.index{mark}{query}"
 
 
 def index_bytes(found: Iterable[Member], nbytes: int) -> bytes:
@@ -130,6 +133,29 @@ def _indexed(shard: str, size: int) -> list[Member] | None:
         if index["bytes"] == size and all(0 <= each.offset <= size - each.size <= size for each in found):
             return found
     return None
+
+
+@contextlib.contextmanager
+def opened(name: str, member: str) -> Iterator[RemoteFile]:
+    """A member of a shard to read, of which only what is read is fetched. Raises OSError.
+
+    Members are looked up once in a process: a shard does not change while it is read.
+    """
+    place = _places(name).get(member)
+    if place is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if is_url(name):
+        with opened_url(name, place) as remote:
+            yield remote
+    else:
+        with open(name, "rb", buffering=0) as file:
+            yield RemoteFile(file, place)
+
+
+@functools.lru_cache(8)
+def _places(name: str) -> dict[str, Part]:
+    """First bytes and sizes of the members. Raises OSError."""
+    return {member.name: (member.offset, member.size) for member in members(name)}
 
 
 def sound_end(path: str) -> tuple[list[Member], int]:

@@ -7,26 +7,35 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+Part = tuple[int, int]
+"""First byte and size of a part of a file."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?:://|::)")
 _LOCAL = re.compile(r"(?:file|local)://")
-_FIRST_BYTES = 1 << 10
-"""Bytes that the first read fetches at least: a header and a quality table in one request."""
+_FIRST_BYTES = 1 << 12
+"""Bytes that the first read fetches at least: header and quality table of a megapixel in one request."""
 _WITH_FOLDERS = {"dbfs", "ftp", "hdfs", "arrow_hdfs", "sftp", "smb", "ssh", "webdav", "webhdfs"}
 """Protocols whose folders have to be made, and whose files are seen while they are written."""
+_NOT_RENAMED_OVER = {"dbfs", "hdfs", "arrow_hdfs", "smb", "webhdfs"}
+"""Those of them where a file does not take the name of another."""
 _NUMBERS = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES, FileExistsError: errno.EEXIST}
 _BEYOND = 416
 """What an HTTP server says of a part that begins behind the end."""
+_GONE = 404, 410
+"""What HTTP servers say of files that are not there."""
 _SILENCE = 60
 """Seconds without a byte after which an HTTP server is given up."""
+_AS_IT_IS = {"Accept-Encoding": "identity"}
+"""Of what is compressed on its way there are no parts."""
 
 
 def is_url(name: str) -> bool:
@@ -46,42 +55,71 @@ def joined(folder: str, relative: str) -> str:
 
 
 class RemoteFile:
-    """A file behind a URL, of which only what is read is fetched.
+    """A file behind a URL, or a part of one, of which only what is read is fetched.
 
     size: bytes, None where the server does not tell.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(
+        self, file: IO[bytes], part: Part | None = None, stream: Callable[[], IO[bytes]] | None = None
+    ) -> None:
+        """stream: opens a file again that can only be read from its beginning on. Raises OSError."""
+        self._file, self._stream = file, stream
         self._first = b""
         self._at = 0
         size = getattr(file, "size", None)
         self.size: int | None = size if isinstance(size, int) else None
+        if part is not None:
+            with _in_words():
+                file.seek(part[0])
+            self.size = part[1]
 
     def read(self, count: int) -> bytes:
         """The next bytes, at most ``count``, at least one before the end. Raises OSError."""
-        if self._at == 0 and not self._first and count < _FIRST_BYTES:
-            self._first = self._fetch(_FIRST_BYTES)
+        most = _FIRST_BYTES if self.size is None else min(self.size, _FIRST_BYTES)
+        if self._at == 0 and not self._first and count < most:
+            self._first = self._fetch(most)
+        if self.size is not None:
+            count = min(count, self.size - self._at)
         piece = self._first[self._at : self._at + count] or self._fetch(count)
         self._at += len(piece)
         return piece
 
     def _fetch(self, count: int) -> bytes:
         with _in_words():
+            try:
+                return self._file.read(count)
+            except ValueError:  # a web server that knows no parts
+                if self._stream is None:
+                    raise
+            left, self._file, self._stream = self._file.tell(), self._stream(), None
+            while left and (piece := self._file.read(left)):
+                left -= len(piece)
             return self._file.read(count)
 
 
 @contextlib.contextmanager
-def opened(url: str) -> Iterator[RemoteFile]:
-    """A file to read. Raises OSError."""
+def opened(url: str, part: Part | None = None) -> Iterator[RemoteFile]:
+    """A file to read, or a part of it. Raises OSError."""
     system, path = _system(url)
-    with _in_words():
-        file = system.open(path, "rb", cache_type="none")
-    try:
-        yield RemoteFile(file)
-    finally:
-        with contextlib.suppress(Exception):
-            file.close()
+    with contextlib.ExitStack() as files:
+
+        def opening(**how: Any) -> IO[bytes]:
+            file: IO[bytes] = system.open(path, "rb", **how)
+            files.push(lambda *_: _closed(file))
+            return file
+
+        with _in_words():
+            file = opening(cache_type="none")
+        size = getattr(file, "size", None)
+        is_web = part is None and "http" in _protocols(system)
+        stream = functools.partial(opening, block_size=0, size=size) if is_web else None
+        yield RemoteFile(file, part, stream)
+
+
+def _closed(file: IO[bytes]) -> None:
+    with contextlib.suppress(Exception):
+        file.close()
 
 
 def read_part(name: str, start: int, count: int) -> bytes:
@@ -151,6 +189,8 @@ def write(url: str, data: bytes) -> None:
         system.makedirs(folder, exist_ok=True)
         try:
             system.pipe_file(partial, data)
+            if _NOT_RENAMED_OVER.intersection(_protocols(system)) and system.exists(path):
+                system.rm_file(path)
             system.mv(partial, path)
         except BaseException:
             with contextlib.suppress(Exception):
@@ -179,6 +219,8 @@ def is_folder(url: str) -> bool:
     if url.endswith("/"):
         return True
     system, path = _system(url)
+    if "http" in _protocols(system):  # it would get the whole file and look for links in it
+        return False
     with _in_words():
         return bool(system.isdir(path))
 
@@ -212,7 +254,9 @@ def _system(url: str) -> tuple[AbstractFileSystem, str]:
 
             patient = ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
             for protocol in ("http", "https"):
-                config.conf[protocol] = {"client_kwargs": {"timeout": patient, "trust_env": True}}
+                config.conf[protocol] = {
+                    "client_kwargs": {"timeout": patient, "trust_env": True, "headers": _AS_IT_IS}
+                }
         system, path = core.url_to_fs(url)
         return system, path
 
@@ -231,21 +275,31 @@ def _in_words() -> Iterator[None]:
         raise OSError(errno.ENOPKG, f"URLs need pip install 'ctc-codec[urls]' ({_line(error)})") from None
     except OSError as error:
         raise _with_words(error) from None
+    except NotImplementedError:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from None
     except Exception as error:
-        status = getattr(error, "status", None)  # of an HTTP response
-        words = f"the server says {status}" if isinstance(status, int) else _line(error)
-        raise OSError(errno.EIO, words) from None
+        raise OSError(errno.EIO, _line(error)) from None
 
 
 def _with_words(error: OSError) -> OSError:
     if error.strerror and type(error).__module__ == "builtins":
         return error
     cause = error.__cause__
-    if isinstance(cause, OSError) and cause.errno != errno.ENOENT:  # a server that is not there
+    if cause is not None and _is_of_server(cause):
         return OSError(errno.EIO, _line(cause))
     number = _NUMBERS.get(type(error))
     return OSError(errno.EIO, _line(error)) if number is None else OSError(number, os.strerror(number))
 
 
+def _is_of_server(cause: BaseException) -> bool:
+    """Whether the cause of a file that is not there is another: a server that does not answer, or refuses."""
+    if type(cause).__module__.startswith("aiohttp."):
+        return getattr(cause, "status", None) not in _GONE
+    return isinstance(cause, OSError) and cause.errno != errno.ENOENT
+
+
 def _line(error: BaseException) -> str:
+    status = getattr(error, "status", None)  # of an HTTP response
+    if isinstance(status, int):
+        return f"the server says {status}"
     return " ".join(str(error).split()) or type(error).__name__
