@@ -14,10 +14,10 @@ EXCLUDE ?= imagenet urban frenzy matheustt dixiedream sceaux monstree aaronyf
 SURFACES ?=
 BEFORE ?=
 
-.PHONY: help install demo test test-fast check exactness cases fuzz soak reliability bench eval ablation artefacts serving readme train clean
+.PHONY: help install demo test test-fast check exactness cases fuzz soak reliability bench eval ablation artefacts scale serving readme train clean
 
 help:
-	@echo "make demo | test | test-fast | check | exactness | cases | fuzz | soak | reliability | bench | eval | ablation | artefacts | serving | readme | train | clean"
+	@echo "make demo | test | test-fast | check | exactness | cases | fuzz | soak | reliability | bench | eval | ablation | artefacts | scale | serving | readme | train | clean"
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -77,6 +77,9 @@ ablation: install  ## docs/ablation.json from the images of KODAK=folder: parts 
 
 artefacts: install  ## grid, colour shifts and borders of KODAK=folder in figures, and docs/pictures.jpg
 	$(BIN)/python tools/artefacts.py $(KODAK) --picture docs/pictures.jpg
+
+scale: install  ## docs/scale.json and the page's figures, from pictures of KODAK=folder: large jobs on a local Ray cluster
+	cd tools && $(abspath $(BIN))/python -m scale $(abspath $(KODAK)) --page
 
 serving: install  ## docs/serving.json: what commands fetch of IMAGE=file behind a URL
 	cd tests && $(abspath $(BIN))/python -m support.serving $(abspath $(IMAGE))

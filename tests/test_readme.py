@@ -128,7 +128,7 @@ def test_documents_name_every_command_and_option() -> None:
             options = _options(command, parameter.name)
             assert not options[0].startswith("-") or described.intersection(options), (name, options)
             known |= set(options)
-    foreign = {"--help", "--version", "--index-url", "--nproc-per-node"}
+    foreign = {"--help", "--version", "--index-url", "--nproc-per-node", "--head", "--port"}
     assert {option for option in described if option.startswith("--")} - known - foreign == set()
 
 
@@ -137,7 +137,7 @@ def test_table_of_common_options_is_true() -> None:
     assert isinstance(main, Group)
     table = TEXTS[ROOT / "docs" / "USAGE.md"].split("| common option |")[1].split("\n\n")[0]
     rows = re.findall(r"^\| (`-[^|]*) \| ([^|]*) \|", table, re.M)
-    assert len(rows) == 13
+    assert len(rows) == 16
     for options, names in rows:
         for option in re.findall(r"`([^`]*)`", options):
             having = {

@@ -21,6 +21,7 @@ from ctc_codec.cli.options import BatchOptions, ComputeOptions
 from ctc_codec.cli.ray_engine import _cpus_of_each
 from ctc_codec.codec.model import default_weights
 from ctc_codec.codec.options import EncodeOptions
+from ctc_codec.container import storage
 from support.command import (
     FAKE,
     assert_misused,
@@ -32,6 +33,7 @@ from support.command import (
     run,
     wait_until,
 )
+from support.servers import BUCKET, Site
 
 from .test_record import rows, tries
 
@@ -148,6 +150,41 @@ def test_weights_need_not_be_on_the_machine_of_an_actor(files: Path) -> None:
     assert coded == ctc_codec.encode(Image.open("photo.png"), effort=1)
     with pytest.raises(ctc_codec.WeightsError, match=r"^elsewhere\.safetensors: "):
         ray_engine._prepared_with(work, b"no weights")
+
+
+@pytest.mark.slow
+def test_from_store_to_store(files: Path, bucket: Site) -> None:
+    """The secrets of which are in the environment of all processes, and the record in this folder."""
+    photo = Path("photo.png").read_bytes()
+    for name, data in {"a/1.png": photo, "2.png": photo, "bad.png": photo[:500]}.items():
+        storage.write(f"s3://{BUCKET}/in/{name}", data)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    command = (
+        "encode",
+        "-e",
+        1,
+        "--engine",
+        "ray",
+        "-o",
+        f"s3://{BUCKET}/out",
+        "--manifest",
+        f"s3://{BUCKET}/in/",
+    )
+    result = run(*command, env=environment)
+    assert result.code == 1, result
+    assert result.counts == (2, 1, 0)
+    expected = ctc_codec.encode(Image.open("photo.png"), effort=1)
+    assert storage.sizes(f"s3://{BUCKET}/out") == dict.fromkeys(("2.ctc", "a/1.ctc"), len(expected))
+    for name in ("2.ctc", "a/1.ctc"):
+        assert storage.read_part(f"s3://{BUCKET}/out/{name}", 0, 1 << 20) == expected
+    storage.remove(f"s3://{BUCKET}/out/2.ctc")
+    bucket.forget()
+    again = run(*command[:-2], "--manifest", f"s3://{BUCKET}/in/", env=environment)
+    assert again.counts == (1, 1, 1)
+    (record,) = Path().glob("ctc-job-*.sqlite")
+    assert tries(str(record)) == {
+        f"s3://{BUCKET}/in/{name}": count for name, count in {"a/1.png": 1, "2.png": 2, "bad.png": 2}.items()
+    }
 
 
 # --- what is lost -----------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 README = _ROOT / "README.md"
 DOCUMENTS = [
     README,
-    *(_ROOT / "docs" / name for name in ("USAGE.md", "SERVING.md", "RESULTS.md", "TRAINING.md")),
+    *(_ROOT / "docs" / name for name in ("USAGE.md", "SERVING.md", "SCALE.md", "RESULTS.md", "TRAINING.md")),
 ]
 SITE = "https://example.org"
 _PROMPT = "    $ "

@@ -144,6 +144,8 @@ def decode(
     exclusive(thumbnail=output.thumbnail, progressive_every=cut.every)
     if cut.every is not None and (len(inputs) > 1 or batch.recursive or batch.skip_existing):
         raise click.UsageError("--progressive-every takes one input, without -r and --skip-existing")
+    if cut.every is not None and (batch.record is not None or batch.engine == "ray"):
+        raise click.UsageError("--progressive-every goes without --record and --engine ray")
     try:
         chosen, kind = _plan(inputs, batch, output.image_format, cut.every is not None)
         check_quality(kind, output.quality)

@@ -235,8 +235,8 @@ def _expanded(
 
 def _below(name: str) -> str:
     """A name of a list as one below an output folder: with the folders that it names."""
-    path = Path(os.path.normpath(path_in(name)))
-    return str(Path(*(part for part in path.parts if part not in (path.anchor, os.pardir))))
+    path = os.path.splitdrive(os.path.normpath(path_in(name)))[1]
+    return os.sep.join(part for part in path.split(os.sep) if part not in ("", os.pardir)) or os.curdir
 
 
 def _walk(

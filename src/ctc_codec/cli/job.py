@@ -13,7 +13,8 @@ import click
 
 from ..container import storage
 from ..container.storage import is_url
-from .files import STREAM, is_pipe, is_there, printable
+from ..errors import OutputError
+from .files import STREAM, is_pipe, is_there, printable, reason
 from .inputs import Plan, Task
 from .names import inside
 from .options import BatchOptions
@@ -101,6 +102,8 @@ class Job:
             return storage.sizes(self._folder)
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise OutputError(f"{printable(self._folder)}: {reason(error)}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +161,7 @@ def _check(plan: Plan, batch: BatchOptions) -> None:
 
 
 def _record_path(plan: Plan, work: Work, batch: BatchOptions) -> str | None:
-    """Where the record is, None without one. Raises UsageError."""
+    """Where the record is, None without one. Raises UsageError, OutputError."""
     if batch.record is not None:
         if is_url(batch.record):
             raise click.UsageError(f"{printable(batch.record)}: a record is a file on a disk of this machine")
@@ -166,7 +169,10 @@ def _record_path(plan: Plan, work: Work, batch: BatchOptions) -> str | None:
     if batch.engine != "ray" and not batch.pack:
         return None
     if plan.folder is not None and not is_url(plan.folder):
-        os.makedirs(plan.folder, exist_ok=True)
+        try:
+            os.makedirs(plan.folder, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{printable(plan.folder)}: {reason(error)}") from None
         return os.path.join(plan.folder, ".ctc-job.sqlite")
     import hashlib
 

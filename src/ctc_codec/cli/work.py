@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 from .. import __version__
 from ..container.file import info
 from ..container.quality_table import EXACT
-from ..errors import CtcError
+from ..errors import CtcError, WeightsError
 from . import signals
 from .files import (
     STREAM,
@@ -23,7 +23,9 @@ from .files import (
     check_output,
     is_one_file,
     is_pipe,
+    printable,
     read_ctc,
+    reason,
     remove_input,
     write_output,
 )
@@ -107,14 +109,22 @@ class Work:
 
     @property
     def job(self) -> str:
-        """What it makes of inputs, in one line: the command and all options that outputs depend on."""
+        """What it makes of inputs, in one line: the command and all options that outputs depend on.
+
+        Raises WeightsError.
+        """
         import hashlib
 
         names = [each.name for each in fields(self) if each.name not in ("batch", "compute")]
         options = {name: getattr(self, name) for name in names}
-        weights = self.compute.weights and hashlib.sha256(Path(self.compute.weights).read_bytes()).hexdigest()
+        weights = "built in"
+        if self.compute.weights is not None:
+            try:
+                weights = hashlib.sha256(Path(self.compute.weights).read_bytes()).hexdigest()
+            except OSError as error:
+                raise WeightsError(f"{printable(self.compute.weights)}: {reason(error)}") from None
         command = type(self).__name__.removesuffix("Work").lower()
-        return f"{command} {options}, weights {weights or 'built in'}, ctc-codec {__version__}"
+        return f"{command} {options}, weights {weights}, ctc-codec {__version__}"
 
     def limited(self, threads: int) -> Self:
         """The same with so many threads."""

@@ -21,8 +21,8 @@ Part = tuple[int, int]
 """First byte and size of a part of a file."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?:://|::)")
 _LOCAL = re.compile(r"(?:file|local)://")
-_FIRST_BYTES = 1 << 12
-"""Bytes that the first read fetches at least: header and quality table of a megapixel in one request."""
+_FIRST_BYTES = 1 << 10
+"""Bytes that the first read fetches at least: the header, and of small pictures the quality table too."""
 _WITH_FOLDERS = {"dbfs", "ftp", "hdfs", "arrow_hdfs", "sftp", "smb", "ssh", "webdav", "webhdfs"}
 """Protocols whose folders have to be made, and whose files are seen while they are written."""
 _NOT_RENAMED_OVER = {"dbfs", "hdfs", "arrow_hdfs", "smb", "webhdfs"}
@@ -40,7 +40,7 @@ _AS_IT_IS = {"Accept-Encoding": "identity"}
 
 def is_url(name: str) -> bool:
     """Whether a name is a URL that is not of the local file system."""
-    return _URL.match(name) is not None and not _LOCAL.match(name)
+    return ":" in name and _URL.match(name) is not None and not _LOCAL.match(name)
 
 
 def local_name(name: str) -> str:
