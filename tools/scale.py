@@ -13,6 +13,7 @@ import filecmp
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import statistics
@@ -43,7 +44,10 @@ _PER_FOLDER = 100
 def small_pictures(photographs: Sequence[Path], folder: Path, count: int) -> None:
     """Cut so many pictures out of photographs at random places."""
     chance = random.Random(1)
-    images = [Image.open(path).convert("RGB") for path in photographs]
+    images = []
+    for path in photographs:
+        with Image.open(path) as photograph:
+            images.append(photograph.convert("RGB"))
     for number in range(count):
         image = images[number % len(images)]
         left = chance.randrange(image.width - SMALL[0] + 1)
@@ -241,7 +245,7 @@ def throughput(photographs: Sequence[Path], scratch: Path) -> Iterator[dict[str,
     folder = scratch / "photographs"
     folder.mkdir()
     for path in photographs:
-        Image.open(path).convert("RGB").save(folder / f"{path.stem}.png")
+        shutil.copy(path, folder)
     for command, source in (("encode", folder), ("decode", scratch / "coded-1")):
         for workers in (1, 2):
             target = scratch / f"{command[:2]}coded-{workers}" if command == "decode" else None

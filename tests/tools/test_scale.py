@@ -54,7 +54,9 @@ def test_pictures_are_many_and_differ(tmp_path: Path) -> None:
     found = sorted((tmp_path / "small").rglob("*.png"))
     assert [path.parent.name for path in found] == ["00"] * 100 + ["01"] * 20
     assert len({path.read_bytes() for path in found}) > 100
-    assert {Image.open(path).size for path in found} == {scale.SMALL}
+    for path in found:
+        with Image.open(path) as image:
+            assert image.size == scale.SMALL
 
 
 def test_time_is_counted_between_the_first_and_the_last_file(
