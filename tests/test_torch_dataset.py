@@ -22,7 +22,7 @@ from ctc_codec import CodecModel, CtcError, FormatError, InputError, TargetError
 from ctc_codec.container.shards import append, finish, member_name
 from ctc_codec.torch_dataset import CtcDataset, Sample
 from support.pictures import photograph
-from support.stores import http_store
+from support.servers import BUCKET, Site, WebSite, served
 from support.streams import changed
 
 GOLDEN = Path(__file__).parent / "data" / "format"
@@ -135,36 +135,35 @@ def test_a_changed_rate_counts_from_the_next_iteration_on(
 # --- stores -----------------------------------------------------------------------------------------
 
 
-def check_store(
-    source: str | list[str], store: Any, photographs: dict[str, bytes], model: CodecModel
-) -> None:
+def check_store(urls: list[str], site: WebSite, photographs: dict[str, bytes], model: CodecModel) -> None:
     """At 0.5 bpp every byte is accounted for, and a file costs one request; the first one costs two."""
-    dataset = CtcDataset(source, bpp=0.5, weights=model)
-    store.served.clear()
+    dataset = CtcDataset(urls, bpp=0.5, weights=model)
+    site.forget()
     samples = list(dataset)
     assert sorted(names_of(samples)) == sorted(photographs)
     for sample in samples:
         check(sample, photographs, 0.5, model)
-    assert sum(sample["bytes"] for sample in samples) == store.bytes
-    assert store.bytes < sum(map(len, photographs.values())) / 10
-    assert store.requests == len(samples) + 1
-    assert len(store.served) == store.requests  # no size is asked for
+    assert sum(sample["bytes"] for sample in samples) == sum(site.sent)
+    assert sum(site.sent) < sum(map(len, photographs.values())) / 10
+    assert len(site.asked) == len(samples) + 1
+    assert site.gets == len(site.asked)  # no size is asked for
 
 
 def test_files_behind_urls(store: Path, photographs: dict[str, bytes], model: CodecModel) -> None:
-    with http_store(store) as http:
-        check_store([f"{http.url}/files/{name}" for name in photographs], http, photographs, model)
+    with served(store) as site:
+        check_store([f"{site.url}/files/{name}" for name in photographs], site, photographs, model)
 
 
 def test_shards_behind_urls(store: Path, photographs: dict[str, bytes], model: CodecModel) -> None:
-    with http_store(store) as http:
-        urls = [f"{http.url}/{number}.tar?signed=1.0" for number in range(2)]
-        check_store(urls, http, photographs, model)
+    with served(store) as site:
+        urls = [f"{site.url}/{number}.tar?signed=1.0" for number in range(2)]
+        check_store(urls, site, photographs, model)
 
 
 def test_a_server_that_knows_no_parts(store: Path, photographs: dict[str, bytes], model: CodecModel) -> None:
-    with http_store(store, parts=False) as http:
-        urls = [f"{http.url}/files/{name}" for name in photographs]
+    with served(store) as site:
+        site.ranges = False
+        urls = [f"{site.url}/files/{name}" for name in photographs]
         samples = list(CtcDataset(urls, bpp=0.5, weights=model))
     assert [sample["bytes"] for sample in samples] == [len(data) for data in photographs.values()]
     for sample in samples:
@@ -172,27 +171,16 @@ def test_a_server_that_knows_no_parts(store: Path, photographs: dict[str, bytes]
 
 
 @pytest.mark.slow
-def test_s3(
-    store: Path, photographs: dict[str, bytes], model: CodecModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    try:
-        system = fsspec.filesystem("s3")
-        system.mkdir("bucket")
-        system.put(str(store / "files"), "bucket/data/", recursive=True)
-        system.put_file(str(store / "0.tar"), "bucket/data/files/9.tar")
-        samples = list(CtcDataset("s3://bucket/data", bpp=0.5, weights=model))
-        with pytest.raises(InputError, match=r"s3://bucket/none\.ctc"):
-            list(CtcDataset("s3://bucket/none.ctc", weights=model))
-        with pytest.raises(InputError, match="s3://bucket/none: there is no"):
-            CtcDataset("s3://bucket/none", weights=model)
-    finally:
-        server.stop()
+def test_s3(store: Path, photographs: dict[str, bytes], model: CodecModel, bucket: Site) -> None:
+    url = f"s3://{BUCKET}"
+    system = fsspec.filesystem("s3")
+    system.put(str(store / "files"), f"{BUCKET}/data/", recursive=True)
+    system.put_file(str(store / "0.tar"), f"{BUCKET}/data/files/9.tar")
+    samples = list(CtcDataset(f"{url}/data", bpp=0.5, weights=model))
+    with pytest.raises(InputError, match=rf"{url}/none\.ctc"):
+        list(CtcDataset(f"{url}/none.ctc", weights=model))
+    with pytest.raises(InputError, match=f"{url}/none: there is no"):
+        CtcDataset(f"{url}/none", weights=model)
     assert names_of(samples) == [*photographs, *list(photographs)[:4]]
     for sample in samples:
         check(sample, photographs, 0.5, model)
@@ -250,17 +238,17 @@ def test_sources_that_are_not_there_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_two_workers_share_files_and_shards(store: Path, photographs: dict[str, bytes], start: str) -> None:
-    with http_store(store) as http:
-        urls = [f"{http.url}/files/{name}" for name in photographs]
-        dataset = CtcDataset([f"{http.url}/0.tar", *urls], bpp=0.5, shuffle=3)
+    with served(store) as site:
+        urls = [f"{site.url}/files/{name}" for name in photographs]
+        dataset = CtcDataset([f"{site.url}/0.tar", *urls], bpp=0.5, shuffle=3)
         next(iter(dataset))  # with its model, and the store's client, in the parent
-        http.served.clear()
+        site.forget()
         loader = DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context=start)
         samples = list(loader)
         assert len(loader) == len(samples) == 10
         assert len({sample["name"] for sample in samples}) == 10
-        assert sum(sample["bytes"] for sample in samples) == http.bytes
-        assert http.bytes < 10 * 27_000 / 10
+        assert sum(sample["bytes"] for sample in samples) == sum(site.sent)
+        assert sum(site.sent) < 10 * 27_000 / 10
     for sample in samples:
         check(sample, photographs, 0.5, ctc_codec.load_model(threads=1))
 
@@ -383,10 +371,11 @@ def test_a_cut_file_is_a_picture(
     store: Path, photographs: dict[str, bytes], model: CodecModel, parts: bool
 ) -> None:
     whole = photographs["0.photo.ctc"]
-    with http_store(store, parts) as http:
+    with served(store) as site:
+        site.ranges = parts
         for count in (1024, 1100, 5000) if parts else (1100, 5000):  # a first request may end at 1024
             (store / "cut.ctc").write_bytes(whole[:count])
-            (sample,) = CtcDataset(f"{http.url}/cut.ctc", bpp=4.0, weights=model)
+            (sample,) = CtcDataset(f"{site.url}/cut.ctc", bpp=4.0, weights=model)
             assert torch.equal(sample["image"], expected(ctc_codec.decode(whole[:count], weights=model)))
             assert sample["bytes"] == count
 

@@ -82,6 +82,15 @@ def test_inputs_of_one_output_are_named_and_the_others_are_done(here: Path, make
     assert files_below(here / "in") == ["1.jpg", "1.png", "2.ctc", "2.png", "sub/3.png", "sub/3.webp"]
 
 
+def test_of_many_inputs_of_one_output_some_are_named(here: Path) -> None:
+    Path("list").write_text("".join(f"http://host{i}/a.png\n" for i in range(3000)) + "b.png\n" * 3000)
+    touch("b.png")
+    result = ctc("encode", "--files-from", "list", "-o", "out/", "--quiet")
+    assert result.code == 1
+    assert len(result.lines) == 3002
+    assert max(map(len, result.lines[:-1])) < 300
+
+
 def test_one_input_that_is_named_twice_is_taken_once(shelf: Path) -> None:
     Path("link").symlink_to("in/a")
     result = ctc(*CUT, "-r", "in/a/w.ctc", "in/a", "in/a/../a/w.ctc", "link/w.ctc", "in/z.ctc", "-o", "out")

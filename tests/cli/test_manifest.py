@@ -44,6 +44,13 @@ def test_parquet_column_of_names(shelf: Path, column: str) -> None:
     assert files_below(Path("out")) == ["in/b/y.ctc", "in/z.ctc"]
 
 
+def test_parquet_column_of_categories(shelf: Path) -> None:
+    names = pyarrow.array(["in/z.ctc", None, "in/b/y.CTC"]).dictionary_encode()
+    parquet.write_table(pyarrow.table({"label": ["a", "b", "c"], "path": names}), "list.parquet")
+    assert ctc(*TRUNCATE, "--manifest", "list.parquet").code == 0
+    assert files_below(Path("out")) == ["in/b/y.ctc", "in/z.ctc"]
+
+
 def test_parquet_prefers_known_columns(shelf: Path) -> None:
     _write("list.parquet", label=["cat"], path=["in/z.ctc"])
     assert ctc(*TRUNCATE, "--manifest", "list.parquet").code == 0
@@ -62,14 +69,26 @@ def test_manifests_behind_urls(shelf: Path) -> None:
 def test_bad_manifests(shelf: Path) -> None:
     Path("bad.parquet").write_bytes(b"PAR1 and no more")
     _write("numbers.parquet", width=[1])
+    _write("damaged.parquet", path=["in/z.ctc"] * 9)
+    data = Path("damaged.parquet").read_bytes()
+    Path("damaged.parquet").write_bytes(data[:4] + bytes(60) + data[64:])
+    twice = pyarrow.table([["in/z.ctc"], ["in/y.ctc"]], names=["path", "path"])
+    parquet.write_table(twice, "twice.parquet")
     for name, words in {
         "bad.parquet": "bad.parquet",
         "numbers.parquet": "no column has names",
+        "damaged.parquet": "damaged.parquet: ",
+        "twice.parquet": "twice.parquet: ",
         "missing.parquet": "No such file",
         "missing.txt": "No such file",
         "memory://nowhere/list.txt": "No such file",
     }.items():
         assert_misused(ctc(*TRUNCATE, "--manifest", name), words)
+
+
+def test_standard_input_is_one_input(shelf: Path) -> None:
+    result = ctc(*TRUNCATE, "-", "--manifest", "-", stdin=b"in/z.ctc")
+    assert_misused(result, "standard input can be read only once")
 
 
 def test_one_list_at_a_time(shelf: Path) -> None:

@@ -107,6 +107,73 @@ def test_shards_of_another_job_are_kept(many: Path) -> None:
     assert len(contents()["ctc-000001.tar"]) == 10
 
 
+def _packed(record: Record, names: list[str], data: bytes) -> Packer:
+    """A shard with these outputs, which has no name yet."""
+    tasks = [Task(name, name) for name in names]
+    record.sort(tasks, lambda row: True, lambda task: False)
+    packer = Packer("out", record, 10**9)
+    for task in tasks:
+        record.finish(Outcome(task, Result("", {"bytes": len(data)})), *packer.add(task.target or "", data))
+    return packer
+
+
+def test_jobs_at_the_same_time_do_not_replace_shards_of_each_other(here: Path, photo_ctc: bytes) -> None:
+    with Record("a.sqlite", "job") as a, Record("b.sqlite", "job") as b:
+        first, second = (_packed(each, [f"{each.path}.ctc"], photo_ctc) for each in (a, b))
+        second.publish()
+        first.publish()
+    assert [list(members) for members in contents().values()] == [["b%2Esqlite.ctc"], ["a%2Esqlite.ctc"]]
+    for path, number in (("a.sqlite", 1), ("b.sqlite", 0)):
+        index = json.loads(Path(f"out/ctc-{number:06}.tar.index").read_bytes())
+        assert index["bytes"] == Path(f"out/ctc-{number:06}.tar").stat().st_size
+        with Record(path, "job") as record:
+            packer = Packer("out", record, 10**9)
+            assert [packer.is_whole(row) for row in record.rows(number)] == [True]
+
+
+def test_a_job_that_was_killed_while_it_named_a_shard_has_it_once(here: Path, photo_ctc: bytes) -> None:
+    names_ = [f"{i}.ctc" for i in range(3)]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for named in (False, True):
+        with Record("job.sqlite", "job") as record, pytest.MonkeyPatch.context() as patch:
+            packer = _packed(record, names_, photo_ctc)
+            patch.setattr(packer, "_put_index" if named else "_give_name", killed)
+            with pytest.raises(KeyboardInterrupt):
+                packer.publish()
+        with Record("job.sqlite", "job") as record:
+            packer = Packer("out", record, 10**9)
+            assert not record.sort([Task(n, n) for n in names_], packer.is_whole, lambda task: False).waiting
+            packer.publish()
+        assert {name: list(members) for name, members in contents().items()} == {"ctc-000000.tar": names_}
+        assert Path("out/ctc-000000.tar.index").exists()
+        assert not list(Path().glob("*-shard-*"))
+        for path in Path("out").iterdir():
+            path.unlink()
+        Path("job.sqlite").unlink()
+
+
+def test_a_shard_that_was_changed_is_made_again(many: Path) -> None:
+    truncate()
+    shard = Path("out/ctc-000000.tar")
+    shard.write_bytes(shard.read_bytes()[:5000])
+    assert truncate() == (10, 0, 0)
+    assert len(contents()["ctc-000001.tar"]) == 10
+
+
+def test_a_name_in_a_shard_is_of_one_source(many: Path) -> None:
+    truncate()
+    before = contents()
+    Path("in").rename("new")
+    result = ctc("truncate", "-r", "new", "--bytes", 700, "-o", "out", *PACK)
+    assert result.code == 1
+    assert result.counts == (0, 10, 0)
+    assert "exists already" in result.lines[0]
+    assert contents() == before
+
+
 @pytest.mark.parametrize("cut", [0, 1, 700, 1536, 1537, 2000, 3000])
 def test_interrupted_shard_is_gone_on_with(here: Path, photo_ctc: bytes, cut: int) -> None:
     """Killed when so many bytes of the last two members were written, and both, one or none were noted."""

@@ -178,6 +178,52 @@ def test_interrupted_job_goes_on(here: Path) -> None:
     assert skipped >= 1  # the other may have been written and not noted yet
 
 
+def test_rows_are_of_a_source_and_its_output(shelf: Path) -> None:
+    command = ("truncate", "--bytes", 600, "-o", "out/", "--record", "job.sqlite")
+    Path("other").mkdir()
+    Path("other/z.ctc").write_bytes(Path("in/z.ctc").read_bytes())
+    assert ctc(*command, "in/z.ctc").code == 0
+    before = rows()
+    assert_refused(ctc(*command, "other/z.ctc"), "other/z.ctc: out/z.ctc: exists already")
+    assert rows() == before
+    for same in ("in/z.ctc", "./in/../in/z.ctc", shelf / "in/z.ctc"):
+        result = ctc(*command, same, "--json")
+        assert [facts.get("skipped") for facts in result.objects] == [True], same
+    assert ctc(*command, "other/z.ctc", "--force", "--json").objects[0]["bytes"] == 600
+    assert [(row["source"], row["status"], row["tries"]) for row in rows()] == [("other/z.ctc", "done", 2)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_need_not_be_utf_8(here: Path, photo_ctc: bytes) -> None:
+    Path("in").mkdir()
+    name = os.fsdecode(b"\xff\xfe.ctc")
+    for each in (name, "ü.ctc"):
+        (Path("in") / each).write_bytes(photo_ctc)
+    command = ("truncate", "-r", "in", "--bytes", 600, "-o", "out", "--record", "job.sqlite")
+    assert ctc(*command).counts == (2, 0, 0)
+    assert ctc(*command).counts == (0, 0, 2)
+    assert sorted(os.fsdecode(row["source"]) for row in rows()) == sorted(["in/ü.ctc", f"in/{name}"])
+    assert ctc(*command[:-3], "packed", "--pack", "webdataset").counts == (2, 0, 0)
+    assert ctc(*command[:-3], "packed", "--pack", "webdataset").counts == (0, 0, 2)
+
+
+def test_inputs_are_removed_once_their_rows_say_so(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ctc_codec.cli.work import Outcome
+
+    finish, missing = Record.finish, []
+
+    def noted(self: Record, outcome: Outcome, *place: int) -> None:
+        missing.append(not Path(outcome.task.source).exists())
+        finish(self, outcome, *place)
+
+    monkeypatch.setattr(Record, "finish", noted)
+    command = ("truncate", "whole.ctc", "--bytes", "1M", "-o", "out/", "--record", "job.sqlite", "--rm")
+    assert ctc(*command).code == 0
+    assert missing == [False]
+    assert not Path("whole.ctc").exists()
+    assert ctc(*command).code == 0
+
+
 # --- what cannot be a record ------------------------------------------------------------------------
 
 
@@ -186,6 +232,15 @@ def test_what_is_no_record_is_refused(shelf: Path, make: Callable[[Path], object
     make(Path("job.sqlite"))
     assert_refused(ctc(*TRUNCATE), "job.sqlite")
     assert not Path("job.sqlite-lock").exists()
+
+
+def test_database_of_another_program_is_left_as_it_is(shelf: Path) -> None:
+    database = sqlite3.connect("job.sqlite")
+    database.execute("CREATE TABLE files (name TEXT)")
+    database.close()
+    before = Path("job.sqlite").read_bytes()
+    assert_refused(ctc(*TRUNCATE), "job.sqlite: a database of another program")
+    assert Path("job.sqlite").read_bytes() == before
 
 
 def test_record_is_a_local_file(shelf: Path) -> None:

@@ -18,7 +18,7 @@ from fsspec.spec import AbstractBufferedFile
 
 from ctc_codec.container.shards import Member, append, finish, member_name, members, relative_name, sound_end
 from ctc_codec.container.storage import read_part
-from support.stores import http_store
+from support.servers import served
 from support.streams import changed, noise, plain
 
 NAMES = [
@@ -322,27 +322,27 @@ def test_members_of_a_url(shard: Path) -> None:
     expected = list(members(str(shard)))
     fsspec.filesystem("memory").pipe_file("/shards/0.tar", WHOLE)
     assert list(members("memory://shards/0.tar")) == expected
-    with http_store(shard.parent) as store:
-        assert list(members(f"{store.url}/{shard.name}")) == expected
+    with served(shard.parent) as site:
+        assert list(members(f"{site.url}/{shard.name}")) == expected
 
 
 def test_what_is_wrong_with_a_url_is_said_in_words(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     third = list(members(str(shard)))[2]
     (shard.parent / "bad.tar").write_bytes(changed(WHOLE, third.offset - 400, 0x20))
     (shard.parent / "none.tar").write_bytes(plain(2000))
-    with http_store(shard.parent) as store:
+    with served(shard.parent) as site:
         for name, words in (
             ("bad", "damaged tar file at byte "),
             ("none", "not a tar file"),
             ("gone", "No such"),
         ):
             with pytest.raises(OSError, match=words) as caught:
-                list(members(f"{store.url}/{name}.tar"))
+                list(members(f"{site.url}/{name}.tar"))
             assert caught.value.strerror.startswith(words)
         monkeypatch.setitem(sys.modules, "fsspec", None)
         for look in (
-            lambda: read_part(f"{store.url}/bad.tar", 0, 9),
-            lambda: next(members(f"{store.url}/bad.tar")),
+            lambda: read_part(f"{site.url}/bad.tar", 0, 9),
+            lambda: next(members(f"{site.url}/bad.tar")),
         ):
             with pytest.raises(OSError, match="URLs need pip install") as caught:
                 look()
@@ -352,15 +352,16 @@ def test_what_is_wrong_with_a_url_is_said_in_words(shard: Path, monkeypatch: pyt
 def test_members_cost_a_small_request_each(tmp_path: Path) -> None:
     data = {f"{at}.ctc": plain(50_000, seed=at) for at in range(20)}
     (tmp_path / "big.tar").write_bytes(shard_of(data))
-    with http_store(tmp_path) as store:
-        assert len(list(members(f"{store.url}/big.tar"))) == 20
-    assert store.requests <= 22
-    assert store.bytes <= 22 * 2048
+    with served(tmp_path) as site:
+        assert len(list(members(f"{site.url}/big.tar"))) == 20
+    assert site.gets <= 22
+    assert sum(site.sent) <= 22 * 2048
 
 
 def test_a_server_that_knows_no_parts_gives_beginnings_but_no_shards(shard: Path) -> None:
-    with http_store(shard.parent, parts=False) as store:
-        url = f"{store.url}/{shard.name}"
+    with served(shard.parent) as site:
+        site.ranges = False
+        url = f"{site.url}/{shard.name}"
         assert read_part(url, 0, 100) == WHOLE
         with pytest.raises(OSError, match="whole files only") as caught:
             read_part(url, 512, 100)
@@ -399,8 +400,8 @@ def test_nothing_is_read_ahead(shard: Path) -> None:
 def test_parts_are_what_was_asked_for_and_end_with_the_file(shard: Path, place: str) -> None:
     fsspec.filesystem("memory").pipe_file("/shards/0.tar", WHOLE)
     size = len(WHOLE)
-    with http_store(shard.parent) as store:
-        names = {"local": str(shard), "memory": "memory://shards/0.tar", "http": f"{store.url}/{shard.name}"}
+    with served(shard.parent) as site:
+        names = {"local": str(shard), "memory": "memory://shards/0.tar", "http": f"{site.url}/{shard.name}"}
         for start, count in ((0, 1), (0, 700), (1000, 3000), (size - 5, 100), (size, 10), (size + 9, 10)):
             assert read_part(names[place], start, count) == WHOLE[start : start + count]
-    assert store.requests == 6 * (place == "http")
+    assert site.gets == 6 * (place == "http")

@@ -40,7 +40,9 @@ def read(url: str, *counts: int) -> bytes:
         ("s3://bucket/a.ctc", True),
         ("tar://a.ctc::shard.tar", True),
         ("memory://a", True),
+        ("simplecache::s3://bucket/a.ctc", True),
         ("file:///a.ctc", False),
+        ("std::vector.ctc", False),
         ("local:///a.ctc", False),
         ("a.ctc", False),
         ("/a:b/c.ctc", False),
@@ -327,6 +329,24 @@ def test_local_files_are_uploaded(memory: Any, disk: type[Disk], tmp_path: Path,
     (tmp_path / "b.tar").write_bytes(DATA)
     storage.upload(url, str(tmp_path / "b.tar"))
     assert read(url) == DATA
+
+
+def test_uploads_get_their_name_once_they_are_whole(
+    disk: type[Disk], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "b.tar").write_bytes(DATA)
+    storage.write("sftp://host/b.tar", b"before")
+    put = disk.put_file
+
+    def broken(self: Disk, name: str, path: str, **how: Any) -> None:
+        put(self, name, path, **how)
+        raise OSError(errno.ECONNRESET, "Connection reset by peer")
+
+    monkeypatch.setattr(disk, "put_file", broken)
+    with pytest.raises(OSError, match="reset"):
+        storage.upload("sftp://host/b.tar", str(tmp_path / "b.tar"))
+    assert list(disk.store) == ["/b.tar"]
+    assert read("sftp://host/b.tar") == b"before"
 
 
 # --- what there is ----------------------------------------------------------------------------------

@@ -38,6 +38,11 @@ class Site:
     asked: list[str] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
 
+    @property
+    def gets(self) -> int:
+        """Requests for contents, not for sizes."""
+        return sum(each.startswith("GET ") for each in self.asked)
+
     def note(self, method: str, path: str, wanted: str | None) -> None:
         self.asked.append(" ".join([method, path, *filter(None, [(wanted or "").removeprefix("bytes=")])]))
 

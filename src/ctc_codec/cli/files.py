@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import errno
+import functools
 import os
 import select
 import stat
@@ -37,7 +38,7 @@ _HEAD = 1 << 12
 """Bytes that tell whether a stream is of the right kind."""
 _SOON_READ = 1 << 26
 """Bytes of a file that is read before anything is known of it."""
-_LONGEST_LIST = 1 << 28
+_LONGEST_LIST = 1 << 32
 _PIECE = 1 << 16
 """Bytes that are read at a time."""
 _REMOTE_PIECE = 1 << 26
@@ -270,9 +271,10 @@ def read_pieces(name: str, size: int) -> Iterator[bytes]:
 
 
 def is_pipe(name: str) -> bool:
-    """Whether a name is there and no regular file, but a pipe or a device."""
+    """Whether a name is there and neither a regular file nor a folder, but a pipe or a device."""
     with contextlib.suppress(OSError):
-        return not stat.S_ISREG(os.stat(name).st_mode)
+        mode = os.stat(name).st_mode
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
     return False
 
 
@@ -329,6 +331,33 @@ def is_there(name: str) -> bool:
         return storage.exists(name)
     except OSError as error:
         raise OutputError(f"{printable(name)}: {reason(error)}") from None
+
+
+class Sizes:
+    """Bytes of outputs; those below a folder of a store are looked up once, all together."""
+
+    def __init__(self, folder: str | None) -> None:
+        self._folder = folder
+
+    def of(self, name: str) -> int | None:
+        """Bytes of a file, -1 if it is not there; None if only its store knows. Raises OutputError."""
+        if not is_url(name):
+            with contextlib.suppress(OSError):
+                return os.stat(name).st_size
+            return -1
+        if self._folder is None:
+            return None
+        return self._below.get(name.removeprefix(storage.joined(self._folder, "")), -1)
+
+    @functools.cached_property
+    def _below(self) -> dict[str, int]:
+        assert self._folder is not None
+        try:
+            return storage.sizes(self._folder)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise OutputError(f"{printable(self._folder)}: {reason(error)}") from None
 
 
 def existing_above(path: str) -> str:

@@ -6,6 +6,7 @@ import functools
 import os
 import stat
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from .names import beside, inside, is_shard, member_url, path_in
 from .options import BatchOptions
 
 Suffixes = Callable[[], Container[str]]
+_SHOWN = 3
+"""Inputs of one output that are named."""
 
 
 def image_suffixes() -> Container[str]:
@@ -212,7 +215,7 @@ def _expanded(
     listed, recursive = batch.listed, batch.recursive
 
     for number, name in enumerate(inputs):
-        if wanted is ctc_suffixes and is_shard(name):
+        if wanted is ctc_suffixes and is_shard(name) and not os.path.isdir(name):
             yield from _members(name, "", result)
             continue
         if not _is_input_folder(name, recursive):
@@ -338,16 +341,21 @@ def _without_collisions(tasks: list[Task], result: Plan, *, keeps: bool) -> list
     keeps: suffixes are kept already, or there is nothing in them.
     """
     dropped: set[int] = set()
+    twice: Counter[str] = Counter()
     collided: list[list[Task]] = []
-    for group in _sharing(tasks):
-        first, others = group[0], [task for task in group[1:] if not _is_one_input(group[0], task)]
-        for task in group[1:]:
-            if task not in others:
+    for first, *more in _sharing(tasks):
+        group = [first]
+        for task in more:
+            if _is_one_input(first, task):
                 dropped.add(id(task))
-                result.names.remove(task.source)
-        if others:
-            collided.append([first, *others])
-            dropped.update(id(task) for task in collided[-1])
+                twice[task.source] += 1
+            else:
+                group.append(task)
+        if len(group) > 1:
+            collided.append(group)
+            dropped.update(map(id, group))
+    if twice:
+        result.names[:] = _without(result.names, twice)
     left = [task for task in tasks if id(task) not in dropped]
 
     def hint(group: list[Task]) -> str:
@@ -355,16 +363,28 @@ def _without_collisions(tasks: list[Task], result: Plan, *, keeps: bool) -> list
             return " (-r of the folder above keeps their folders, and so does --files-from)"
         return "" if keeps else " (--keep-suffix gives each a name of its own)"
 
+    def words(group: list[Task]) -> str:
+        shown = " and ".join(printable(task.source) for task in group[:_SHOWN])
+        return shown + (" and others" if len(group) > _SHOWN else "")
+
     if collided and not left:
-        sources = " and ".join(printable(task.source) for task in collided[0])
         target = printable(collided[0][0].target or "")
-        raise click.UsageError(f"{sources} would both be written to {target}{hint(collided[0])}")
+        raise click.UsageError(f"{words(collided[0])} would both be written to {target}{hint(collided[0])}")
     for group in collided:
         for task in group:
-            sources = " and ".join(printable(other.source) for other in group if other is not task)
-            words = f"left out: {sources} would be written to {printable(task.target or '')} too"
-            result.unusable.append((task.source, words + (hint(group) if task is group[0] else "")))
+            others = [other for other in group[: _SHOWN + 2] if other is not task]
+            text = f"left out: {words(others)} would be written to {printable(task.target or '')} too"
+            result.unusable.append((task.source, text + (hint(group) if task is group[0] else "")))
     return left
+
+
+def _without(names: list[str], counts: Counter[str]) -> Iterator[str]:
+    """Names less the first so many of each."""
+    for name in names:
+        if counts[name]:
+            counts[name] -= 1
+        else:
+            yield name
 
 
 def _sharing(tasks: list[Task]) -> Iterator[list[Task]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
 from dataclasses import replace
 from types import TracebackType
@@ -11,10 +9,9 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from ..container import storage
 from ..container.storage import is_url
 from ..errors import OutputError
-from .files import STREAM, is_pipe, is_there, printable, reason
+from .files import STREAM, Sizes, is_pipe, is_there, printable, reason, remove_input
 from .inputs import Plan, Task
 from .names import inside
 from .options import BatchOptions
@@ -43,13 +40,13 @@ class Job:
         self.refused: list[Task] = []
         self._record: Record | None = None
         self._packer: Packer | None = None
-        path = _record_path(plan, work, batch)
+        path = _record_path(plan, work, batch) if plan.names else None
         if path is None:
             return
         from .record import Record
 
-        self._folder = plan.folder
-        self._record = Record(path, work.job + (f", {batch.pack}" if batch.pack else ""))
+        self._sizes = Sizes(plan.folder)
+        self._record = Record(path, _job(work, batch))
         try:
             self._sort(plan, batch)
         except BaseException:
@@ -75,35 +72,14 @@ class Job:
     def _was_there(self, task: Task) -> bool:
         if self.batch.force or self._packer is not None or task.target is None:
             return False
-        size = self._size(task.target)
+        size = self._sizes.of(task.target)
         return is_there(task.target) if size is None else size >= 0
 
     def _is_whole(self, row: Row) -> bool:
-        size = self._size(row.target)
+        size = self._sizes.of(row.target)
         if size is None:
             return is_there(row.target)
         return size == row.nbytes
-
-    def _size(self, target: str) -> int | None:
-        """Bytes of an output, -1 if it is not there; None if only its store knows."""
-        if not is_url(target):
-            with contextlib.suppress(OSError):
-                return os.stat(target).st_size
-            return -1
-        if self._folder is None:
-            return None
-        return self._remote_sizes.get(target.removeprefix(storage.joined(self._folder, "")), -1)
-
-    @functools.cached_property
-    def _remote_sizes(self) -> dict[str, int]:
-        """Bytes of all files below the output folder: one look at a store, not one a file."""
-        assert self._folder is not None
-        try:
-            return storage.sizes(self._folder)
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise OutputError(f"{printable(self._folder)}: {reason(error)}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +109,18 @@ class Job:
             self._record.finish(outcome, *place)
             if self._packer is not None:
                 self._packer.publish_long()
+            if self.batch.remove:
+                outcome = self._without_input(outcome)
+        return outcome
+
+    def _without_input(self, outcome: Outcome) -> Outcome:
+        """Remove an input, after its row says so: else a run that goes on would miss it."""
+        task, result = outcome.task, outcome.result
+        try:
+            if result is not None and result.error is None and result.kept is None:
+                remove_input(task.source, task.target)
+        except OutputError as error:
+            return replace(outcome, result=None, error=str(error))
         return outcome
 
     def end(self) -> None:
@@ -160,6 +148,11 @@ def _check(plan: Plan, batch: BatchOptions) -> None:
             raise click.UsageError("memory:// is of this process alone: --jobs 1")
 
 
+def _job(work: Work, batch: BatchOptions) -> str:
+    """The job of a record in one line. Raises WeightsError."""
+    return work.job + (f", {batch.pack}" if batch.pack else "")
+
+
 def _record_path(plan: Plan, work: Work, batch: BatchOptions) -> str | None:
     """Where the record is, None without one. Raises UsageError, OutputError."""
     if batch.record is not None:
@@ -176,7 +169,7 @@ def _record_path(plan: Plan, work: Work, batch: BatchOptions) -> str | None:
         return os.path.join(plan.folder, ".ctc-job.sqlite")
     import hashlib
 
-    digest = hashlib.sha256(f"{work.job} {plan.folder}".encode()).hexdigest()
+    digest = hashlib.sha256(os.fsencode(f"{_job(work, batch)} {plan.folder}")).hexdigest()
     return f"ctc-job-{digest[:8]}.sqlite"
 
 

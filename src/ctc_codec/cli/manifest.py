@@ -36,17 +36,21 @@ def _parquet(name: str) -> tuple[str, ...]:
         from pyarrow import ArrowException, parquet, types
     except ImportError:
         raise click.UsageError("Parquet files need pip install 'ctc-codec[ray]'") from None
+    worded = []
     try:
-        file = parquet.ParquetFile(io.BytesIO(read_input(name)))
-        worded = [
-            field.name
-            for field in file.schema_arrow
-            if types.is_string(field.type) or types.is_large_string(field.type)
-        ]
-        column = next((each for each in _COLUMNS if each in worded), worded[0] if worded else None)
-        if column is None:
-            raise click.UsageError(f"{printable(name)}: no column has names of files")
-        names: list[str | None] = file.read([column])[column].to_pylist()
-        return tuple(each for each in names if each)
-    except (ArrowException, InputError) as error:
-        raise click.UsageError(f"{printable(name)}: {' '.join(str(error).split())}") from None
+        # Of a local file no more is read than one column.
+        with parquet.ParquetFile(io.BytesIO(read_input(name)) if is_url(name) else name) as file:
+            for field in file.schema_arrow:
+                kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+                if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+                    worded.append(field.name)
+            column = next((each for each in _COLUMNS if each in worded), worded[0] if worded else None)
+            names: list[str | None] = [] if column is None else file.read([column])[column].to_pylist()
+    except (ArrowException, InputError, KeyError, OSError) as error:
+        words = reason(error) if isinstance(error, OSError) and error.strerror else str(error)
+        raise click.UsageError(f"{printable(name)}: {' '.join(words.split())}") from None
+    if not worded:
+        raise click.UsageError(f"{printable(name)}: no column has names of files")
+    if any("\0" in each for each in names if each):
+        raise click.UsageError(f"{printable(name)}: there is a zero byte in a name")
+    return tuple(each for each in names if each)

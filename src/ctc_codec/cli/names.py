@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import unquote, urlsplit
 
 from ..container import storage
 from ..container.storage import is_url, local_name
+
+_MEMBER = re.compile(r"tar://(.*?\.ctc)::(.+)", re.IGNORECASE | re.DOTALL)
 
 
 def is_shard(name: str) -> bool:
@@ -21,10 +24,8 @@ def member_url(shard: str, member: str) -> str:
 
 def member_of(url: str) -> tuple[str, str] | None:
     """Shard and member of such a URL; None for others, as those of images in a tar."""
-    first, shard = url.partition("::")[::2]
-    if not (first.startswith("tar://") and first.lower().endswith(".ctc") and is_shard(shard)):
-        return None
-    return local_name(shard), first.removeprefix("tar://")
+    found = _MEMBER.fullmatch(url)
+    return None if found is None or not is_shard(found[2]) else (local_name(found[2]), found[1])
 
 
 def path_in(name: str) -> str:

@@ -207,6 +207,8 @@ def _all_inputs(
     """Inputs, those that are named and then those of a list; standard input if there are none."""
     exclusive(files_from=files_from, manifest=manifest)
     named = tuple(STREAM if name in STDIN_NAMES else local_name(name) for name in named)
+    if STREAM in named and STREAM in (files_from, manifest):
+        raise click.UsageError("standard input can be read only once")
     if manifest is not None:
         listed, folder = read_manifest(local_name(manifest))
         inputs = named + tuple(map(local_name, listed))
@@ -216,8 +218,6 @@ def _all_inputs(
         if sys.stdin is None or sys.stdin.isatty():
             raise click.UsageError("Missing argument 'INPUT...' (- is standard input)")
         named = (STREAM,)
-    if files_from == STREAM and STREAM in named:
-        raise click.UsageError("standard input can be read only once")
     listed = tuple(map(local_name, read_names(files_from))) if files_from is not None else ()
     return {"inputs": named + listed, "listed": len(listed)}
 

@@ -194,6 +194,8 @@ def _connected(batch: BatchOptions) -> Any:
     try:
         with shielded():
             ray.init(address, **options)
+    except SystemExit:  # what Ray makes of SIGTERM until the handlers are ours again
+        raise signals.Interrupted(signal.SIGTERM) from None
     except Exception as error:
         signals.check()
         words = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -301,6 +303,7 @@ class _Engine:
         if error is None:
             return
         self._workers.remove(worker)
+        self._suspects.extend(task for chunk in worker.calls.values() for task in chunk)
         self._ray.kill(worker.actor)
         if not self._workers:
             raise WorkerError(error)

@@ -21,11 +21,13 @@ from .work import Outcome
 WAITING, DONE, FAILED, REFUSED = "waiting", "done", "failed", "refused"
 """States of a file; refused: its output was there before the job."""
 
+_APPLICATION = 0x43544A42
+"""By which SQLite's databases tell whose they are."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS job (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
     target TEXT PRIMARY KEY,  -- name or URL of the output; in a shard, the name that it has when unpacked
-    source TEXT NOT NULL,     -- name or URL of the input
+    source TEXT NOT NULL,     -- name or URL of the input; names that are not UTF-8 are blobs
     status TEXT NOT NULL,     -- waiting, done, failed, refused
     bytes INTEGER,            -- of the output
     bpp REAL,
@@ -95,6 +97,7 @@ class Record:
     def _open(self, job: str) -> None:
         with self._in_words():
             self._database = sqlite3.connect(self.path, isolation_level=None)
+            self._check_application()
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.executescript(_SCHEMA)
             self._database.execute("INSERT OR IGNORE INTO job VALUES ('job', ?)", (job,))
@@ -103,6 +106,14 @@ class Record:
             raise RecordError(
                 f"{printable(self.path)}: the record of another job: {found} (--record names one)"
             )
+
+    def _check_application(self) -> None:
+        """Raise RecordError for a database of another program, which is left as it is."""
+        if self._database.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION:
+            return
+        if self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise RecordError(f"{printable(self.path)}: a database of another program")
+        self._database.execute(f"PRAGMA application_id = {_APPLICATION}")
 
     def __enter__(self) -> Record:
         return self
@@ -137,19 +148,23 @@ class Record:
         return found
 
     def _status(self, task: Task, is_whole: Callable[[Row], bool], is_there: Callable[[Task], bool]) -> str:
-        query = "SELECT status, bytes, shard, at FROM files WHERE target = ?"
-        row = self._database.execute(query, (task.target,)).fetchone()
-        before = None if row is None else row[0]
+        query = "SELECT status, source, bytes, shard, at FROM files WHERE target = ?"
+        target, source = _stored(task.target or ""), _stored(task.source)
+        found = self._database.execute(query, (target,)).fetchone()
+        before, of, *place = found or (None, source)
         status = WAITING
         if before in (None, REFUSED):
             status = REFUSED if is_there(task) else WAITING
-        elif before == DONE and is_whole(Row(task.target or "", *row[1:])):
-            return DONE
-        if status != before:
+        elif before == DONE and is_whole(row := Row(task.target or "", *place)):
+            if _is_one_name(of, source):
+                return DONE
+            if row.shard is not None or is_there(task):  # the output of another input
+                return REFUSED
+        if (status, source) != (before, of):
             self._database.execute(
                 "INSERT INTO files (target, source, status) VALUES (?1, ?2, ?3) "
                 "ON CONFLICT (target) DO UPDATE SET source = ?2, status = ?3",
-                (task.target, task.source, status),
+                (target, source, status),
             )
         return status
 
@@ -168,13 +183,13 @@ class Record:
                     facts.get("bpp"),
                     facts.get("psnr"),
                     round(outcome.seconds, 4),
-                    failed or None,
+                    _stored(failed) if failed else None,
                     outcome.sha256,
                     outcome.read_bytes,
                     shard,
                     at,
                     round(time.time(), 3),
-                    outcome.task.target,
+                    _stored(outcome.task.target or ""),
                 ),
             )
 
@@ -182,7 +197,8 @@ class Record:
         """The outputs that are in a shard. Raises RecordError."""
         with self._in_words():
             query = "SELECT target, bytes, shard, at FROM files WHERE shard = ? AND status = ? ORDER BY at"
-            yield from (Row(*row) for row in self._database.execute(query, (shard, DONE)).fetchall())
+            for target, *place in self._database.execute(query, (shard, DONE)).fetchall():
+                yield Row(os.fsdecode(target), *place)
 
     def last_shard(self) -> int | None:
         """Number of the last shard that has outputs. Raises RecordError."""
@@ -190,10 +206,29 @@ class Record:
             found: int | None = self._database.execute("SELECT max(shard) FROM files").fetchone()[0]
             return found
 
+    def begin_naming(self, shard: int) -> None:
+        """Note on the disk, with all rows so far, that a shard is about to get its name, which was free.
+
+        Raises RecordError.
+        """
+        with self._in_words(), self._transaction():
+            self._database.execute("INSERT OR REPLACE INTO job VALUES ('naming', ?)", (str(shard),))
+
+    def is_naming(self, shard: int) -> bool:
+        """Whether this was noted of a shard last. Raises RecordError."""
+        with self._in_words():
+            found = self._database.execute("SELECT value FROM job WHERE name = 'naming'").fetchone()
+            return found == (str(shard),)
+
+    def move(self, shard: int, number: int) -> None:
+        """Give a shard another number. Raises RecordError."""
+        with self._in_words():
+            self._database.execute("UPDATE files SET shard = ? WHERE shard = ?", (number, shard))
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All rows or none, on the disk before any work: later ones may be lost with the machine's power, and
-        then are done again."""
+        """All rows or none, and on the disk at the end. Those that come one by one may be lost with the
+        machine's power, and then are done again."""
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute("BEGIN IMMEDIATE")
         try:
@@ -216,19 +251,37 @@ class Record:
             raise RecordError(f"{printable(self.path)}: {error.strerror}") from None
 
 
+def _stored(name: str) -> str | bytes:
+    """A name, or its bytes where they are not UTF-8, which SQLite's text is."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
+
+
+def _is_one_name(one: str | bytes, other: str | bytes) -> bool:
+    """Whether two names are of one place, as they are written."""
+    return one == other or os.path.abspath(os.fsdecode(one)) == os.path.abspath(os.fsdecode(other))
+
+
 def _locked(name: str) -> int | None:
     """A lock that ends with this process. Raises BlockingIOError while another has it, OSError."""
     try:
         import fcntl
     except ImportError:  # Windows
         return None
-    descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
+    while True:
+        descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(name)):
+                return descriptor
+        os.close(descriptor)  # whose last holder has just removed it
 
 
 def _unlock(name: str, descriptor: int | None) -> None:

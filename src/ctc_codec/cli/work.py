@@ -224,7 +224,7 @@ def attempt(work: Work, prepare: Prepare, task: Task, batch: BatchOptions) -> Ou
         facts = result.facts if result.later is None else result.facts | result.later()
         if batch.remove and result.kept is not None and not is_one_file(task.source, task.target):
             notes.append(f"warning: the input is not removed: {result.kept}")
-        elif batch.remove and result.error is None:
+        elif batch.remove and result.error is None and batch.record is None:  # else once its row is there
             remove_input(task.source, task.target)
         result = replace(result, facts=facts, output=result.output if batch.pack else None, later=None)
         return Outcome(task, result, seconds=seconds, **known)

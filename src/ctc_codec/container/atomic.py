@@ -62,7 +62,7 @@ def write_whole(
         if replace:
             os.replace(partial, target)
         else:
-            _rename_new(partial, target)
+            rename_new(partial, target)
     except OSError as error:
         error.filename, error.filename2 = str(target), None
         raise
@@ -87,14 +87,14 @@ def _mode_of(path: Path) -> int | None:
         return None
 
 
-def _rename_new(partial: Path, target: Path) -> None:
-    """Rename to a name that is free. Raises FileExistsError."""
+def rename_new(partial: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Rename to a name that is free; ``partial`` may be left, too. Raises FileExistsError, OSError."""
     try:
         os.link(partial, target)  # fails if the target was made meanwhile, unlike a rename
     except FileExistsError:
         raise
     except (OSError, AttributeError):  # a file system, or a Python, without hard links
-        if target.exists():
+        if os.path.exists(target):
             raise FileExistsError(str(target)) from None
         os.replace(partial, target)
 

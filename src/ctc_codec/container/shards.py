@@ -23,6 +23,8 @@ from .storage import opened as opened_url
 
 SUFFIX = ".ctc"
 _BLOCK = tarfile.BLOCKSIZE
+END_BYTES = 2 * _BLOCK
+"""Length of a shard's end."""
 _PIECE = 4 * _BLOCK
 """Bytes that a look at a member fetches: one more, its header, and one for a long name before that."""
 _LONGEST_INDEX = 1 << 28
@@ -89,7 +91,7 @@ def append(file: IO[bytes], name: str, data: bytes) -> int:
 
 def finish(file: IO[bytes]) -> None:
     """Write the end of a shard."""
-    file.write(bytes(2 * _BLOCK))
+    file.write(bytes(END_BYTES))
 
 
 def index_name(shard: str) -> str:

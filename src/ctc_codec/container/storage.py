@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Part = tuple[int, int]
 """First byte and size of a part of a file."""
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?:://|::)")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(?:://|::.*://)", re.DOTALL)
 _LOCAL = re.compile(r"(?:file|local)://")
 _FIRST_BYTES = 1 << 10
 """Bytes that the first read fetches at least: the header, and of small pictures the quality table too."""
@@ -179,16 +179,25 @@ def seekable(name: str, piece: int) -> Iterator[BinaryIO]:
 
 def write(url: str, data: bytes) -> None:
     """Write a file that is there whole, or not at all. Raises OSError."""
+    _put(url, lambda system, path: system.pipe_file(path, data))
+
+
+def upload(url: str, name: str) -> None:
+    """Write a file that is local, as :func:`write`. Raises OSError."""
+    _put(url, lambda system, path: system.put_file(name, path))
+
+
+def _put(url: str, put: Callable[[AbstractFileSystem, str], object]) -> None:
     system, path = _system(url)
     with _in_words():
         if not _WITH_FOLDERS.intersection(_protocols(system)):
-            system.pipe_file(path, data)
+            put(system, path)
             return
         folder = path.rpartition("/")[0]
         partial = f"{folder}/.ctc-{os.getpid()}-{os.urandom(4).hex()}.partial"
         system.makedirs(folder, exist_ok=True)
         try:
-            system.pipe_file(partial, data)
+            put(system, partial)
             if _NOT_RENAMED_OVER.intersection(_protocols(system)) and system.exists(path):
                 system.rm_file(path)
             system.mv(partial, path)
@@ -196,15 +205,6 @@ def write(url: str, data: bytes) -> None:
             with contextlib.suppress(Exception):
                 system.rm_file(partial)
             raise
-
-
-def upload(url: str, name: str) -> None:
-    """Write a file that is local. Raises OSError."""
-    system, path = _system(url)
-    with _in_words():
-        if _WITH_FOLDERS.intersection(_protocols(system)):
-            system.makedirs(path.rpartition("/")[0], exist_ok=True)
-        system.put_file(name, path)
 
 
 def exists(url: str) -> bool:
