@@ -24,6 +24,15 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
 os.environ.pop("CTC_WEIGHTS", None)  # tests are of the packaged weights
 
 
+_LONG = ("test_readme.py", "test_ray.py")
+"""Files of tests that take longest: of two processes, one would end with them while the other is idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put them first; the order of all others stays."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
+
 @pytest.fixture
 def process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restored afterwards: the command owns its process; in a test it is a guest."""

@@ -143,6 +143,7 @@ def test_a_job_that_was_killed_while_it_named_a_shard_has_it_once(here: Path, ph
             patch.setattr(packer, "_put_index" if named else "_give_name", killed)
             with pytest.raises(KeyboardInterrupt):
                 packer.publish()
+            packer.close()
         with Record("job.sqlite", "job") as record:
             packer = Packer("out", record, 10**9)
             assert not record.sort([Task(n, n) for n in names_], packer.is_whole, lambda task: False).waiting
