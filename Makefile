@@ -30,10 +30,10 @@ demo: install  ## encode, truncate and decode a photograph; prints a table, draw
 	$(BIN)/python tools/demo.py --output demo
 
 test: install  ## all tests, on two cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: install  ## the tests of the loop of work: without those marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 check: install
 	$(BIN)/ruff check .

@@ -296,7 +296,7 @@ class _Engine:
                 worker.loading = self._load(worker.actor)
                 return
             version, error = __version__, _first_line(lost)
-        if version != __version__:
+        if error is None and version != __version__:
             error = f"there is ctc-codec {version}, here {__version__}"
         worker.loading = None
         worker.losses = 0
@@ -304,6 +304,7 @@ class _Engine:
             return
         self._workers.remove(worker)
         self._suspects.extend(task for chunk in worker.calls.values() for task in chunk)
+        worker.calls.clear()
         self._ray.kill(worker.actor)
         if not self._workers:
             raise WorkerError(error)
@@ -311,14 +312,16 @@ class _Engine:
 
     def _finished(self, worker: _Worker, ref: Any) -> list[Outcome]:
         """The outcomes of a call, none if its actor was lost."""
+        if ref not in worker.calls:
+            return []  # of an actor that was just given up
         chunk = worker.calls.pop(ref)
         alone, worker.alone = worker.alone, False
         try:
             found: list[Outcome] = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
             return [Outcome(task, error=internal_error(error)) for task in chunk]
-        except self._ray.exceptions.RayError as error:
-            return self._lost(worker, chunk, alone, error)
+        except self._ray.exceptions.RayError:
+            return self._lost(worker, chunk, alone)
         seconds = sum(outcome.seconds for outcome in found)
         if seconds > _CHUNK_SECONDS:
             self._chunk = max(self._chunk // 2, 1)
@@ -326,7 +329,7 @@ class _Engine:
             self._chunk = min(self._chunk * 2, _LONGEST_CHUNK)
         return found
 
-    def _lost(self, worker: _Worker, chunk: list[Task], alone: bool, error: Exception) -> list[Outcome]:
+    def _lost(self, worker: _Worker, chunk: list[Task], alone: bool) -> list[Outcome]:
         """What a lost actor had goes to others, unless it has lost too many."""
         for task in chunk:
             remove_partials_of(task, [worker.process])
