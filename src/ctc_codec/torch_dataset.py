@@ -32,7 +32,7 @@ from .codec.model import CodecModel, load_model
 from .codec.options import thumbnail_bytes
 from .codec.walk import picture_bytes
 from .container import shards, storage
-from .container.file import budget_bytes
+from .container.file import rate_bytes
 from .container.header import MAX_HEADER_BYTES, Header
 from .container.storage import read_part
 from .errors import CtcError, InputError, TargetError, check_counts, check_flags, check_numbers
@@ -104,12 +104,11 @@ class _Rate:
             return thumbnail_bytes(header)
         if self.bpp is None and self.nbytes is None:
             return header.file_bytes
-        try:
-            return min(budget_bytes(header, bpp=self.bpp, nbytes=self.nbytes), header.file_bytes)
-        except TargetError:
-            if self.bpp is None:
-                raise
-        return picture_bytes(first(header.first_bytes)) or header.first_bytes
+
+        def smallest() -> int:
+            return picture_bytes(first(header.first_bytes)) or header.first_bytes
+
+        return rate_bytes(header, smallest, bpp=self.bpp, nbytes=self.nbytes)
 
 
 class _Beginning:

@@ -18,12 +18,12 @@ from typing import Any
 
 import click
 
-from ..container import storage
+from ..container import file, storage
 from ..container.atomic import Limits, write_whole
-from ..container.file import Parser, bpp_bytes, budget_bytes
+from ..container.file import Parser, bpp_bytes
 from ..container.header import MAX_HEADER_BYTES, Header, HeaderCutError
 from ..container.storage import RemoteFile, is_url
-from ..errors import InputError, OutputError, TargetError
+from ..errors import InputError, OutputError
 from .names import member_of
 from .signals import shielded
 
@@ -222,17 +222,15 @@ def read_ctc(name: str, part: Callable[[CtcInput], bytes] = CtcInput.whole) -> b
 
 
 def rate_bytes(source: CtcInput, bpp: float | None, nbytes: int | None) -> int:
-    """File size of a rate. One per pixel that is less than a header takes gives the smallest picture, so that
-    it can be asked of icons and photographs alike. Raises TargetError for too few ``nbytes``."""
-    try:
-        return min(budget_bytes(source.header, bpp=bpp, nbytes=nbytes), source.header.file_bytes)
-    except TargetError:
-        if bpp is None:
-            raise
-    from ..codec.walk import picture_bytes
+    """See :func:`ctc_codec.container.file.rate_bytes`."""
 
-    count = source.header.first_bytes
-    return picture_bytes(source.first(count)) or count
+    def smallest() -> int:
+        from ..codec.walk import picture_bytes
+
+        count = source.header.first_bytes
+        return picture_bytes(source.first(count)) or count
+
+    return file.rate_bytes(source.header, smallest, bpp=bpp, nbytes=nbytes)
 
 
 def more_than_asked(data: bytes, bpp: float) -> str | None:

@@ -7,7 +7,7 @@ standard library only: ``ctc truncate`` never loads numpy or the entropy coder.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -193,6 +193,22 @@ def budget_bytes(header: Header, *, bpp: float | None = None, nbytes: int | None
     if nbytes < least:
         raise TargetError(f"{nbytes} bytes are too few: the header alone takes {least}")
     return nbytes
+
+
+def rate_bytes(
+    header: Header, smallest: Callable[[], int], *, bpp: float | None = None, nbytes: int | None = None
+) -> int:
+    """File size of a rate, at most that of the whole file. One per pixel that is less than a header takes
+    gives the smallest picture, so that it can be asked of icons and photographs alike.
+
+    smallest: tells the size of that. Raises TargetError for too few ``nbytes``.
+    """
+    try:
+        return min(budget_bytes(header, bpp=bpp, nbytes=nbytes), header.file_bytes)
+    except TargetError:
+        if bpp is None:
+            raise
+    return smallest()
 
 
 def truncate(
