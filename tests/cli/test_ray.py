@@ -141,7 +141,7 @@ def test_weights_travel_to_actors(files: Path, cluster: dict[str, str]) -> None:
     Path("w.safetensors").write_bytes(default_weights().read_bytes())
     options = ("encode", "photo.png", "-e", 1, "--weights", "w.safetensors")
     assert run(*options, "-o", "one.ctc").code == 0
-    assert run(*options, "-o", "ray.ctc", *RAY, env=cluster).code == 0
+    assert run(*options, "-o", "ray.ctc", *RAY, "--jobs", 1, env=cluster).code == 0
     assert Path("ray.ctc").read_bytes() == Path("one.ctc").read_bytes()
 
 
@@ -249,7 +249,8 @@ def test_rerun_does_only_the_rest(here: Path, cluster: dict[str, str], number: i
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", ["error", "killed"])
 def test_actors_that_cannot_load_end_the_job(here: Path, cluster: dict[str, str], fails: str) -> None:
-    result = ended(begin(FAKE, "1.in", "-o", "out/", *RAY, env=cluster | {"FAKE_FAILS": fails}))
+    command = ("1.in", "-o", "out/", *RAY, "--jobs", 1)
+    result = ended(begin(FAKE, *command, env=cluster | {"FAKE_FAILS": fails}))
     assert result.code == 1
     assert "Traceback" not in result.err
     if fails == "error":
@@ -260,7 +261,8 @@ def test_actors_that_cannot_load_end_the_job(here: Path, cluster: dict[str, str]
 @pytest.mark.slow
 def test_wrong_weights_are_told(files: Path, cluster: dict[str, str]) -> None:
     Path("w.safetensors").write_bytes(b"no weights")
-    result = run("encode", "photo.png", "-o", "a.ctc", "--weights", "w.safetensors", *RAY, env=cluster)
+    options = ("--weights", "w.safetensors", *RAY, "--jobs", 1)
+    result = run("encode", "photo.png", "-o", "a.ctc", *options, env=cluster)
     assert result.code == 1
     assert result.lines[-1].startswith("ctc: w.safetensors: "), result
 
