@@ -139,9 +139,9 @@ def _check(plan: Plan, batch: BatchOptions) -> None:
     if batch.address is not None and batch.engine != "ray":
         raise click.UsageError("--address is of a Ray cluster: --engine ray")
     elsewhere = batch.engine == "ray" or (batch.jobs or 1) > 1
-    for task in plan.tasks:
+    recorded = batch.engine == "ray" or batch.record is not None or batch.pack
+    for task in plan.tasks if recorded or elsewhere else ():
         names = (task.source, task.target or "")
-        recorded = batch.engine == "ray" or batch.record is not None or batch.pack
         if recorded and any(name == STREAM or is_pipe(name) for name in names):
             raise click.UsageError("--engine, --record and --pack go with files, not with pipes")
         if elsewhere and any(name.startswith("memory://") for name in names):

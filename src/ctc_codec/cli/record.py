@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS files (
     tries INTEGER NOT NULL DEFAULT 0,
     finished REAL             -- seconds since 1970
 );
-CREATE INDEX IF NOT EXISTS by_status ON files (status);
+CREATE INDEX IF NOT EXISTS by_shard ON files (shard, at) WHERE shard IS NOT NULL;
 """
 
 
